@@ -1,0 +1,34 @@
+# Two commands for a new machine: `make run` and `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: run test lint types bench clean
+.DEFAULT_GOAL := run
+
+$(VENV)/.runtime: requirements.txt
+	@./tools/install.sh "$(PYTHON)" "$(VENV)" requirements.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
+	@./tools/install.sh "$(PYTHON)" "$(VENV)" requirements-dev.txt
+	@touch $@
+
+run: $(VENV)/.runtime
+	$(BIN)/python -m wfgy_triage serve --prepare-demo
+
+test: $(VENV)/.dev
+	$(BIN)/python tools/ensure_chromium.py
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,163 @@
+"""The engine protocol: what a probe may ask of a loaded model, whatever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+FinishReason = Literal["stop", "length", "stop_string", "cancelled"]
+Mode = Literal["reproducible", "fast"]
+"""`reproducible`: fp32, text independent of batch shape. `fast`: bf16 where the processor has it."""
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One prompt to complete.
+
+    Attributes:
+        id: unique within a call; comes back on the completion.
+        prompt_ids: token ids, special tokens included. Equal ids on both sides of a pair.
+        max_new_tokens: upper bound on generated tokens; reaching it gives `finish_reason="length"`.
+        temperature: 0 is greedy; otherwise logits are divided by it before sampling.
+        top_p: nucleus mass in (0, 1].
+        seed: seed of this request alone; the draw does not depend on other requests.
+        stop_strings: generation ends when one appears in the new text; it is cut from `text`.
+    """
+
+    id: str
+    prompt_ids: tuple[int, ...]
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    stop_strings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The answer to one request.
+
+    `token_ids` excludes the end-of-sequence token; `logprobs[i]` is the natural-log probability of
+    `token_ids[i]` under the model's own distribution before temperature (nats).
+    """
+
+    id: str
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What the engine can do; a missing one is NOT MEASURED downstream, never guessed."""
+
+    generate: bool = True
+    score: bool = True
+    embed: bool = True
+    latency: bool = False
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What is loaded, for provenance and for the page."""
+
+    engine: str
+    engine_version: str
+    architecture: str
+    device: str
+    compute_dtype: str
+    mode: Mode
+    deterministic: bool
+    memory_bytes: int
+    vocab_size: int
+    max_context: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """A token sequence to score by teacher forcing.
+
+    Positions `first..len(token_ids)-1` are scored: the distribution predicted for each from its prefix.
+    """
+
+    id: str
+    token_ids: tuple[int, ...]
+    first: int
+
+
+@dataclass(frozen=True)
+class LogitChunk:
+    """Logits for consecutive scored positions of one sequence.
+
+    `logits` has shape (positions, vocab), float32, natural scale; row r predicts `token_ids[start + r]`.
+    Valid only until the iterator advances.
+    """
+
+    id: str
+    start: int
+    logits: torch.Tensor
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """Per-token comparison of two models on one sequence (arrays of shape (positions,), float64).
+
+    Attributes:
+        id: the request's id.
+        kl: KL(reference || candidate) in nats.
+        ref_top_p: the reference's largest probability (its confidence).
+        same_top: 1 where both models' most likely token is the same.
+        ref_logprob: reference log-probability of the actual token, nats.
+        cand_logprob: candidate log-probability of the actual token, nats.
+    """
+
+    id: str
+    kl: np.ndarray
+    ref_top_p: np.ndarray
+    same_top: np.ndarray
+    ref_logprob: np.ndarray
+    cand_logprob: np.ndarray
+
+
+class Engine(Protocol):
+    """A loaded model. Not thread-safe: one caller at a time."""
+
+    info: EngineInfo
+    capabilities: Capabilities
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of `text`; special-token markup in it becomes special tokens; nothing is added."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of the ids, special tokens kept out."""
+        ...
+
+    def render_chat(self, messages: Sequence[dict[str, str]]) -> str:
+        """Render the model's own chat template, ending where the assistant's answer begins."""
+        ...
+
+    def generate(
+        self, requests: Sequence[GenerationRequest], should_stop: Callable[[], bool] | None = None
+    ) -> Iterator[Completion]:
+        """Yield completions as they finish, in any order. After `should_stop()` is true, the unfinished are dropped."""
+        ...
+
+    def logits(self, requests: Sequence[ScoreRequest], chunk: int = 128) -> Iterator[LogitChunk]:
+        """Yield logits chunk by chunk, sequences in the order given, positions in order; the same chunks on every engine."""
+        ...
+
+    def embed(self, texts: Sequence[str], layer: int) -> np.ndarray:
+        """Mean-pooled hidden states of `layer`, shape (texts, hidden), float32."""
+        ...
+
+    def close(self) -> None:
+        """Give the memory back; the engine is unusable afterwards."""
+        ...

@@ -1,0 +1,131 @@
+"""The admin's list of model pairs: users choose an id, never a path."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wfgy_triage.errors import InputError, PrerequisiteError
+from wfgy_triage.settings import Settings
+
+ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A FP16 folder and the EXL2 folder made from it.
+
+    Attributes:
+        id: what users and the command line name it by.
+        name: shown on the page.
+        fp16: transformers folder with safetensors.
+        exl2: EXL2 (or GPTQ) folder.
+        note: what must be said wherever a number of this pair is shown.
+        engine: optional engine settings.
+    """
+
+    id: str
+    name: str
+    fp16: Path
+    exl2: Path
+    note: str = ""
+    engine: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> bool:
+        """Whether both folders are there (the demo's siblings appear one after the other)."""
+        return (self.fp16 / "config.json").is_file() and (self.exl2 / "config.json").is_file()
+
+
+def load_pairs(settings: Settings) -> dict[str, Pair]:
+    """Read the pairs file, in its order; a missing file is an empty list.
+
+    Raises:
+        InputError: when the file does not parse or an entry is malformed; names the entry.
+    """
+    path = settings.pairs_file
+    if not path.is_file():
+        return {}
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"The pairs file {path.name} is not valid YAML: {error}", "Correct it or delete it."
+        ) from error
+    entries = data.get("pairs") if isinstance(data, dict) else None
+    if not isinstance(entries, list):
+        raise InputError(
+            f"The pairs file {path.name} has no list named 'pairs'.", "See docs/pairs.md for the format."
+        )
+    pairs = [_pair(entry, number, path) for number, entry in enumerate(entries, 1)]
+    return {p.id: p for p in pairs}
+
+
+def get_pair(settings: Settings, pair_id: str) -> Pair:
+    """Return a registered pair that is ready to load.
+
+    Raises:
+        InputError: unknown id (the known ones are named).
+        PrerequisiteError: known, but its folders are not there (yet).
+    """
+    pairs = load_pairs(settings)
+    if pair_id not in pairs:
+        known = ", ".join(pairs) or "none; run 'python -m wfgy_triage demo' to prepare the demo pair"
+        raise InputError(f"There is no model pair with the id {pair_id!r}.", f"Registered pairs: {known}.")
+    pair = pairs[pair_id]
+    if not pair.ready:
+        raise PrerequisiteError(
+            f"The pair {pair_id!r} is registered, but its model folders are not complete.",
+            "If it is a demo pair, 'python -m wfgy_triage demo' prepares it; else check the paths in the pairs file.",
+        )
+    return pair
+
+
+def register_pairs(settings: Settings, new: list[Pair]) -> None:
+    """Add or replace pairs by id, keeping the others; the file is replaced atomically."""
+    pairs = load_pairs(settings)
+    pairs.update({p.id: p for p in new})
+    data = {"pairs": [_entry(p) for p in pairs.values()]}
+    path = settings.pairs_file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as handle:
+        yaml.safe_dump(data, handle, sort_keys=False, allow_unicode=True)
+    os.replace(handle.name, path)
+
+
+def _pair(entry: Any, number: int, path: Path) -> Pair:
+    where = f"Entry {number} of {path.name}"
+    if not isinstance(entry, dict):
+        raise InputError(f"{where} is not a mapping.", "Each entry needs id, fp16 and exl2.")
+    missing = [k for k in ("id", "fp16", "exl2") if not isinstance(entry.get(k), str)]
+    if missing:
+        raise InputError(f"{where} lacks {', '.join(missing)}.", "Each entry needs id, fp16 and exl2.")
+    if not ID_PATTERN.fullmatch(entry["id"]):
+        raise InputError(
+            f"{where} has the id {entry['id']!r}.", "Ids use letters, digits, '-' and '_', at most 64."
+        )
+    base = path.parent
+    return Pair(
+        id=entry["id"],
+        name=str(entry.get("name") or entry["id"]),
+        fp16=(base / Path(entry["fp16"]).expanduser()).resolve(),
+        exl2=(base / Path(entry["exl2"]).expanduser()).resolve(),
+        note=str(entry.get("note") or ""),
+        engine=dict(entry.get("engine") or {}),
+    )
+
+
+def _entry(pair: Pair) -> dict[str, Any]:
+    entry: dict[str, Any] = {"id": pair.id, "name": pair.name, "fp16": str(pair.fp16), "exl2": str(pair.exl2)}
+    if pair.note:
+        entry["note"] = pair.note
+    if pair.engine:
+        entry["engine"] = dict(pair.engine)
+    return entry

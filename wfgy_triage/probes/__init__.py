@@ -1,0 +1,1 @@
+"""One file a symptom: builds requests, calls engines, hands samples to measure."""

@@ -1,0 +1,78 @@
+"""What every probe is: a plan over questions, a measuring pass that can be resumed, a pure evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from wfgy_triage.engines.base import Engine
+from wfgy_triage.result import Check, Diagnosis, Metric, State
+from wfgy_triage.store.records import Sample, SampleKey
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """What a run may vary. `questions`: how many of the workload; `seed`: base seed of every request."""
+
+    questions: int = 20
+    seed: int = 0
+    level: float = 0.95
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ProbeContext:
+    """What a probe works with while it measures.
+
+    Attributes:
+        fp16: the baseline engine (reproducible mode).
+        exl2: the EXL2 engine (reproducible mode).
+        open_floor: opens the FP16 twin used for the noise floor (other compute dtype or batch shape).
+        settings: the user's choices.
+        done: keys already stored by an earlier, interrupted pass; they are skipped.
+        save: stores finished samples; returns after they are committed.
+        progress: `(stage, label, done, total)` for the page.
+        should_stop: true once the user asked to stop.
+    """
+
+    fp16: Engine
+    exl2: Engine
+    open_floor: Callable[[], Engine]
+    settings: ProbeSettings
+    done: frozenset[SampleKey]
+    save: Callable[[Sequence[Sample]], None]
+    progress: Callable[[str, str, int, int], None]
+    should_stop: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the stored samples say; a pure function of them (and of the pre-checks)."""
+
+    state: State
+    headline: str
+    page_rule: str
+    metrics: tuple[Metric, ...]
+    diagnosis: Diagnosis
+    charts: Mapping[str, Any]
+
+
+class Probe(Protocol):
+    """One symptom made executable."""
+
+    symptom: str
+
+    def workload_info(self, settings: ProbeSettings) -> Mapping[str, Any]:
+        """`{"id", "sha256", "questions"}` of the question set in use."""
+        ...
+
+    def run(self, context: ProbeContext) -> None:
+        """Measure everything not in `context.done`; returns early, cleanly, when asked to stop."""
+        ...
+
+    def evaluate(
+        self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings
+    ) -> Evaluation:
+        """Metrics, verdict and diagnosis from stored samples; partial samples give INCONCLUSIVE or NOT MEASURED."""
+        ...

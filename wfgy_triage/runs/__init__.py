@@ -1,0 +1,1 @@
+"""The life of a run: queue, worker process, events, resume, cancel."""

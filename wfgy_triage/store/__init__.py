@@ -1,0 +1,1 @@
+"""Sessions on disk: SQLAlchemy models, migrations, repositories."""

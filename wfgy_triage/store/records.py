@@ -1,0 +1,91 @@
+"""What the store hands out: frozen records, never ORM rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class RunStatus(StrEnum):
+    """Life of a run. `running` with a stale heartbeat is leased again and resumed."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+OPEN_STATUSES = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a user asks for. `questions` is how many of the workload's questions are used."""
+
+    symptom: str
+    pair_id: str
+    questions: int = 20
+    seed: int = 0
+    workload_id: str = "builtin"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One row of `runs`. Times are timezone-aware UTC. `result` is a `wfgy-triage/result-1` object once done.
+
+    `error_message` and `error_hint` are set for FAILED runs, and may be set for CANCELLED ones.
+    """
+
+    id: str
+    spec: RunSpec
+    status: RunStatus
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    heartbeat_at: datetime | None
+    cancel_requested: bool
+    result: Mapping[str, Any] | None
+    state: str | None
+    error_message: str
+    error_hint: str
+
+
+@dataclass(frozen=True)
+class SampleKey:
+    """Unique within a run: nothing is measured twice, a resume repeats nothing.
+
+    `side` is `fp16`, `exl2`, `fp16_floor` or `pair` (token-level comparison of both).
+    """
+
+    probe: str
+    question: str
+    paraphrase: int
+    seed: int
+    side: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One finished measurement of one question on one side; `payload` is plain JSON."""
+
+    key: SampleKey
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a run's log. `seq` grows by one within a run.
+
+    Kinds: `stage` {name, label, done, total}, `note` {text}, `error` {message, hint}, `status` {status}.
+    """
+
+    run_id: str
+    seq: int
+    at: datetime
+    kind: str
+    payload: Mapping[str, Any]

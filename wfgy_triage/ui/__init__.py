@@ -1,0 +1,1 @@
+"""The Gradio page; the only place that imports gradio."""
