@@ -31,6 +31,7 @@ class ProbeContext:
         open_floor: opens the FP16 twin used for the noise floor (other compute dtype or batch shape).
         settings: the user's choices.
         done: keys already stored by an earlier, interrupted pass; they are skipped.
+        stored: everything stored so far, `save`d samples of this pass included.
         save: stores finished samples; returns after they are committed.
         progress: `(stage, label, done, total)` for the page.
         should_stop: true once the user asked to stop.
@@ -41,6 +42,7 @@ class ProbeContext:
     open_floor: Callable[[], Engine]
     settings: ProbeSettings
     done: frozenset[SampleKey]
+    stored: Callable[[], Sequence[Sample]]
     save: Callable[[Sequence[Sample]], None]
     progress: Callable[[str, str, int, int], None]
     should_stop: Callable[[], bool]
@@ -74,5 +76,5 @@ class Probe(Protocol):
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings
     ) -> Evaluation:
-        """Metrics, verdict and diagnosis from stored samples; partial samples give INCONCLUSIVE or NOT MEASURED."""
+        """Metrics, verdict and diagnosis from stored samples; too few give INCONCLUSIVE or NOT MEASURED."""
         ...

@@ -1,1 +1,1 @@
-"""Renderings of a stored result: charts and exports."""
+"""What a result looks like: pure renderers and chart builders, free of any web framework."""

@@ -39,6 +39,7 @@ class RunRecord:
     """One row of `runs`. Times are timezone-aware UTC. `result` is a `wfgy-triage/result-1` object once done.
 
     `error_message` and `error_hint` are set for FAILED runs, and may be set for CANCELLED ones.
+    `timings` are seconds by stage so far, summed over every pass of a resumed run. Lists leave `result` out.
     """
 
     id: str
@@ -53,13 +54,14 @@ class RunRecord:
     state: str | None
     error_message: str
     error_hint: str
+    timings: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class SampleKey:
     """Unique within a run: nothing is measured twice, a resume repeats nothing.
 
-    `side` is `fp16`, `exl2`, `fp16_floor` or `pair` (token-level comparison of both).
+    `side` is `fp16`, `exl2`, `fp16_floor` (the FP16 twin), or `pair` and `pair_floor` (token-level comparisons).
     """
 
     probe: str
@@ -81,7 +83,8 @@ class Sample:
 class Event:
     """One line of a run's log. `seq` grows by one within a run.
 
-    Kinds: `stage` {name, label, done, total}, `note` {text}, `error` {message, hint}, `status` {status}.
+    Kinds: `stage` {name, label, done, total}, `note` {text}, `error` {message, hint}, `status` {status},
+    `context` {pair, checks}: what was loaded and what the pre-checks found, as in the result.
     """
 
     run_id: str

@@ -1,0 +1,12 @@
+"""The web application without a worker, for the browser tests: `python serve.py PORT`, settings from the environment."""
+
+import sys
+
+import uvicorn
+
+from wfgy_triage.runs.service import TriageService
+from wfgy_triage.settings import load_settings
+from wfgy_triage.ui.app import build_app
+
+settings = load_settings()
+uvicorn.run(build_app(settings, TriageService(settings)), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")

@@ -1,0 +1,50 @@
+"""Fixtures that every part shares: a private home for each test, and the demo pair, built once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wfgy_triage.settings import Settings, load_settings
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the browser tests out only where the user asked for it."""
+    if os.environ.get("WFGY_TRIAGE_NO_BROWSER") == "1":
+        kept = [i for i in items if not i.get_closest_marker("browser")]
+        config.hook.pytest_deselected(items=[i for i in items if i.get_closest_marker("browser")])
+        items[:] = kept
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings whose home is the test's own folder."""
+    home = tmp_path / "home"
+    return load_settings(
+        home=home, pairs_file=home / "pairs.yaml", database_url=f"sqlite:///{home / 'triage.db'}"
+    )
+
+
+@pytest.fixture(scope="session")
+def demo_settings() -> Iterator[Settings]:
+    """The user's own home with the demo pair in it; prepared on first use and kept between test runs."""
+    from wfgy_triage.demo import prepare_demo
+
+    settings = load_settings()
+    prepare_demo(settings, lambda step, share: None)
+    yield settings
+
+
+@pytest.fixture(scope="session")
+def demo_pair(demo_settings: Settings) -> dict[str, Path]:
+    """Folders of the demo models: `fp16`, `demo`, `demo-6bpw`, `demo-3bpw`."""
+    from wfgy_triage.demo import SIBLINGS, exl2_folder, fp16_folder
+
+    folders = {s.pair_id: exl2_folder(demo_settings, s) for s in SIBLINGS}
+    return {"fp16": fp16_folder(demo_settings), **folders}

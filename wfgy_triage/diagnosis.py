@@ -1,0 +1,161 @@
+"""From evidence to a cause: the isolation ladder, as a pure function.
+
+Each rung holds the earlier ones fixed; the first that explains the failure names the cause. Nothing that a model
+writes is read here, so nothing it writes can change the outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wfgy_triage.result import Check, Diagnosis, State
+
+OK, FAULT, UNKNOWN = "ok", "fault", "unknown"
+
+CHECK_CAUSES = {
+    "same_token_ids": "tokenizer_mismatch",
+    "same_chat_template": "chat_template_mismatch",
+    "same_special_tokens": "special_tokens_mismatch",
+    "same_rope": "rope_mismatch",
+    "checkpoint_intact": "checkpoint_corrupt",
+    "same_base_model": "checkpoint_mismatch",
+    "causal_attention": "noncausal_prefill",
+}
+"""Pre-check to the cause that it reveals, in the order of the ladder (rungs 1 to 4)."""
+
+EQUAL_IN_THIS_RUN = ("sampler_settings", "kv_cache_bits", "kernel_version_skew")
+"""Causes that cannot explain a difference when both sides run in one engine with the same settings."""
+
+SIGNIFICANT = 0.05
+CERTAIN = 0.01
+
+
+@dataclass(frozen=True)
+class RateEvidence:
+    """What a paired pass/fail probe found on its primary metric.
+
+    Attributes:
+        state: verdict of the EXL2 side against the gate.
+        baseline_state: verdict of the FP16 side against the same gate.
+        pairs: questions with a usable answer on both sides.
+        lost: questions that FP16 gets right and EXL2 does not.
+        won: the reverse.
+        p_value: exact McNemar p-value of lost against won, two-sided; None without pairs.
+        floor_flips: questions whose outcome differs between the FP16 side and its twin; None when not measured.
+        kld: mean KL(FP16||EXL2) in nats; None when not measured.
+        kld_floor: the same between FP16 and its twin.
+        same_engine: both sides ran in one engine with equal settings; only the weights differ.
+        bits: decoder bits per weight of the EXL2 side, for the evidence text; None when unknown.
+    """
+
+    state: State
+    baseline_state: State
+    pairs: int
+    lost: int
+    won: int
+    p_value: float | None
+    floor_flips: int | None
+    kld: float | None
+    kld_floor: float | None
+    same_engine: bool
+    bits: float | None = None
+
+
+def diagnose_rate(evidence: RateEvidence, checks: Sequence[Check]) -> Diagnosis:
+    """Climb the ladder for a paired pass/fail probe.
+
+    Args:
+        evidence: what was measured.
+        checks: pre-checks already made (rungs 1 to 4); those not made are simply absent.
+    """
+    ruled_out = [CHECK_CAUSES[c.check] for c in checks if c.result == OK and c.check in CHECK_CAUSES]
+    for check in checks:
+        if check.result == FAULT and check.check in CHECK_CAUSES:
+            cause = CHECK_CAUSES[check.check]
+            confidence = "medium" if evidence.state in (State.PASS, State.NOT_MEASURED) else "high"
+            return Diagnosis(cause, confidence, (*checks, *_rungs(evidence)), tuple(ruled_out))
+    rungs = _rungs(evidence)
+    cause, confidence = _measured_cause(evidence)
+    if evidence.same_engine and evidence.p_value is not None:
+        ruled_out += EQUAL_IN_THIS_RUN
+    by_rung = {"baseline_passes": "baseline_also_fails", "above_noise": "within_noise"}
+    ruled_out += [by_rung[r.check] for r in rungs if r.check in by_rung and r.result == OK]
+    return Diagnosis(cause, confidence, (*checks, *rungs), tuple(c for c in ruled_out if c != cause))
+
+
+def _measured_cause(e: RateEvidence) -> tuple[str, str]:
+    """Rungs 5 to 8: the baseline, the noise, the engine, the weights."""
+    if e.p_value is None:
+        return "unknown", "low"
+    if not _above_noise(e):
+        if e.baseline_state is State.FAIL:
+            return "baseline_also_fails", "high"
+        return "within_noise", "high" if e.state is State.PASS else "medium"
+    if not e.same_engine:
+        return "unknown", "low"
+    certain = e.p_value <= CERTAIN and _kld_above_floor(e)
+    return "weights_too_few_bits", "high" if certain else "medium"
+
+
+def _above_noise(e: RateEvidence) -> bool:
+    """Significantly more questions lost than won, and more changes than FP16 shows against itself."""
+    if e.p_value is None or e.p_value > SIGNIFICANT or e.lost <= e.won:
+        return False
+    return e.floor_flips is None or e.lost + e.won > e.floor_flips
+
+
+def _kld_above_floor(e: RateEvidence) -> bool:
+    return e.kld is not None and e.kld_floor is not None and e.kld > e.kld_floor
+
+
+def _rungs(e: RateEvidence) -> tuple[Check, ...]:
+    return (_baseline_rung(e), _noise_rung(e), _divergence_rung(e), _engine_rung(e))
+
+
+def _baseline_rung(e: RateEvidence) -> Check:
+    detail = {
+        State.PASS: "The FP16 model alone meets the gate.",
+        State.FAIL: "The FP16 model alone misses the gate, so part of the failure is not the quantization.",
+        State.INCONCLUSIVE: "The FP16 model is near the gate; too few questions to say on which side.",
+        State.NOT_MEASURED: "The FP16 side was not measured.",
+    }[e.baseline_state]
+    result = {State.PASS: OK, State.INCONCLUSIVE: OK, State.FAIL: FAULT}.get(e.baseline_state, UNKNOWN)
+    return Check("baseline_passes", result, detail)
+
+
+def _noise_rung(e: RateEvidence) -> Check:
+    if e.p_value is None:
+        return Check("above_noise", UNKNOWN, "No question has a usable answer on both sides.")
+    flips = (
+        "how often FP16 changes against itself was not measured"
+        if e.floor_flips is None
+        else f"FP16 against itself changes {e.floor_flips}"
+    )
+    detail = (
+        f"Of {e.pairs} questions EXL2 loses {e.lost} and wins {e.won} against FP16 "
+        f"(exact McNemar p = {e.p_value:.2g}); {flips}."
+    )
+    return Check("above_noise", OK if _above_noise(e) else FAULT, detail)
+
+
+def _divergence_rung(e: RateEvidence) -> Check:
+    if e.kld is None:
+        return Check("token_divergence", UNKNOWN, "The word-by-word comparison was not measured.")
+    floor = "not measured" if e.kld_floor is None else f"{e.kld_floor:.2g}"
+    bits = "" if e.bits is None else f" at {e.bits:.2f} bits per weight"
+    detail = f"Mean KL(FP16‖EXL2) is {e.kld:.3g} nats{bits}; FP16 against its twin: {floor}."
+    return Check("token_divergence", OK if _kld_above_floor(e) else UNKNOWN, detail)
+
+
+def _engine_rung(e: RateEvidence) -> Check:
+    if e.same_engine:
+        return Check(
+            "only_weights_differ",
+            OK,
+            "Both sides ran in the same engine with the same token ids, greedy decoding and a full-precision "
+            "cache; only the weights differ.",
+        )
+    return Check(
+        "only_weights_differ", UNKNOWN, "The two sides ran in different engines; that was not held fixed."
+    )

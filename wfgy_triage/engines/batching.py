@@ -1,0 +1,60 @@
+"""How requests become batches: what they share, in which order, how many at a time. No tensors here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+# Rows of one prefill pass: prompts of nearly the same length, so that little is spent on padding.
+MICRO_BATCH_ROWS = 8
+# A prefix shorter than this is not worth the second product in attention.
+MIN_SHARED = 16
+
+
+def shared_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
+    """Length of the longest prefix that all prompts share, each keeping at least one token of its own."""
+    if len(prompts) < 2:
+        return 0
+    low, high = min(prompts), max(prompts)
+    limit = min(len(p) for p in prompts) - 1
+    length = 0
+    while length < limit and low[length] == high[length]:
+        length += 1
+    return length if length >= MIN_SHARED else 0
+
+
+def by_length(lengths: Sequence[int]) -> list[int]:
+    """Indices from the longest to the shortest; equal lengths keep their order."""
+    return sorted(range(len(lengths)), key=lambda i: -lengths[i])
+
+
+def micro_batches(lengths: Sequence[int], token_budget: int) -> list[tuple[int, int]]:
+    """Cut sorted rows into runs `begin..end-1` of at most `MICRO_BATCH_ROWS` rows and about `token_budget` tokens."""
+    runs, begin = [], 0
+    while begin < len(lengths):
+        rows = max(1, min(MICRO_BATCH_ROWS, token_budget // max(1, lengths[begin])))
+        runs.append((begin, min(begin + rows, len(lengths))))
+        begin += rows
+    return runs
+
+
+def waves(token_counts: Sequence[int], bytes_per_token: int, budget_bytes: int) -> list[list[int]]:
+    """Cut rows, in the order given, into waves whose key-value storage stays within a budget.
+
+    Args:
+        token_counts: suffix tokens plus the most that may be generated, for each row.
+        bytes_per_token: storage of one token over all layers.
+        budget_bytes: bound for one wave; a single row above it still runs, alone.
+    """
+    result: list[list[int]] = []
+    widest = 0
+    for index, tokens in enumerate(token_counts):
+        wider = max(widest, tokens)
+        # Storage is rectangular: every row is as wide as the widest.
+        fits = bool(result) and (len(result[-1]) + 1) * wider * bytes_per_token <= budget_bytes
+        if fits:
+            result[-1].append(index)
+            widest = wider
+        else:
+            result.append([index])
+            widest = tokens
+    return result

@@ -1,0 +1,104 @@
+"""Runs calibration text through a transformers model so that the quantizer sees every linear's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wfgy_triage.exl2.headers import check_folder_safe
+from wfgy_triage.exl2.walker import Visit
+
+
+class TransformersWalker:
+    """Walks a causal language model of the `model.model.layers` layout, block by block.
+
+    All calibration rows go through a block as one batch. A hook in front of each linear hands its inputs to the
+    visitor and puts the returned weight in place before the linear runs, so whatever follows (in this block and
+    in later ones) is computed from weights already quantized, in a single pass.
+
+    Args:
+        folder: transformers folder with safetensors.
+        threads: torch threads; None leaves the setting alone.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        check_folder_safe(folder)
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self._model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+        ).eval()
+
+    def encode(self, text: str) -> Sequence[int]:
+        """Token ids of `text` without special tokens."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    @torch.inference_mode()
+    def walk(self, rows: torch.Tensor, visit: Visit) -> None:
+        """Run token rows (rows, tokens) through the model; see `LayerWalker.walk`."""
+        body = self._model.model
+        hidden, arguments = self._block_inputs(rows)
+        for index, block in enumerate(body.layers):
+            hooks = _install(block, f"model.layers.{index}.", visit)
+            try:
+                output = block(hidden, **arguments)
+            finally:
+                for hook in hooks:
+                    hook.remove()
+            hidden = output[0] if isinstance(output, tuple) else output
+        final = body.norm(hidden)
+        visit("lm_head", self._model.lm_head.weight, final.view(-1, final.shape[-1]))
+
+    def _block_inputs(self, rows: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
+        """Let the model prepare embeddings, mask and positions, and stop it at the first block."""
+        caught: dict[str, Any] = {}
+
+        def stop(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            caught["hidden"] = args[0] if args else kwargs.pop("hidden_states")
+            caught["kwargs"] = kwargs
+            raise _Stop
+
+        hook = self._model.model.layers[0].register_forward_pre_hook(stop, with_kwargs=True)
+        try:
+            self._model.model(rows, use_cache=False)
+        except _Stop:
+            pass
+        finally:
+            hook.remove()
+        return caught["hidden"], caught["kwargs"]
+
+
+class _Stop(Exception):
+    """Leaves the model's forward pass once the first block's inputs are known."""
+
+
+def _install(block: torch.nn.Module, prefix: str, visit: Visit) -> list[Any]:
+    last: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def flatten(inputs: torch.Tensor) -> torch.Tensor:
+        # Linears that share an input must be given the same object.
+        if not last or last[0][0] is not inputs:
+            last[:] = [(inputs, inputs.reshape(-1, inputs.shape[-1]))]
+        return last[0][1]
+
+    def before(key: str) -> Any:
+        def hook(module: torch.nn.Linear, args: tuple[torch.Tensor, ...]) -> None:
+            weight = visit(key, module.weight, flatten(args[0]))
+            module.weight = torch.nn.Parameter(weight.to(module.weight.dtype), requires_grad=False)
+
+        return hook
+
+    return [
+        module.register_forward_pre_hook(before(prefix + name))
+        for name, module in block.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    ]

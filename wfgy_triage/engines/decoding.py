@@ -1,0 +1,241 @@
+"""The generation loop: batched, with the shared prefix computed once and finished rows leaving the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from wfgy_triage.engines.attention import SegmentedCache
+from wfgy_triage.engines.base import Completion, FinishReason, GenerationRequest
+from wfgy_triage.engines.batching import by_length, micro_batches, shared_prefix, waves
+from wfgy_triage.engines.runner import QUERY_TOKENS, ModelRunner
+from wfgy_triage.engines.sampling import Choice, greedy, sample
+from wfgy_triage.engines.text import TextStream, first_stop
+from wfgy_triage.errors import InputError, ProbeError
+
+# Two candidates closer than this (in logits) are decided by a pass over the row alone. Rounding moves fp32 logits
+# by less than a tenth of it, whatever the batch; see tests/engines/test_reproducible.py.
+NEAR_TIE = 2e-3
+# Free slots of the storage behind the prompts; it grows when an answer needs more.
+_HEADROOM = 64
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """How a call is run; the result does not depend on it in the reproducible mode.
+
+    Attributes:
+        name: the engine, for messages.
+        settle_ties: decide near ties by a pass over the row alone.
+        share_prefix: compute what all prompts share once.
+        kv_budget_bytes: bound for the suffix storage of one wave of rows.
+    """
+
+    name: str
+    settle_ties: bool
+    share_prefix: bool = True
+    kv_budget_bytes: int = 2 << 30
+
+
+@dataclass
+class _Row:
+    """One answer in the making."""
+
+    request: GenerationRequest
+    stream: TextStream | None
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish: FinishReason | None = None
+
+
+class Decoder:
+    """Completes requests on one model.
+
+    Args:
+        runner: the model.
+        decode: token ids to text, special tokens kept out.
+        eos_ids: any of these ends an answer.
+        max_context: most tokens of prompt and answer together.
+        options: see `DecodingOptions`.
+    """
+
+    def __init__(
+        self,
+        runner: ModelRunner,
+        decode: Callable[[Sequence[int]], str],
+        eos_ids: frozenset[int],
+        max_context: int,
+        options: DecodingOptions,
+    ) -> None:
+        self._runner, self._decode, self._eos = runner, decode, eos_ids
+        self._max_context, self._options = max_context, options
+
+    def run(
+        self, requests: Sequence[GenerationRequest], should_stop: Callable[[], bool] | None = None
+    ) -> Iterator[Completion]:
+        """Yield completions as they finish.
+
+        Raises:
+            InputError: a request cannot be run; raised before anything is computed.
+            ProbeError: the model gave logits that are not numbers.
+        """
+        self._check(requests)
+        return self._run(requests, should_stop or (lambda: False))
+
+    def _check(self, requests: Sequence[GenerationRequest]) -> None:
+        ids = [r.id for r in requests]
+        if len(set(ids)) != len(ids):
+            raise InputError("Two requests of one call have the same id.", "Give every request its own id.")
+        for request in requests:
+            check_tokens(request.id, request.prompt_ids, self._runner.vocab_size)
+            if request.max_new_tokens < 1:
+                raise InputError(f"Request {request.id!r} asks for no new tokens.", "Ask for at least one.")
+            if request.temperature < 0 or not 0 < request.top_p <= 1:
+                raise InputError(
+                    f"Request {request.id!r} has temperature {request.temperature} and top_p {request.top_p}.",
+                    "The temperature must be 0 or more, top_p above 0 and at most 1.",
+                )
+            total = len(request.prompt_ids) + request.max_new_tokens
+            if total > self._max_context:
+                raise InputError(
+                    f"Request {request.id!r} needs {total} tokens with its answer, the model's context has"
+                    f" {self._max_context}.",
+                    "Shorten the prompt or ask for fewer new tokens.",
+                )
+
+    def _run(
+        self, requests: Sequence[GenerationRequest], should_stop: Callable[[], bool]
+    ) -> Iterator[Completion]:
+        if not requests:
+            return
+        prompts = [r.prompt_ids for r in requests]
+        shared = shared_prefix(prompts) if self._options.share_prefix else 0
+        order = by_length([len(p) for p in prompts])
+        widths = [len(prompts[i]) - shared + requests[i].max_new_tokens for i in order]
+        with torch.inference_mode():
+            prefix = self._runner.prefix(prompts[0][:shared])
+        for wave in waves(widths, self._runner.kv_shape.bytes_per_token, self._options.kv_budget_bytes):
+            rows = [self._row(requests[order[i]]) for i in wave]
+            suffixes = [r.request.prompt_ids[shared:] for r in rows]
+            lengths = [len(s) for s in suffixes]
+            cache = SegmentedCache(self._runner.kv_shape, lengths, lengths[0] + _HEADROOM, prefix)
+            yield from self._wave(rows, suffixes, cache, should_stop)
+            if should_stop():
+                return
+
+    def _row(self, request: GenerationRequest) -> _Row:
+        return _Row(request, TextStream(self._decode) if request.stop_strings else None)
+
+    @torch.inference_mode()
+    def _wave(
+        self,
+        rows: list[_Row],
+        suffixes: list[tuple[int, ...]],
+        cache: SegmentedCache,
+        should_stop: Callable[[], bool],
+    ) -> Iterator[Completion]:
+        last = []
+        cache.length = len(suffixes[0])
+        for begin, end in micro_batches([len(s) for s in suffixes], QUERY_TOKENS):
+            if should_stop():
+                return
+            part = suffixes[begin:end]
+            lengths = [len(s) for s in part]
+            filled = SegmentedCache(self._runner.kv_shape, lengths, lengths[0], cache.prefix)
+            last.append(self._runner.prefill(part, filled)[:, -1])
+            cache.adopt(filled, begin)
+        hidden = torch.cat(last)
+        while True:
+            live = [i for i, row in enumerate(rows) if row.finish is None]
+            picked = hidden if len(live) == len(rows) else hidden[live]
+            self._advance([rows[i] for i in live], self._runner.logits(picked))
+            for i in live:
+                if rows[i].finish is not None:
+                    yield self._completion(rows[i])
+            live = [i for i in live if rows[i].finish is None]
+            if not live or should_stop():
+                return
+            # Moving the storage costs about a step, so a few rows must have finished to be worth it.
+            if (len(rows) - len(live)) * 8 >= len(rows):
+                cache.keep(live)
+                rows = [rows[i] for i in live]
+            newest = torch.tensor([[row.tokens[-1]] for row in rows], device=self._runner.device)
+            hidden = self._runner.forward(newest, cache)[:, 0]
+
+    def _advance(self, rows: list[_Row], logits: torch.Tensor) -> None:
+        """Choose the next token of every row from `logits` (rows, vocab)."""
+        normalizer = logits.logsumexp(-1)
+        if not bool(torch.isfinite(normalizer).all()):
+            raise ProbeError(
+                f"The engine {self._options.name} gave logits that are not finite numbers.",
+                "Check the model folder with 'python -m wfgy_triage inspect'; its weights may be damaged.",
+            )
+        choices = self._choose(rows, logits)
+        index = torch.tensor([[c.token] for c in choices], device=logits.device)
+        logprobs = (logits.gather(1, index)[:, 0] - normalizer).tolist()
+        for row, choice, logprob in zip(rows, choices, logprobs, strict=True):
+            self._append(row, choice.token, logprob)
+
+    def _choose(self, rows: list[_Row], logits: torch.Tensor) -> list[Choice]:
+        if all(row.request.temperature == 0 for row in rows):
+            choices = [Choice(t, g) for t, g in zip(*greedy(logits), strict=True)]
+        else:
+            choices = [self._draw(row, logits[i : i + 1]) for i, row in enumerate(rows)]
+        if self._options.settle_ties:
+            for i, row in enumerate(rows):
+                if choices[i].gap < NEAR_TIE:
+                    choices[i] = self._draw(row, self._alone(row))
+        return choices
+
+    def _draw(self, row: _Row, logits: torch.Tensor) -> Choice:
+        request = row.request
+        if request.temperature == 0:
+            tokens, gaps = greedy(logits)
+            return Choice(tokens[0], gaps[0])
+        numbers = logits[0].cpu().numpy()
+        return sample(numbers, request.temperature, request.top_p, request.seed, len(row.tokens))
+
+    def _alone(self, row: _Row) -> torch.Tensor:
+        """Logits (1, vocab) for the row's next token from a pass that nothing else takes part in."""
+        ids = (*row.request.prompt_ids, *row.tokens)
+        cache = SegmentedCache(self._runner.kv_shape, [len(ids)], len(ids))
+        return self._runner.logits(self._runner.prefill([ids], cache)[:, -1])
+
+    def _append(self, row: _Row, token: int, logprob: float) -> None:
+        if token in self._eos:
+            row.finish = "stop"
+            return
+        row.tokens.append(token)
+        row.logprobs.append(logprob)
+        if row.stream is not None:
+            row.stream.push(token)
+            if first_stop(row.stream.text, row.request.stop_strings) >= 0:
+                row.finish = "stop_string"
+                return
+        if len(row.tokens) >= row.request.max_new_tokens:
+            row.finish = "length"
+
+    def _completion(self, row: _Row) -> Completion:
+        assert row.finish is not None  # noqa: S101 - only finished rows are handed out
+        if row.finish == "stop_string" and row.stream is not None:
+            text = row.stream.text[: first_stop(row.stream.text, row.request.stop_strings)]
+        else:
+            text = self._decode(row.tokens)
+        return Completion(row.request.id, text, tuple(row.tokens), tuple(row.logprobs), row.finish)
+
+
+def check_tokens(request_id: str, ids: Sequence[int], vocab_size: int) -> None:
+    """Refuse an empty sequence and ids outside the vocabulary.
+
+    Raises:
+        InputError: names the request.
+    """
+    if not ids:
+        raise InputError(f"Request {request_id!r} has no tokens.", "Give it a prompt.")
+    if min(ids) < 0 or max(ids) >= vocab_size:
+        raise InputError(
+            f"Request {request_id!r} has a token id outside the vocabulary of {vocab_size}.",
+            "Encode the text with this model's own tokenizer.",
+        )

@@ -1,0 +1,117 @@
+"""Teacher forcing: logits of given sequences chunk by chunk, and pooled hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from wfgy_triage.engines.attention import PrefixKV, SegmentedCache
+from wfgy_triage.engines.base import LogitChunk, ScoreRequest
+from wfgy_triage.engines.batching import MIN_SHARED, by_length, micro_batches, shared_prefix
+from wfgy_triage.engines.decoding import check_tokens
+from wfgy_triage.engines.runner import QUERY_TOKENS, ModelRunner
+from wfgy_triage.errors import InputError
+
+# Sequences whose hidden states are held at a time.
+BLOCK_SEQUENCES = 16
+
+
+def forced_logits(
+    runner: ModelRunner, requests: Sequence[ScoreRequest], chunk: int, max_context: int
+) -> Iterator[LogitChunk]:
+    """Yield logits of the scored positions; see `Engine.logits`.
+
+    Args:
+        runner: the model.
+        requests: sequences to score.
+        chunk: most positions in one chunk.
+        max_context: most tokens in one sequence.
+
+    Raises:
+        InputError: a sequence cannot be scored; raised before anything is computed.
+    """
+    for request in requests:
+        check_tokens(request.id, request.token_ids, runner.vocab_size)
+        if not 1 <= request.first < len(request.token_ids):
+            raise InputError(
+                f"Request {request.id!r} scores from position {request.first} of {len(request.token_ids)}.",
+                "Score from position 1 or later, and at least one position.",
+            )
+        if len(request.token_ids) > max_context:
+            raise InputError(
+                f"Request {request.id!r} has {len(request.token_ids)} tokens, the model's context {max_context}.",
+                "Score a shorter sequence.",
+            )
+    if chunk < 1:
+        raise InputError(f"A chunk of {chunk} positions is not possible.", "Use 1 or more.")
+    return _stream(runner, requests, chunk)
+
+
+def _stream(runner: ModelRunner, requests: Sequence[ScoreRequest], chunk: int) -> Iterator[LogitChunk]:
+    shared = _scorable_prefix(requests)
+    with torch.inference_mode():
+        prefix = runner.prefix(requests[0].token_ids[:shared]) if shared else None
+    for begin in range(0, len(requests), BLOCK_SEQUENCES):
+        block = requests[begin : begin + BLOCK_SEQUENCES]
+        with torch.inference_mode():
+            states = _block_states(runner, block, prefix)
+        for request, hidden in zip(block, states, strict=True):
+            for offset in range(0, len(hidden), chunk):
+                with torch.inference_mode():
+                    logits = runner.logits(hidden[offset : offset + chunk])
+                yield LogitChunk(request.id, request.first + offset, logits)
+
+
+def _scorable_prefix(requests: Sequence[ScoreRequest]) -> int:
+    """Tokens shared by all sequences whose own hidden states nobody asks for."""
+    shared = shared_prefix([r.token_ids for r in requests])
+    limit = min((r.first - 1 for r in requests), default=0)
+    length = min(shared, limit)
+    return length if length >= MIN_SHARED else 0
+
+
+def _block_states(
+    runner: ModelRunner, block: Sequence[ScoreRequest], prefix: PrefixKV | None
+) -> list[torch.Tensor]:
+    """Hidden states (positions, hidden) that predict the scored positions, for each sequence of the block."""
+    shared = prefix.length if prefix else 0
+    # The last token predicts nothing that is scored.
+    suffixes = [r.token_ids[shared:-1] for r in block]
+    order = by_length([len(s) for s in suffixes])
+    ordered = [suffixes[i] for i in order]
+    states: dict[int, torch.Tensor] = {}
+    for begin, end in micro_batches([len(s) for s in ordered], QUERY_TOKENS):
+        lengths = [len(s) for s in ordered[begin:end]]
+        cache = SegmentedCache(runner.kv_shape, lengths, lengths[0], prefix)
+        hidden = runner.prefill(ordered[begin:end], cache)
+        for row, index in enumerate(order[begin:end]):
+            scored = len(block[index].token_ids) - block[index].first
+            states[index] = hidden[row, -scored:].clone()
+    return [states[i] for i in range(len(block))]
+
+
+@torch.inference_mode()
+def pooled_states(runner: ModelRunner, sequences: Sequence[tuple[int, ...]], layer: int) -> torch.Tensor:
+    """Mean over tokens of the hidden states after `layer` blocks, shape (sequences, hidden), float32.
+
+    Args:
+        runner: the model.
+        sequences: token ids, none empty.
+        layer: 0 is the embedding, the number of layers is the normalized last state.
+
+    Raises:
+        InputError: there is no such layer.
+    """
+    last = runner.kv_shape.layers
+    if not 0 <= layer <= last:
+        raise InputError(f"There is no layer {layer}.", f"Layers of this model: 0 to {last}.")
+    lengths = [len(s) for s in sequences]
+    order = by_length(lengths)
+    pooled: dict[int, torch.Tensor] = {}
+    for begin, end in micro_batches([lengths[i] for i in order], QUERY_TOKENS):
+        batch = [sequences[i] for i in order[begin:end]]
+        hidden = runner.states_after(batch, layer)
+        for row, index in enumerate(order[begin:end]):
+            pooled[index] = hidden[row, -lengths[index] :].float().mean(0)
+    return torch.stack([pooled[i] for i in range(len(sequences))])

@@ -1,0 +1,167 @@
+"""From a transformers model with its weights to an engine: precision, packing, sharing, end tokens, context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoTokenizer
+
+from wfgy_triage.engines.base import EngineInfo, Mode
+from wfgy_triage.engines.linear import (
+    CompactEmbedding,
+    PackedLinear,
+    fuse_norms,
+    packing_works,
+    replace_module,
+)
+from wfgy_triage.engines.runner import ModelRunner
+from wfgy_triage.engines.transformers_engine import TransformersEngine
+from wfgy_triage.errors import PrerequisiteError
+
+LinearSource = Callable[[str, nn.Linear], tuple[torch.Tensor, torch.Tensor | None]]
+"""Gives weight and bias of the linear layer at a path; called once for each, so that one is held at a time."""
+
+
+def own_weights(_: str, layer: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The `LinearSource` of a model that is loaded already."""
+    return layer.weight, layer.bias
+
+
+def compute_dtype(mode: Mode, device: torch.device) -> torch.dtype:
+    """What a mode computes in on a device: bf16 in the fast mode where the processor has it, else fp32."""
+    if mode == "reproducible":
+        return torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    able = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16") else torch.float32
+
+
+def prepare_model(model: nn.Module, source: LinearSource, dtype: torch.dtype, device: torch.device) -> None:
+    """Bring a model into its form of computation, in place and one layer at a time.
+
+    Linear layers are packed in `dtype`, embeddings keep their storage dtype, everything else is converted.
+    """
+    for path, module in list(model.named_modules()):
+        if isinstance(module, nn.Linear):
+            weight, bias = source(path, module)
+            replace_module(model, path, PackedLinear(weight, bias, dtype, device))
+        elif type(module) is nn.Embedding:
+            replace_module(model, path, CompactEmbedding(module.weight.to(device), dtype))
+    for module in model.modules():
+        if not isinstance(module, CompactEmbedding):
+            for name, parameter in list(module.named_parameters(recurse=False)):
+                converted = parameter.detach().to(device=device, dtype=dtype)
+                setattr(module, name, nn.Parameter(converted, requires_grad=False))
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            # Buffers keep their dtype: rotary frequencies stay in fp32 in every mode.
+            module.register_buffer(name, buffer.to(device), persistent=False)
+    fuse_norms(model)
+    model.requires_grad_(False).eval()
+
+
+def share_tensors(runner: ModelRunner, other: ModelRunner) -> int:
+    """Let two models hold what is equal bit for bit (embeddings, norms) once; returns the bytes saved."""
+    if runner.device != other.device:
+        return 0
+    theirs = dict(other.model.named_parameters())
+    saved = 0
+    for name, mine in runner.model.named_parameters():
+        twin = theirs.get(name)
+        if twin is None or twin.shape != mine.shape or twin.dtype != mine.dtype or not torch.equal(twin, mine):
+            continue
+        if twin.data_ptr() != mine.data_ptr():
+            mine.data = twin.data
+            saved += mine.numel() * mine.element_size()
+    return saved
+
+
+def build_engine(
+    model: nn.Module, folder: Path, *, engine: str, mode: Mode, dtype: torch.dtype, device: torch.device
+) -> TransformersEngine:
+    """Wrap a prepared model and its folder's tokenizer.
+
+    Raises:
+        PrerequisiteError: the tokenizer does not load, or the architecture needs what the engine does not do.
+    """
+    config: Any = model.config
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise PrerequisiteError(
+            f"The tokenizer in {folder.name} does not load: {_first_line(error)}",
+            "The folder needs tokenizer.json (and tokenizer_config.json) of the model.",
+        ) from error
+    # Rows of the head above the tokenizer's last id are padding; both sides of a pair are cut alike.
+    vocab_size = min(int(config.vocab_size), max(len(tokenizer), 1))
+    runner = ModelRunner(model, vocab_size, dtype, device)
+    with torch.inference_mode():
+        runner.check_against_class()
+    notes, deterministic = _notes(mode, dtype, config)
+    info = EngineInfo(
+        engine=engine,
+        engine_version=f"transformers {transformers.__version__}, torch {torch.__version__}",
+        architecture=type(model).__name__,
+        device=str(device),
+        compute_dtype=str(dtype).removeprefix("torch."),
+        mode=mode,
+        deterministic=deterministic,
+        memory_bytes=runner.memory_bytes(),
+        vocab_size=vocab_size,
+        max_context=_max_context(config),
+        notes=notes,
+    )
+    return TransformersEngine(runner, tokenizer, info, _end_ids(model, tokenizer, folder))
+
+
+def _notes(mode: Mode, dtype: torch.dtype, config: Any) -> tuple[tuple[str, ...], bool]:
+    """What a reader of the numbers must know, and whether text is independent of the batch."""
+    notes = []
+    deterministic = mode == "reproducible"
+    if mode == "fast" and dtype == torch.bfloat16:
+        notes.append("Fast mode computes in bf16: text may change with the composition of a batch.")
+    elif mode == "fast":
+        notes.append("Fast mode computes in fp32 here, since this processor has no bf16 instructions.")
+    if not packing_works(dtype):
+        notes.append("Prepacked products are not available in this build of torch; ordinary ones are used.")
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") in {"dynamic", "longrope"}:
+        deterministic = False
+        notes.append(f"Rotary scaling '{rope['rope_type']}' depends on the longest row of a batch.")
+    if _window(config):
+        notes.append(f"The context is cut to the model's attention window of {_window(config)} tokens.")
+    return tuple(notes), deterministic
+
+
+def _window(config: Any) -> int | None:
+    """The sliding attention window, where the model uses one."""
+    if getattr(config, "use_sliding_window", True) is False:
+        return None
+    window = getattr(config, "sliding_window", None)
+    return int(window) if window else None
+
+
+def _max_context(config: Any) -> int:
+    longest = int(getattr(config, "max_position_embeddings", None) or 2048)
+    return min(longest, _window(config) or longest)
+
+
+def _end_ids(model: nn.Module, tokenizer: Any, folder: Path) -> frozenset[int]:
+    """Ids that end an answer: those of the generation settings, the configuration and the tokenizer."""
+    ids: set[int] = set()
+    generation: Any = getattr(model, "generation_config", None)
+    if (folder / "generation_config.json").is_file():
+        generation = transformers.GenerationConfig.from_pretrained(folder)
+    for holder in (generation, model.config, tokenizer):
+        value = getattr(holder, "eos_token_id", None)
+        ids.update([value] if isinstance(value, int) else value or [])
+    return frozenset(ids)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

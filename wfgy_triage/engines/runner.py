@@ -1,0 +1,140 @@
+"""One loaded model, prepared for computing: forward passes on our own key-value storage, and the head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from wfgy_triage.engines.attention import ATTENTION_NAME, KVShape, PrefixKV, SegmentedCache
+from wfgy_triage.engines.linear import CompactEmbedding, PackedLinear
+from wfgy_triage.errors import PrerequisiteError
+
+# Query tokens in one forward pass: bounds the score matrices, and is enough to keep the cores busy.
+QUERY_TOKENS = 1024
+
+
+class ModelRunner:
+    """Runs a transformers causal language model on `SegmentedCache` storage.
+
+    Args:
+        model: a model whose linear layers are already in their form of computation.
+        vocab_size: rows of the head that are real tokens; padding above is cut off.
+        dtype: what is computed in.
+        device: where.
+    """
+
+    def __init__(
+        self, model: nn.Module, vocab_size: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        config: Any = model.config
+        self.model, self.dtype, self.device, self.vocab_size = model, dtype, device, vocab_size
+        self.base: Any = model.get_submodule(str(model.base_model_prefix))
+        self.head: Any = model.get_output_embeddings()  # type: ignore[operator]
+        config._attn_implementation = ATTENTION_NAME
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        self.kv_shape = KVShape(config.num_hidden_layers, kv_heads, head_dim, dtype, device)
+
+    def forward(self, ids: torch.Tensor, cache: SegmentedCache) -> torch.Tensor:
+        """Run `ids` (rows, steps) behind what `cache` holds; returns hidden states (rows, steps, hidden)."""
+        positions = cache.begin(ids.shape[1])
+        output = self.base(
+            input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True, kv_store=cache
+        )
+        hidden: torch.Tensor = output.last_hidden_state
+        return hidden
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits in float32 of hidden states (positions, hidden), padding of the vocabulary cut off."""
+        out: torch.Tensor = self.head(hidden)
+        return out[..., : self.vocab_size].float()
+
+    def prefill(self, rows: list[tuple[int, ...]], cache: SegmentedCache) -> torch.Tensor:
+        """Run right-justified prompts in chunks of columns; returns hidden states (rows, longest, hidden)."""
+        ids = right_justified(rows, self.device)
+        step = max(1, QUERY_TOKENS // len(rows))
+        chunks = [self.forward(part, cache) for part in ids.split(step, dim=1)]
+        return chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
+
+    def prefix(self, ids: tuple[int, ...]) -> PrefixKV | None:
+        """Keys and values of a prefix that a batch shares; None when there is none."""
+        if not ids:
+            return None
+        cache = SegmentedCache(self.kv_shape, [len(ids)], len(ids))
+        self.prefill([ids], cache)
+        return cache.as_prefix()
+
+    def check_against_class(self) -> None:
+        """Compare a short pass with the model class's own attention and head.
+
+        Raises:
+            PrerequisiteError: when they differ: the architecture does something this engine does not do.
+        """
+        count = 24
+        ids = (torch.arange(count, device=self.device) * 7919 % self.vocab_size)[None]
+        config: Any = self.model.config
+        prefix = self.prefix(tuple(ids[0, :5].tolist()))
+        ours = self.logits(self.forward(ids[:, 5:], SegmentedCache(self.kv_shape, [count - 5], count, prefix))[0])
+        config._attn_implementation = "sdpa"
+        try:
+            theirs = self.model(input_ids=ids, use_cache=False).logits[0, 5:, : self.vocab_size].float()
+        finally:
+            config._attn_implementation = ATTENTION_NAME
+        scale = max(1.0, float(theirs.abs().max()))
+        difference = float((ours - theirs).abs().max())
+        tolerance = 1e-3 if self.dtype == torch.float32 else 8e-2
+        # A damaged checkpoint may give NaN on both sides: that is for the probes to report.
+        if bool(torch.isfinite(theirs).all()) and not difference <= tolerance * scale:
+            raise PrerequisiteError(
+                f"The engine's logits differ from those of {type(self.model).__name__} by {difference:.3g}.",
+                "This architecture needs something that this engine does not do; Llama, Mistral and Qwen work.",
+            )
+
+    def states_after(self, rows: list[tuple[int, ...]], layer: int) -> torch.Tensor:
+        """Hidden states after `layer` blocks (0: the embedding), right-justified: (rows, longest, hidden)."""
+        lengths = [len(r) for r in rows]
+        cache = SegmentedCache(self.kv_shape, lengths, max(lengths))
+        if layer == 0:
+            table: torch.Tensor = self.embedding(right_justified(rows, self.device))
+            return table
+        if layer == self.kv_shape.layers:
+            return self.prefill(rows, cache)
+        seen: list[torch.Tensor] = []
+        hook = self.base.layers[layer - 1].register_forward_hook(
+            lambda _module, _inputs, output: seen.append(output)
+        )
+        try:
+            self.prefill(rows, cache)
+        finally:
+            hook.remove()
+        return torch.cat(seen, dim=1)
+
+    def memory_bytes(self) -> int:
+        """Bytes held by weights (tensors shared with another engine count here too)."""
+        seen: dict[int, int] = {}
+        for module in self.model.modules():
+            if isinstance(module, PackedLinear):
+                seen[id(module)] = module.nbytes
+            for tensor in module.parameters(recurse=False):
+                seen[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        return sum(seen.values())
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states."""
+        return int(self.embedding.weight.shape[1])
+
+    @property
+    def embedding(self) -> CompactEmbedding:
+        """The token embedding."""
+        table: CompactEmbedding = self.model.get_input_embeddings()  # type: ignore[operator]
+        return table
+
+
+def right_justified(rows: list[tuple[int, ...]], device: torch.device) -> torch.Tensor:
+    """Stack token ids to (rows, longest), padded on the left with zeros (the padding is never attended to)."""
+    longest = max(len(r) for r in rows)
+    return torch.tensor([[0] * (longest - len(r)) + list(r) for r in rows], device=device)
+

@@ -1,0 +1,121 @@
+"""The engine on transformers' model classes: the FP16 baseline, and whatever else is loaded into such a class."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from wfgy_triage.engines.base import (
+    Capabilities,
+    Completion,
+    EngineInfo,
+    GenerationRequest,
+    LogitChunk,
+    ScoreRequest,
+)
+from wfgy_triage.engines.decoding import Decoder, DecodingOptions
+from wfgy_triage.engines.forced import forced_logits, pooled_states
+from wfgy_triage.engines.runner import ModelRunner
+from wfgy_triage.errors import InputError, ProbeError
+
+
+class TransformersEngine:
+    """An `Engine` around a `ModelRunner` and its tokenizer; see `wfgy_triage.engines.base.Engine`.
+
+    Args:
+        runner: the prepared model.
+        tokenizer: its tokenizer.
+        info: what is loaded.
+        eos_ids: any of these ends an answer.
+    """
+
+    def __init__(
+        self, runner: ModelRunner, tokenizer: Any, info: EngineInfo, eos_ids: frozenset[int]
+    ) -> None:
+        self.info = info
+        self.capabilities = Capabilities()
+        self._runner: ModelRunner | None = runner
+        self._tokenizer = tokenizer
+        self._eos = eos_ids
+        self._options = DecodingOptions(name=info.engine, settle_ties=info.mode == "reproducible")
+
+    @property
+    def runner(self) -> ModelRunner:
+        """The loaded model.
+
+        Raises:
+            ProbeError: the engine is closed.
+        """
+        if self._runner is None:
+            raise ProbeError("The engine is closed.", "Open the model again.")
+        return self._runner
+
+    def set_prefix_sharing(self, on: bool) -> None:
+        """Whether prompts that share a prefix have it computed once (on at first)."""
+        self._options = replace(self._options, share_prefix=on)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of `text`; see the protocol."""
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of the ids; see the protocol."""
+        text: str = self._tokenizer.decode(
+            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    def render_chat(self, messages: Sequence[dict[str, str]]) -> str:
+        """Render the chat template; see the protocol.
+
+        Raises:
+            InputError: the model has no chat template.
+        """
+        if not self._tokenizer.chat_template:
+            raise InputError(
+                "The model has no chat template.", "Add chat_template.jinja to its folder, or use plain prompts."
+            )
+        text: str = self._tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=True
+        )
+        return text
+
+    def generate(
+        self, requests: Sequence[GenerationRequest], should_stop: Callable[[], bool] | None = None
+    ) -> Iterator[Completion]:
+        """Complete the requests; see the protocol."""
+        decoder = Decoder(self.runner, self.decode, self._eos, self.info.max_context, self._options)
+        return decoder.run(requests, should_stop)
+
+    def logits(self, requests: Sequence[ScoreRequest], chunk: int = 128) -> Iterator[LogitChunk]:
+        """Teacher-forced logits; see the protocol."""
+        return forced_logits(self.runner, requests, chunk, self.info.max_context)
+
+    def embed(self, texts: Sequence[str], layer: int) -> np.ndarray:
+        """Mean-pooled hidden states; see the protocol.
+
+        Raises:
+            InputError: an empty text, one longer than the context, or no such layer.
+        """
+        sequences = [self.encode(t) for t in texts]
+        for number, ids in enumerate(sequences):
+            if not 1 <= len(ids) <= self.info.max_context:
+                raise InputError(
+                    f"Text {number} has {len(ids)} tokens.",
+                    f"Embed texts of 1 to {self.info.max_context} tokens.",
+                )
+        if not sequences:
+            return np.zeros((0, self.runner.hidden_size), dtype=np.float32)
+        return pooled_states(self.runner, sequences, layer).cpu().numpy()
+
+    def close(self) -> None:
+        """Give the memory back; the engine is unusable afterwards."""
+        self._runner = None
+        gc.collect()
+        if self.info.device.startswith("cuda"):
+            torch.cuda.empty_cache()

@@ -1,0 +1,30 @@
+"""Which symptoms have a live probe. Listing them imports no model library."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from wfgy_triage.errors import InputError
+from wfgy_triage.probes.base import Probe
+
+_MODULES = {"json_breaks": "wfgy_triage.probes.json_breaks"}
+"""Symptom id to the module whose `PROBE` measures it. A new probe is one line here and one file."""
+
+
+def available_symptoms() -> tuple[str, ...]:
+    """Ids of the symptoms that can be measured."""
+    return tuple(_MODULES)
+
+
+def get_probe(symptom: str) -> Probe:
+    """The probe of a symptom.
+
+    Raises:
+        InputError: when the symptom has no live probe.
+    """
+    if symptom not in _MODULES:
+        raise InputError(
+            f"The symptom {symptom!r} has no live probe.", f"Symptoms with one: {', '.join(_MODULES)}."
+        )
+    probe: Probe = import_module(_MODULES[symptom]).PROBE
+    return probe

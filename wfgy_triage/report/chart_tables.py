@@ -1,0 +1,46 @@
+"""The charts' numbers as tables: for screen readers, for copying, and for anyone who prefers them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from wfgy_triage.report.format import interval, number
+
+
+def chart_table(name: str, charts: Mapping[str, Any]) -> str:
+    """Return the closed table under a chart; empty for charts whose numbers the metrics table holds."""
+    if name == "kld":
+        rows = [
+            (
+                f"{b['lo'] * 100:.0f} to {b['hi'] * 100:.0f} % sure",
+                f"{int(b.get('n') or 0):,}",
+                number(b["mean"]),
+                interval(tuple(b["interval"]) if b.get("interval") else None, "nats"),
+            )
+            for b in charts.get("kld_buckets") or ()
+            if b.get("mean") is not None
+        ]
+        return _table(("FP16", "Tokens", "Mean KL, nats", "95 % interval"), rows)
+    if name == "failures":
+        data = charts.get("failure_classes") or {}
+        labels = data.get("labels") or ()
+        sides = [data.get(side) or [""] * len(labels) for side in ("fp16", "exl2")]
+        rows = [(str(a), str(b), str(c)) for a, b, c in zip(labels, *sides, strict=True)]
+        return _table(("Class", "FP16", "EXL2"), rows)
+    return ""
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    head = "".join(f'<th scope="col">{escape(h)}</th>' for h in heads)
+    body = "".join(
+        f'<tr><th scope="row">{escape(first)}</th>' + "".join(f"<td>{escape(c)}</td>" for c in rest) + "</tr>"
+        for first, *rest in rows
+    )
+    return (
+        '<details class="why"><summary>The numbers</summary><table class="numbers">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></details>"
+    )

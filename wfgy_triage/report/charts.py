@@ -1,0 +1,257 @@
+"""`Result.charts` as Plotly figures, built as plain dicts: the web process needs no plotly import.
+
+Colours, text and lines are chosen to read on a light and on a dark page; backgrounds are transparent. Sides
+differ by marker shape and fill as well as colour. Gates are dashed, noise floors dotted.
+Pieces that a result does not carry are simply absent: each builder returns None when it has nothing to draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from textwrap import wrap
+from typing import Any
+
+Figure = dict[str, Any]
+
+FP16_COLOUR = "#64748b"
+EXL2_COLOUR = "#0d9488"
+GATE_COLOUR = "#dc2626"
+TEXT_COLOUR = "#64748b"
+GRID_COLOUR = "rgba(128,140,150,0.22)"
+FONT = "IBM Plex Sans, ui-sans-serif, system-ui, sans-serif"
+ROW_HEIGHT = 74
+LABEL_WIDTH = 17
+
+
+def build_figures(charts: Mapping[str, Any]) -> dict[str, Figure]:
+    """Return every figure that the data allows, by name: `rates`, `kld`, `failures`."""
+    figures = {
+        "rates": rates_figure(charts.get("rates") or ()),
+        "kld": kld_figure(charts.get("kld_buckets") or ()),
+        "failures": failures_figure(charts.get("failure_classes") or {}),
+    }
+    return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def rates_figure(rates: Sequence[Mapping[str, Any]]) -> Figure | None:
+    """Draw each rate of both sides with its interval, its gate and its noise floor.
+
+    Args:
+        rates: `{"metric", "label", "fp16", "exl2", "fp16_interval", "exl2_interval", "floor", "gate",
+            "gate_op"}`; values are shares in [0, 1], intervals `[lo, hi]`. `floor` is the rate that a second
+            FP16 run reached. Missing pieces are left out.
+    """
+    rows = [rate for rate in rates if rate.get("fp16") is not None or rate.get("exl2") is not None]
+    if not rows:
+        return None
+    traces = [
+        _rate_trace(rows, "fp16", "FP16", 0.14, {"symbol": "circle-open", "color": FP16_COLOUR, "size": 11}),
+        _rate_trace(rows, "exl2", "EXL2", -0.14, {"symbol": "diamond", "color": EXL2_COLOUR, "size": 12}),
+    ]
+    gates = [(i, r["gate"]) for i, r in enumerate(rows) if r.get("gate") is not None]
+    floors = [(i, r["floor"]) for i, r in enumerate(rows) if r.get("floor") is not None]
+    traces += _marks(gates, "Gate", GATE_COLOUR, "dash", len(rows))
+    traces += _marks(floors, "FP16 again (noise floor)", FP16_COLOUR, "dot", len(rows))
+    values = [v for r in rows for v in _all_values(r)]
+    low = max(0.0, min(values) * 100 - 6)
+    layout = _layout(height=112 + ROW_HEIGHT * len(rows))
+    layout["xaxis"] |= {"range": [low, 101.5], "ticksuffix": " %", "nticks": 6}
+    layout["yaxis"] |= {
+        "tickmode": "array",
+        "tickvals": [len(rows) - 1 - i for i in range(len(rows))],
+        "ticktext": [_label(str(r.get("label") or r.get("metric") or "")) for r in rows],
+        "range": [-0.55, len(rows) - 0.45],
+        "showgrid": False,
+    }
+    return _figure(traces, layout)
+
+
+def kld_figure(buckets: Sequence[Mapping[str, Any]]) -> Figure | None:
+    """Draw mean KL(FP16 to EXL2) in nats by how sure FP16 was of its own token, with intervals.
+
+    Args:
+        buckets: `{"lo", "hi", "n", "mean", "interval"}`, `lo` and `hi` being FP16's top probability. Buckets
+            without tokens are left out.
+    """
+    rows = [b for b in buckets if b.get("mean") is not None]
+    if not rows:
+        return None
+    labels = [f"{b['lo'] * 100:.0f}\N{EN DASH}{b['hi'] * 100:.0f} %" for b in rows]
+    means = [b["mean"] for b in rows]
+    counts = [int(b.get("n") or 0) for b in rows]
+    bar = {
+        "type": "bar",
+        "name": "EXL2 against FP16",
+        "x": labels,
+        "y": means,
+        "customdata": counts,
+        "marker": {"color": EXL2_COLOUR, "opacity": 0.82},
+        "text": [f"{n:,} tokens" for n in counts],
+        "textposition": "none",
+        "hovertemplate": "FP16 %{x} sure<br>mean %{y:.4f} nats<br>%{customdata:,} tokens<extra></extra>",
+        "width": 0.62,
+        "showlegend": False,
+    }
+    bounds = [b.get("interval") for b in rows]
+    if any(bounds):
+        bar["error_y"] = _error_bars(means, bounds, TEXT_COLOUR)
+    layout = _layout(height=330)
+    layout["xaxis"] |= {
+        "title": _title("How sure FP16 was of its own token"),
+        "showgrid": False,
+        "type": "category",
+    }
+    layout["yaxis"] |= {"title": _title("Mean KL divergence, nats"), "rangemode": "tozero", "nticks": 6}
+    return _figure([bar], layout)
+
+
+def failures_figure(classes: Mapping[str, Any]) -> Figure | None:
+    """Draw how many answers of each side fell into each class.
+
+    Args:
+        classes: `{"labels": [...], "fp16": [...], "exl2": [...]}`; equally long, counts of questions.
+    """
+    labels = list(classes.get("labels") or ())
+    if not labels:
+        return None
+    ticks = [_label(str(label), 22) for label in labels]
+    traces = []
+    for side, name, colour, pattern in (
+        ("exl2", "EXL2", EXL2_COLOUR, ""),
+        ("fp16", "FP16", FP16_COLOUR, "/"),
+    ):
+        counts = list(classes.get(side) or ())
+        if len(counts) != len(labels):
+            continue
+        marker: dict[str, Any] = {"color": colour}
+        if pattern:
+            marker["pattern"] = {"shape": pattern, "fgcolor": colour, "bgcolor": "rgba(0,0,0,0)", "size": 6}
+        traces.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": name,
+                "x": counts,
+                "y": ticks,
+                "marker": marker,
+                "text": [str(c) if c else "" for c in counts],
+                "textposition": "outside",
+                "cliponaxis": False,
+                "hovertemplate": "%{y}: %{x} questions<extra>" + name + "</extra>",
+            }
+        )
+    if not traces:
+        return None
+    layout = _layout(height=110 + 46 * len(labels))
+    layout |= {"barmode": "group", "bargap": 0.34, "bargroupgap": 0.08}
+    layout["legend"] |= {"traceorder": "reversed"}
+    layout["xaxis"] |= {"title": _title("Questions"), "rangemode": "tozero", "dtick": _count_step(traces)}
+    layout["yaxis"] |= {"autorange": "reversed", "showgrid": False, "type": "category"}
+    return _figure(traces, layout)
+
+
+def _rate_trace(
+    rows: Sequence[Mapping[str, Any]], side: str, name: str, offset: float, marker: dict[str, Any]
+) -> Figure:
+    shown = [(i, r) for i, r in enumerate(rows) if r.get(side) is not None]
+    values = [r[side] * 100 for _, r in shown]
+    bounds = [
+        [v * 100 for v in r[f"{side}_interval"]] if r.get(f"{side}_interval") else None for _, r in shown
+    ]
+    trace: Figure = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": values,
+        "y": [len(rows) - 1 - i + offset for i, _ in shown],
+        "marker": {**marker, "line": {"width": 2.5 if marker["symbol"].endswith("open") else 0}},
+        "text": [escape(str(r.get("label") or r.get("metric") or "")) for _, r in shown],
+        "hovertemplate": "%{text}<br>%{x:.1f} %<extra>" + name + "</extra>",
+    }
+    if any(bounds):
+        trace["error_x"] = _error_bars(values, bounds, marker["color"])
+    return trace
+
+
+def _marks(places: Sequence[tuple[int, float]], name: str, colour: str, dash: str, rows: int) -> list[Figure]:
+    """One legend entry for all short vertical lines of a kind; None breaks the line between rows."""
+    if not places:
+        return []
+    xs: list[float | None] = []
+    ys: list[float | None] = []
+    for i, value in places:
+        y = rows - 1 - i
+        xs += [value * 100, value * 100, None]
+        ys += [y - 0.38, y + 0.38, None]
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": name,
+            "x": xs,
+            "y": ys,
+            "line": {"color": colour, "dash": dash, "width": 2},
+            "hovertemplate": name + " %{x:.1f} %<extra></extra>",
+        }
+    ]
+
+
+def _all_values(rate: Mapping[str, Any]) -> list[float]:
+    singles = [rate.get(k) for k in ("fp16", "exl2", "floor", "gate")]
+    bounds = [v for k in ("fp16_interval", "exl2_interval") for v in (rate.get(k) or ())]
+    return [float(v) for v in [*singles, *bounds] if v is not None]
+
+
+def _error_bars(values: Sequence[float], bounds: Sequence[Sequence[float] | None], colour: str) -> Figure:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [max(0.0, b[1] - v) if b else 0.0 for v, b in zip(values, bounds, strict=True)],
+        "arrayminus": [max(0.0, v - b[0]) if b else 0.0 for v, b in zip(values, bounds, strict=True)],
+        "color": colour,
+        "thickness": 1.6,
+        "width": 5,
+    }
+
+
+def _count_step(traces: Sequence[Figure]) -> int:
+    """Whole numbers on a count axis, at most about six of them."""
+    largest = max((max(t["x"], default=0) for t in traces), default=0)
+    return max(1, -(-int(largest) // 6))
+
+
+def _label(text: str, width: int = LABEL_WIDTH) -> str:
+    return "<br>".join(escape(line) for line in wrap(text, width)) or "&nbsp;"
+
+
+def _title(text: str) -> Figure:
+    return {"text": text, "font": {"size": 12}, "standoff": 12}
+
+
+def _layout(height: int) -> Figure:
+    axis = {
+        "gridcolor": GRID_COLOUR,
+        "zeroline": False,
+        "automargin": True,
+        "tickfont": {"size": 12},
+        "fixedrange": True,
+        "linecolor": GRID_COLOUR,
+    }
+    return {
+        "template": "none",
+        "height": height,
+        "autosize": True,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": FONT, "size": 13, "color": TEXT_COLOUR},
+        "margin": {"l": 16, "r": 18, "t": 44, "b": 48},
+        "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "font": {"size": 12}},
+        "xaxis": dict(axis),
+        "yaxis": dict(axis),
+        "hoverlabel": {"font": {"family": FONT, "size": 12}},
+    }
+
+
+def _figure(traces: list[Figure], layout: Figure) -> Figure:
+    return {"data": traces, "layout": layout, "config": {"displayModeBar": False, "responsive": True}}

@@ -1,0 +1,72 @@
+"""The cause as HTML: in plain words, with its evidence, and with what was ruled out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from wfgy_triage.catalog import Catalog
+from wfgy_triage.report.format import Look, chip, number
+from wfgy_triage.result import Check, Result
+
+CHECK_LOOKS = {
+    "ok": Look("OK", "ok", "check"),
+    "fault": Look("Fault", "bad", "cross"),
+    "unknown": Look("Not known", "mute", "dash"),
+}
+CONFIDENCE = {
+    "high": "High confidence: the checks leave little else.",
+    "medium": "Medium confidence: it fits the checks, but not every alternative was tested.",
+    "low": "Low confidence: a best guess from what was measured.",
+}
+
+
+def cause_card(result: Result, catalog: Catalog) -> str:
+    """Return the named cause, how sure it is, the checks behind it and what they ruled out."""
+    found = result.diagnosis
+    cause = catalog.causes.get(found.cause)
+    title = cause.title if cause else found.cause
+    explanation = f"<p>{escape(cause.explanation)}</p>" if cause else ""
+    confidence = CONFIDENCE.get(found.confidence, "")
+    return (
+        '<section class="card cause"><p class="eyebrow">Cause</p>'
+        f'<h3>{escape(title)}</h3>{explanation}<p class="confidence">{escape(confidence)}</p>'
+        f"{structural_note(result.charts.get('structural_kld'))}"
+        f"{_evidence(found.evidence)}{_ruled_out(found.ruled_out, catalog)}</section>"
+    )
+
+
+def structural_note(values: Mapping[str, Any] | None) -> str:
+    """Say where the drift sits: at JSON's own punctuation and keys, or in the values. Empty without data.
+
+    Args:
+        values: `{"structural": nats, "content": nats}`, mean KL(FP16 to EXL2) at each kind of token.
+    """
+    structural, content = (values or {}).get("structural"), (values or {}).get("content")
+    if structural is None or content is None:
+        return ""
+    return (
+        '<dl class="split"><div><dt>Drift at JSON punctuation and field names</dt>'
+        f"<dd>{number(structural)} nats</dd></div><div><dt>Drift inside the values</dt>"
+        f"<dd>{number(content)} nats</dd></div></dl>"
+    )
+
+
+def _evidence(checks: tuple[Check, ...]) -> str:
+    if not checks:
+        return '<p class="empty">No checks were recorded.</p>'
+    items = "".join(
+        f"<li>{chip(CHECK_LOOKS.get(c.result, CHECK_LOOKS['unknown']))}"
+        f"<div><b>{escape(c.check)}</b><span>{escape(c.detail)}</span></div></li>"
+        for c in checks
+    )
+    return f'<h4>What was checked, in order</h4><ol class="checks">{items}</ol>'
+
+
+def _ruled_out(ids: tuple[str, ...], catalog: Catalog) -> str:
+    if not ids:
+        return ""
+    names = [catalog.causes[i].title if i in catalog.causes else i for i in ids]
+    items = "".join(f"<li>{escape(name)}</li>" for name in names)
+    return f'<h4>Ruled out</h4><ul class="ruled-out">{items}</ul>'

@@ -1,0 +1,130 @@
+"""Numbers and states in plain words. Every renderer formats through here, so units never disagree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+
+from wfgy_triage.report.icons import icon
+from wfgy_triage.result import Gate, State
+from wfgy_triage.store.records import RunStatus
+
+MINUS = "\N{MINUS SIGN}"
+MISSING = "\N{EM DASH}"
+OPERATORS = {">=": "\N{GREATER-THAN OR EQUAL TO}", "<=": "\N{LESS-THAN OR EQUAL TO}"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a state is shown: never by colour alone.
+
+    Attributes:
+        word: what is written.
+        tone: `ok`, `bad`, `warn`, `mute` or `live`; picks the colours in `assets/theme/app.css`.
+        icon: name of the icon.
+    """
+
+    word: str
+    tone: str
+    icon: str
+
+
+STATE_LOOKS = {
+    State.PASS: Look("Pass", "ok", "check"),
+    State.FAIL: Look("Fail", "bad", "cross"),
+    State.INCONCLUSIVE: Look("Inconclusive", "warn", "question"),
+    State.NOT_MEASURED: Look("Not measured", "mute", "dash"),
+}
+
+STATUS_LOOKS = {
+    RunStatus.QUEUED: Look("Waiting", "mute", "clock"),
+    RunStatus.RUNNING: Look("Measuring", "live", "pulse"),
+    RunStatus.DONE: Look("Finished", "ok", "check"),
+    RunStatus.CANCELLED: Look("Stopped", "mute", "stop"),
+    RunStatus.FAILED: Look("Could not finish", "bad", "warning"),
+}
+
+
+def chip(look: Look) -> str:
+    """Return the small badge of a state: icon, word and colour."""
+    return f'<span class="chip tone-{look.tone}">{icon(look.icon)}<span>{escape(look.word)}</span></span>'
+
+
+def state_chip(state: State | None) -> str:
+    """Return the badge of a verdict state; a descriptive metric without a gate gets a dash."""
+    return chip(STATE_LOOKS[state]) if state else '<span class="dim">no gate</span>'
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Write a number with `digits` significant digits and a true minus sign, never in exponent form."""
+    if value != value:
+        return MISSING
+    if value == 0:
+        return "0"
+    magnitude = abs(value)
+    if magnitude >= 10 ** (digits - 1):
+        text = f"{magnitude:,.0f}"
+    else:
+        text = f"{magnitude:.{digits}g}"
+        if "e" in text:
+            text = f"{magnitude:.6f}".rstrip("0").rstrip(".")
+    return f"{MINUS}{text}" if value < 0 and text != "0" else text
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """Write a value with its unit; shares become percent. None is a dash (not measured)."""
+    if value is None:
+        return MISSING
+    if unit == "share":
+        return f"{number(value * 100)} %"
+    if unit == "ratio":
+        return f"{number(value)} \N{MULTIPLICATION SIGN}"
+    if unit in ("", "count"):
+        return number(value)
+    return f"{number(value)} {unit}"
+
+
+def difference(value: float | None, unit: str) -> str:
+    """Write a signed difference; shares become percentage points ("pts")."""
+    if value is None:
+        return MISSING
+    scaled, word = (value * 100, "pts") if unit == "share" else (value, unit)
+    text = number(scaled)
+    sign = "+" if scaled > 0 and text != "0" else ""
+    return f"{sign}{text} {word}".strip()
+
+
+def interval(bounds: tuple[float, float] | None, unit: str) -> str:
+    """Write `(lo, hi)` as "lo to hi" in the unit's scale, without repeating the unit; None is empty."""
+    if bounds is None:
+        return ""
+    scale = 100 if unit == "share" else 1
+    return f"{number(bounds[0] * scale)} to {number(bounds[1] * scale)}"
+
+
+def gate_text(gate: Gate | None, unit: str) -> str:
+    """Write a gate as "\N{GREATER-THAN OR EQUAL TO} 98 %"; None is a dash."""
+    if gate is None:
+        return MISSING
+    return f"{OPERATORS.get(gate.op, gate.op)} {quantity(gate.value, unit)}"
+
+
+def duration(seconds: float) -> str:
+    """Write a duration for people: "40 seconds", "3 minutes", "1 h 20 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} seconds"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} minutes"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def moment(at: datetime | None) -> str:
+    """Write a time of the store (aware, UTC) as "23 Nov 2026, 07:41 UTC"; None is a dash."""
+    return f"{at.day} {at:%b %Y, %H:%M} UTC" if at else MISSING
+
+
+def size(n_bytes: float) -> str:
+    """Write a size in bytes as MB or GB (powers of ten)."""
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"

@@ -1,0 +1,112 @@
+"""A result, an inspection and a session list as text for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.result import Metric, Result, State
+from wfgy_triage.store.records import RunRecord
+
+if TYPE_CHECKING:
+    from wfgy_triage.exl2.inspect import CheckpointReport
+
+STYLES = {
+    State.PASS: "bold green",
+    State.FAIL: "bold red",
+    State.INCONCLUSIVE: "bold yellow",
+    State.NOT_MEASURED: "bold dim",
+}
+
+
+def show_result(console: Console, result: Result) -> None:
+    """Print verdict, metrics, cause, modules; plain words first."""
+    catalog = load_catalog()
+    console.print()
+    console.print(f"[{STYLES[result.state]}]{result.state}[/]  {escape(result.headline)}")
+    console.print(escape(result.page_rule), style="dim")
+    console.print(_metrics_table(result.metrics))
+    cause = catalog.causes[result.diagnosis.cause]
+    console.print(f"[bold]Cause:[/] {escape(cause.title)} ({result.diagnosis.confidence} confidence)")
+    console.print(escape(cause.explanation))
+    for check in result.diagnosis.evidence:
+        console.print(f"  {check.result:<8}{escape(check.detail)}", style="dim")
+    console.print(f"[bold]What to do:[/] {escape(cause.what_to_do)}")
+    console.print("[bold]Fix modules:[/]")
+    for module in result.modules:
+        numbers = ", ".join(f"No. {n}" for n in module.problem_numbers)
+        console.print(f"  {escape(module.title)}{f' ({numbers})' if numbers else ''}  {module.url}")
+    if note := result.pair.get("note"):
+        console.print(f"[bold]Baseline:[/] {escape(str(note))}", style="dim")
+    console.print(f"Session {result.run_id}", style="dim")
+
+
+def show_sessions(console: Console, runs: Sequence[RunRecord]) -> None:
+    """Print recorded sessions, newest first."""
+    if not runs:
+        console.print("No sessions are recorded yet.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("Session", "Started (UTC)", "Symptom", "Pair", "Questions", "Status", "Verdict"):
+        table.add_column(column)
+    for run in runs:
+        table.add_row(
+            run.id,
+            run.created_at.strftime("%Y-%m-%d %H:%M"),
+            run.spec.symptom,
+            run.spec.pair_id,
+            str(run.spec.questions),
+            str(run.status),
+            run.state or "–",
+        )
+    console.print(table)
+
+
+def show_inspection(console: Console, report: CheckpointReport) -> None:
+    """Print bits per layer, totals and anomalies of a checkpoint."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("Layer", "In", "Out", "Bits (rows)", "Group", "bpw"):
+        table.add_column(column, justify="left" if column in ("Layer", "Bits (rows)") else "right")
+    for layer in report.layers:
+        bits = ", ".join(f"{b} ({rows})" for b, rows in layer.bits)
+        table.add_row(
+            layer.key, str(layer.in_features), str(layer.out_features), bits, str(layer.group_size), f"{layer.bpw:.2f}"
+        )
+    if report.layers:
+        console.print(table)
+    console.print(f"Kind: {report.kind}   Architecture: {report.architecture}")
+    console.print(
+        f"Decoder: {_bpw(report.decoder_bpw)}   Head: {_bpw(report.head_bpw)}   "
+        f"Size: {report.total_bytes / 1e6:.1f} MB"
+    )
+    if not report.anomalies:
+        console.print("No anomalies.", style="green")
+    for anomaly in report.anomalies:
+        console.print(f"Anomaly: {escape(anomaly)}", style="red")
+
+
+def _bpw(value: float | None) -> str:
+    return "not quantized" if value is None else f"{value:.2f} bits per weight"
+
+
+def _metrics_table(metrics: Sequence[Metric]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("Metric", "FP16", "EXL2", "Difference (95 %)", "Floor", "Gate", "State"):
+        table.add_column(column)
+    for m in metrics:
+        lo_hi = "" if m.interval is None else f" ({m.interval[0]:+.3f} to {m.interval[1]:+.3f})"
+        difference = _number(m.difference) if m.difference is not None else _number(m.exl2)
+        gate = "" if m.gate is None else f"{m.gate.op} {m.gate.value:g}"
+        state = "" if m.state is None else f"[{STYLES[m.state]}]{m.state}[/]"
+        name = f"[bold]{m.label}[/]" if m.primary else m.label
+        table.add_row(name, _number(m.fp16), _number(m.exl2), difference + lo_hi, _number(m.floor), gate, state)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,124 @@
+"""The loaded models: opens the two sides of a pair and keeps the last pair warm between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from wfgy_triage.engines.base import Engine, Mode
+from wfgy_triage.errors import InputError
+from wfgy_triage.pairs import Pair
+
+
+class OpenEngine(Protocol):
+    """The shape of `engines.loading.open_engine`."""
+
+    def __call__(
+        self,
+        folder: Path,
+        *,
+        side: Literal["fp16", "exl2"],
+        mode: Mode = "reproducible",
+        share_with: Engine | None = None,
+        device: str = "cpu",
+    ) -> Engine:
+        """Load one side of a pair."""
+        ...
+
+
+@dataclass(frozen=True)
+class LoadedPair:
+    """Both sides of a pair, ready to measure."""
+
+    fp16: Engine
+    exl2: Engine
+
+
+class ModelCache:
+    """Holds the engines of one pair at a time. Not thread-safe: it belongs to the thread that measures.
+
+    Args:
+        open_engine: loads one side.
+    """
+
+    def __init__(self, open_engine: OpenEngine) -> None:
+        self._open_engine = open_engine
+        self._pair: Pair | None = None
+        self._signature: tuple[tuple[str, int, int], ...] = ()
+        self._loaded: LoadedPair | None = None
+        self._floor: Engine | None = None
+
+    @property
+    def pair_id(self) -> str | None:
+        """Whose models are loaded."""
+        pair = self._pair  # read once: the worker's sign-of-life thread asks while runs change it
+        return None if pair is None else pair.id
+
+    def acquire(self, pair: Pair, progress: Callable[[int], None] = lambda done: None) -> LoadedPair:
+        """Return both engines; those of an earlier pair, or of changed files, are closed first.
+
+        Args:
+            pair: a pair that is ready to load.
+            progress: told how many of the two sides are loaded.
+
+        Raises:
+            TriageError: a side cannot be loaded; nothing stays loaded then.
+        """
+        signature = _signature(pair)
+        if self._loaded is not None and (self._pair, self._signature) == (pair, signature):
+            progress(2)
+            return self._loaded
+        self.close()
+        device = _device(pair)
+        with ExitStack() as undo:
+            fp16 = self._open_engine(pair.fp16, side="fp16", device=device)
+            undo.callback(fp16.close)
+            progress(1)
+            exl2 = self._open_engine(pair.exl2, side="exl2", share_with=fp16, device=device)
+            undo.pop_all()
+        self._pair, self._signature, self._loaded = pair, signature, LoadedPair(fp16, exl2)
+        progress(2)
+        return self._loaded
+
+    def floor(self) -> Engine:
+        """The FP16 twin in fast mode, for the noise floor of the acquired pair; loaded on first use.
+
+        Raises:
+            TriageError: it cannot be loaded.
+        """
+        if self._pair is None:
+            raise RuntimeError("floor() before acquire()")
+        if self._floor is None:
+            self._floor = self._open_engine(
+                self._pair.fp16, side="fp16", mode="fast", device=_device(self._pair)
+            )
+        return self._floor
+
+    def close(self) -> None:
+        """Give all memory back."""
+        engines = [self._floor]
+        if self._loaded is not None:
+            engines += [self._loaded.exl2, self._loaded.fp16]
+        self._pair = self._loaded = self._floor = None
+        for engine in engines:
+            if engine is not None:
+                engine.close()
+
+
+def _device(pair: Pair) -> str:
+    unknown = set(pair.engine) - {"device"}
+    if unknown:
+        raise InputError(
+            f"The pair {pair.id!r} has unknown engine settings: {', '.join(sorted(unknown))}.",
+            "Correct its entry in the pairs file; known: device.",
+        )
+    return str(pair.engine.get("device", "cpu"))
+
+
+def _signature(pair: Pair) -> tuple[tuple[str, int, int], ...]:
+    """Changes when a file of either folder is replaced, so that warm models never outlive their files."""
+    files = sorted(p for folder in (pair.fp16, pair.exl2) for p in folder.iterdir() if p.is_file())
+    return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)

@@ -1,0 +1,120 @@
+"""Where a run's numbers come from: the model folders, the engines, the versions. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from wfgy_triage import __version__
+from wfgy_triage.engines.base import EngineInfo
+from wfgy_triage.errors import ProbeError
+from wfgy_triage.exl2.headers import read_json, weights_fingerprint
+from wfgy_triage.exl2.inspect import inspect_folder
+from wfgy_triage.pairs import Pair
+
+_PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "exllamav2")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
+
+
+def describe_pair(pair: Pair) -> dict[str, Any]:
+    """What the two folders hold, as the result's `pair` carries it.
+
+    Raises:
+        PrerequisiteError: a folder is not a readable checkpoint.
+    """
+    return {
+        "id": pair.id,
+        "name": pair.name,
+        "note": pair.note,
+        "fp16": _describe_folder(pair.fp16),
+        "exl2": _describe_folder(pair.exl2),
+    }
+
+
+def with_engines(pair: Mapping[str, Any], fp16: EngineInfo, exl2: EngineInfo) -> dict[str, Any]:
+    """Add which engine computed each side."""
+    return {
+        **pair,
+        "fp16": {**pair["fp16"], **_describe_engine(fp16)},
+        "exl2": {**pair["exl2"], **_describe_engine(exl2)},
+    }
+
+
+def refuse_changed_models(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """A resumed run must not mix measurements of different models.
+
+    Raises:
+        ProbeError: the weights, tokenizer or template of a side are not those the run began with.
+    """
+    for side in ("fp16", "exl2"):
+        for name in ("weights_sha256", "tokenizer_sha256", "template_sha256"):
+            if before[side][name] != now[side][name]:
+                raise ProbeError(
+                    f"The {side.upper()} model of the pair {now['id']!r} was replaced while this run was "
+                    f"interrupted ({name} differs). What was measured is kept, but cannot be continued.",
+                    "Start a new run.",
+                )
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that can move a number; packages that are not installed are left out."""
+    found = {"wfgy-triage": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _describe_folder(folder: Path) -> dict[str, Any]:
+    report = inspect_folder(folder)
+    return {
+        "folder": folder.name,
+        "kind": report.kind,
+        "architecture": report.architecture,
+        "decoder_bpw": report.decoder_bpw,
+        "head_bpw": report.head_bpw,
+        "head_bits": report.head_bits,
+        "total_bytes": report.total_bytes,
+        "weights_sha256": weights_fingerprint(folder),
+        "tokenizer_sha256": _tokenizer_hash(folder),
+        "template_sha256": _template_hash(folder),
+    }
+
+
+def _describe_engine(info: EngineInfo) -> dict[str, Any]:
+    return {
+        "engine": info.engine,
+        "engine_version": info.engine_version,
+        "device": info.device,
+        "compute_dtype": info.compute_dtype,
+        "mode": info.mode,
+        "deterministic": info.deterministic,
+        "memory_bytes": info.memory_bytes,
+        "engine_notes": list(info.notes),
+    }
+
+
+def _tokenizer_hash(folder: Path) -> str | None:
+    present = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    if not present:
+        return None
+    digest = hashlib.sha256()
+    for path in present:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _template_hash(folder: Path) -> str | None:
+    """Hash of the template's text, wherever it is kept: equal templates have equal hashes."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    config = folder / "tokenizer_config.json"
+    template = read_json(config).get("chat_template") if config.is_file() else None
+    return None if template is None else hashlib.sha256(str(template).encode()).hexdigest()

@@ -1,0 +1,154 @@
+"""What the page and the command line may do with runs: start, watch, cancel, list.
+
+Imports no torch and loads no model: a run is a row that a worker process leases (`worker.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.errors import InputError
+from wfgy_triage.pairs import get_pair
+from wfgy_triage.probes.registry import available_symptoms
+from wfgy_triage.settings import Settings
+from wfgy_triage.store.database import open_database
+from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Sample
+from wfgy_triage.store.runs import RunRepository
+from wfgy_triage.store.workers import WorkerRepository
+
+MAX_QUESTIONS = 200
+"""The most questions one run may ask for."""
+
+MAX_QUEUED = 20
+"""The most runs that may wait at once."""
+
+WORKER_SILENT_S = 15.0
+"""A worker that gave no sign of life for this long counts as gone."""
+
+BUILTIN_WORKLOAD = "builtin"
+
+_SEED_LIMIT = 2**31
+
+
+class TriageService:
+    """Runs, as the user interfaces see them. Thread-safe.
+
+    Args:
+        settings: where the database and the pairs file are.
+        symptoms: the symptoms that can be measured (those of the probe registry by default).
+
+    Raises:
+        PrerequisiteError: the database cannot be opened (damaged, read-only, unreachable).
+    """
+
+    def __init__(
+        self, settings: Settings, symptoms: Callable[[], tuple[str, ...]] = available_symptoms
+    ) -> None:
+        self._settings = settings
+        self._symptoms = symptoms
+        self._database = open_database(settings.database_url)
+        self._runs = RunRepository(self._database)
+        self._workers = WorkerRepository(self._database)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def start(self, spec: RunSpec, start_key: str | None = None) -> str:
+        """Queue a run and return its id.
+
+        Args:
+            spec: what to measure.
+            start_key: any text of at most 64 characters; the same key again returns the same run, so that a
+                double click starts one.
+
+        Raises:
+            InputError: unknown symptom, pair or question set, a number out of range, or the queue is full.
+            PrerequisiteError: the pair's model folders are not there.
+        """
+        validate_spec(spec, self._symptoms())
+        get_pair(self._settings, spec.pair_id)
+        if start_key is not None and not 0 < len(start_key) <= 64:
+            raise InputError("The start key must have 1 to 64 characters.", "Use a random id for each form.")
+        return self._runs.create(spec, start_key=start_key, queue_limit=MAX_QUEUED).id
+
+    def get(self, run_id: str) -> RunRecord:
+        """The run with its result; InputError when there is none."""
+        return self._runs.get(run_id)
+
+    def events(self, run_id: str, after: int = 0) -> tuple[Event, ...]:
+        """The run's log after line number `after`."""
+        return self._runs.events(run_id, after)
+
+    def samples(self, run_id: str) -> tuple[Sample, ...]:
+        """What is measured so far, in the order it was stored."""
+        return self._runs.samples(run_id)
+
+    def cancel(self, run_id: str) -> RunRecord:
+        """Ask a run to stop; what is measured is kept and evaluated. An ended run stays as it is."""
+        return self._runs.request_cancel(run_id)
+
+    def resume(self, run_id: str) -> RunRecord:
+        """Queue a failed or cancelled run again; nothing it measured is measured again.
+
+        Raises:
+            InputError: no such run, or it is open or done; or its pair is no longer registered.
+            PrerequisiteError: the pair's model folders are not there.
+        """
+        get_pair(self._settings, self._runs.get(run_id).spec.pair_id)
+        return self._runs.requeue(run_id)
+
+    def list(
+        self,
+        limit: int = 50,
+        offset: int = 0,
+        symptom: str | None = None,
+        status: RunStatus | None = None,
+        pair_id: str | None = None,
+    ) -> tuple[RunRecord, ...]:
+        """Runs that match, newest first, without their results (`state` is there)."""
+        return self._runs.list(limit, offset, symptom, status, pair_id)
+
+    def count(
+        self, symptom: str | None = None, status: RunStatus | None = None, pair_id: str | None = None
+    ) -> int:
+        """How many runs match."""
+        return self._runs.count(symptom, status, pair_id)
+
+    def queue_position(self, run_id: str) -> int | None:
+        """How many open runs come before this one: 0 in work or next in line, None once it has ended."""
+        return self._runs.queue_position(run_id)
+
+    def worker_alive(self) -> bool:
+        """Whether a worker process gave a sign of life lately."""
+        return self._workers.alive(WORKER_SILENT_S)
+
+    def warm_pairs(self) -> frozenset[str]:
+        """Ids of the pairs whose models a worker keeps loaded: a run on them starts at once."""
+        return self._workers.warm_pairs(WORKER_SILENT_S)
+
+
+def validate_spec(spec: RunSpec, measurable: tuple[str, ...]) -> None:
+    """Check everything about a request that needs neither the pairs file nor the database.
+
+    Raises:
+        InputError: says what is wrong and what is allowed.
+    """
+    symptom = load_catalog().symptoms[spec.symptom]
+    if spec.symptom not in measurable:
+        raise InputError(
+            f"“{symptom.label}” cannot be measured yet: this version has no probe for it.",
+            f"Its likely cause and fix modules are in the fix map. Measurable now: {', '.join(measurable)}.",
+        )
+    if not 1 <= spec.questions <= MAX_QUESTIONS:
+        raise InputError(
+            f"{spec.questions} questions were asked for.", f"Choose between 1 and {MAX_QUESTIONS}."
+        )
+    if not 0 <= spec.seed < _SEED_LIMIT:
+        raise InputError(f"The seed {spec.seed} is out of range.", f"Choose between 0 and {_SEED_LIMIT - 1}.")
+    if spec.workload_id != BUILTIN_WORKLOAD:
+        raise InputError(
+            f"There is no question set with the id {spec.workload_id[:64]!r}.",
+            f"Known question sets: {BUILTIN_WORKLOAD}.",
+        )

@@ -1,0 +1,136 @@
+"""Keeps a worker process beside the web process: starts it, restarts it when it dies, ends it at exit."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.runs.worker import PARENT_VARIABLE
+from wfgy_triage.settings import REPO_ROOT, Settings
+
+WORKER_COMMAND = (sys.executable, "-m", "wfgy_triage", "worker")
+
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+_HEALTHY_AFTER_S = 30.0
+_STOP_GRACE_S = 10.0
+_LOG_LIMIT_BYTES = 5_000_000
+
+_log = logging.getLogger(__name__)
+
+
+class WorkerSupervisor:
+    """Owns one worker process.
+
+    Args:
+        settings: handed to the worker through its environment.
+        command: how to start the worker.
+    """
+
+    def __init__(self, settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> None:
+        self._settings = settings
+        self._command = list(command)
+        self._end = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._keep_running, name="worker-supervisor", daemon=True)
+
+    @property
+    def log_file(self) -> Path:
+        """Where the worker's output goes."""
+        return self._settings.home / "logs" / "worker.log"
+
+    @property
+    def worker_pid(self) -> int | None:
+        """Process id of the worker, None while there is none."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def start(self) -> None:
+        """Start the worker and keep it running.
+
+        Raises:
+            PrerequisiteError: the home folder cannot be written.
+        """
+        try:
+            self.log_file.parent.mkdir(parents=True, exist_ok=True)
+            _rotate(self.log_file)
+            self._spawn()
+        except OSError as error:
+            raise PrerequisiteError(
+                f"The worker process could not be started: {error}",
+                "Check that the folder of WFGY_TRIAGE_HOME can be written.",
+            ) from error
+        self._thread.start()
+        atexit.register(self.stop)
+
+    def stop(self) -> None:
+        """End the worker: it finishes the question in work and puts its run back; killed if it hangs."""
+        atexit.unregister(self.stop)
+        self._end.set()
+        with self._lock:
+            process = self._process
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(_STOP_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()  # nothing is lost: what was stored is kept, and the run is resumed
+            process.wait()
+        self._thread.join()
+
+    def _spawn(self) -> None:
+        with self._lock, self.log_file.open("ab") as log:
+            if self._end.is_set():
+                return
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment(),
+                start_new_session=True,  # Ctrl-C is for the web process, which then ends the worker
+            )
+
+    def _environment(self) -> dict[str, str]:
+        python_path = [str(REPO_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(python_path),
+            "WFGY_TRIAGE_HOME": str(self._settings.home),
+            "WFGY_TRIAGE_PAIRS": str(self._settings.pairs_file),
+            "DATABASE_URL": self._settings.database_url,
+            PARENT_VARIABLE: str(os.getpid()),
+        }
+
+    def _keep_running(self) -> None:
+        pause = _FIRST_PAUSE_S
+        while self._process is not None:
+            begun = time.monotonic()
+            code = self._process.wait()
+            if self._end.is_set():
+                return
+            if time.monotonic() - begun >= _HEALTHY_AFTER_S:
+                pause = _FIRST_PAUSE_S
+            _log.warning("the worker ended with code %s; starting it again in %.1f s", code, pause)
+            if self._end.wait(pause):
+                return
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+            try:
+                self._spawn()
+            except OSError as error:
+                _log.warning("the worker could not be started: %s", error)
+
+
+def _rotate(log_file: Path) -> None:
+    if log_file.is_file() and log_file.stat().st_size > _LOG_LIMIT_BYTES:
+        log_file.replace(log_file.with_suffix(".log.1"))

@@ -1,0 +1,40 @@
+"""What a run is done with. One bundle, so that everything below `execute.py` can be replaced in a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wfgy_triage.engines.base import Engine
+from wfgy_triage.pairs import Pair
+from wfgy_triage.probes.base import Probe
+from wfgy_triage.result import Check
+from wfgy_triage.runs.models import OpenEngine
+
+
+@dataclass(frozen=True)
+class RunTools:
+    """The parts a run needs.
+
+    Attributes:
+        get_probe: the probe of a symptom.
+        open_engine: loads one side of a pair.
+        run_prechecks: compares the two sides before anything is measured.
+        describe_pair: provenance of the two folders (`provenance.describe_pair`).
+    """
+
+    get_probe: Callable[[str], Probe]
+    open_engine: OpenEngine
+    run_prechecks: Callable[[Pair, Engine, Engine], tuple[Check, ...]]
+    describe_pair: Callable[[Pair], Mapping[str, Any]]
+
+
+def default_tools() -> RunTools:
+    """The real parts. Imports torch and transformers, hence only called by processes that measure."""
+    from wfgy_triage.engines.loading import open_engine
+    from wfgy_triage.probes.prechecks import run_prechecks
+    from wfgy_triage.probes.registry import get_probe
+    from wfgy_triage.runs.provenance import describe_pair
+
+    return RunTools(get_probe, open_engine, run_prechecks, describe_pair)

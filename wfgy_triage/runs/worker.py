@@ -1,0 +1,163 @@
+"""The worker process: leases runs one after the other and keeps the last pair's models warm.
+
+It may be killed at any moment: whatever it had stored is kept, and the next worker goes on from there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from types import FrameType
+
+from wfgy_triage.errors import TriageError
+from wfgy_triage.runs.execute import Bench, execute_run
+from wfgy_triage.runs.lane import Lane, lane_of
+from wfgy_triage.runs.models import ModelCache
+from wfgy_triage.runs.tools import RunTools, default_tools
+from wfgy_triage.settings import Settings
+from wfgy_triage.store.database import Database, open_database
+from wfgy_triage.store.runs import RunRepository
+from wfgy_triage.store.workers import WorkerRepository
+
+PARENT_VARIABLE = "WFGY_TRIAGE_SUPERVISOR"
+"""Environment variable with the process id of the supervisor; the worker ends when that process does."""
+
+STALE_AFTER_S = 60.0
+"""A run of another host without a heartbeat for this long is taken over."""
+
+_POLL_S = 0.3
+_SIGN_OF_LIFE_S = 3.0
+_DATABASE_RETRY_S = 5.0
+_ORPHAN_GRACE_S = 15.0
+_NICENESS = 5
+
+_log = logging.getLogger(__name__)
+
+
+def main(settings: Settings, make_tools: Callable[[], RunTools] = default_tools) -> int:
+    """Work until told to stop (SIGTERM, SIGINT, or the death of the supervisor).
+
+    Args:
+        settings: of this process.
+        make_tools: gives what runs are done with.
+
+    Returns:
+        The exit code: 0 after an orderly stop, 2 when the database or the home folder cannot be used.
+    """
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    stop = threading.Event()
+    _stop_on_signals(stop)
+    _watch_parent(stop)
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)  # the page is to stay responsive while all cores measure
+    try:
+        lane = lane_of(settings)
+        with _as_only_worker(lane, stop) as mine:
+            if mine:
+                with closing(open_database(settings.database_url)) as database:
+                    _Worker(settings, lane, database, stop).work(make_tools)
+    except TriageError as error:
+        _log.error("%s", error)
+        return 2
+    return 0
+
+
+class _Worker:
+    """The loop of one worker process."""
+
+    def __init__(self, settings: Settings, lane: Lane, database: Database, stop: threading.Event) -> None:
+        self._settings = settings
+        self._lane = lane
+        self._stop = stop
+        self._id = lane.new_worker_id()
+        self._runs = RunRepository(database)
+        self._workers = WorkerRepository(database)
+        self._models: ModelCache | None = None
+
+    def work(self, make_tools: Callable[[], RunTools]) -> None:
+        """Lease, execute, repeat, until told to stop."""
+        _log.info("worker %s begins", self._id)
+        signs = threading.Thread(target=self._give_signs_of_life, name="signs-of-life", daemon=True)
+        signs.start()
+        tools = make_tools()
+        self._models = ModelCache(tools.open_engine)
+        bench = Bench(self._runs, self._settings, tools, self._models, self._id, self._stop.is_set)
+        while not self._stop.is_set():
+            pause = _POLL_S
+            try:
+                self._take_turn(bench)
+            except TriageError as error:
+                _log.error("the session database cannot be used, trying again: %s", error)
+                pause = _DATABASE_RETRY_S
+            # Also after a run: a headless run that waits for the device gets its chance here.
+            self._stop.wait(pause)
+        self._models.close()
+        signs.join()
+        self._workers.remove(self._id)
+        _log.info("worker %s ends", self._id)
+
+    def _take_turn(self, bench: Bench) -> None:
+        with self._lane.try_hold() as held:
+            record = self._runs.lease(self._id, STALE_AFTER_S, self._lane.name) if held else None
+            if record is not None:
+                _log.info("run %s: %s on %s", record.id, record.spec.symptom, record.spec.pair_id)
+                status = execute_run(record, bench)
+                _log.info("run %s: %s", record.id, status)
+
+    def _give_signs_of_life(self) -> None:
+        while True:
+            try:
+                self._workers.beat(self._id, self._models.pair_id if self._models is not None else None)
+            except TriageError as error:
+                _log.warning("sign of life: %s", error)
+            if self._stop.wait(_SIGN_OF_LIFE_S):
+                return
+
+
+@contextmanager
+def _as_only_worker(lane: Lane, stop: threading.Event) -> Iterator[bool]:
+    """Stand by until no other process is the worker of this home; False when told to stop before that."""
+    waiting = False
+    while not stop.is_set():
+        with lane.try_be_worker() as held:
+            if held:
+                yield True
+                return
+        if not waiting:
+            _log.info("another worker serves this home folder; standing by")
+            waiting = True
+        stop.wait(_POLL_S)
+    yield False
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+
+
+def _watch_parent(stop: threading.Event) -> None:
+    """End with the supervisor's process, however it ends: an orphan would keep the models' memory."""
+    parent = os.environ.get(PARENT_VARIABLE, "")
+    if not parent.isdigit():
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(_POLL_S)
+        _log.warning("the web process is gone; ending after the question in work")
+        stop.set()
+        time.sleep(_ORPHAN_GRACE_S)
+        os._exit(1)  # nothing is lost: what was stored is kept, and the run is resumed
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()

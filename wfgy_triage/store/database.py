@@ -1,0 +1,215 @@
+"""The connection to the session database: opening, migrating, short read and write transactions.
+
+SQLite (the default) and PostgreSQL. Everything that is particular to one of them is in this file;
+the repositories above use portable SQLAlchemy only.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.util.exc import CommandError
+from filelock import FileLock, Timeout
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.orm import Session, sessionmaker
+
+from wfgy_triage.errors import InputError, PrerequisiteError
+from wfgy_triage.store import problems
+
+BUSY_TIMEOUT_S = 30.0
+"""How long a SQLite statement waits for another process's short transaction."""
+
+_OPEN_TIMEOUT_S = 120.0
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATION_LOCK_KEY = 0x57464759
+_WRITE = "wfgy_write"
+
+
+class Database:
+    """Hands out sessions. Thread-safe; one per process and database.
+
+    Attributes:
+        engine: the SQLAlchemy engine underneath (for migrations and diagnostics).
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self._is_sqlite = engine.dialect.name == "sqlite"
+        # One writer at a time in this process: threads queue here fairly instead of polling SQLite's lock.
+        self._write_lock = threading.Lock()
+        self._reader = sessionmaker(engine, expire_on_commit=False)
+        self._writer = sessionmaker(engine.execution_options(**{_WRITE: True}), expire_on_commit=False)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A read-only view of one moment.
+
+        Raises:
+            PrerequisiteError: when the database is damaged or out of reach.
+        """
+        with self._explained(), self._reader() as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A write transaction: committed when the block ends, rolled back when it raises.
+
+        Raises:
+            PrerequisiteError: when the disk is full, the file read-only or damaged, or locked for too long.
+        """
+        with (
+            self._explained(),
+            self._write_lock if self._is_sqlite else nullcontext(),
+            self._writer.begin() as session,
+        ):
+            yield session
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise problems.explain(error, self.engine.url) from error
+
+
+def open_database(url: str) -> Database:
+    """Open the database, create it where it is missing, and bring its tables up to date.
+
+    Safe to call from several processes at once.
+
+    Args:
+        url: SQLAlchemy URL, `sqlite:///path/to/file` or `postgresql://user:password@host/name`.
+
+    Raises:
+        InputError: the URL is malformed or names another kind of database.
+        PrerequisiteError: damaged, read-only, unreachable, or written by a newer version of this program.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(parsed)
+    database = Database(_create_engine(parsed))
+    _migrate(database)
+    return database
+
+
+def _parse(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except ArgumentError as error:
+        raise InputError(
+            "The database URL cannot be read.",
+            "Set DATABASE_URL to sqlite:////folder/triage.db or postgresql://user:password@host/name.",
+        ) from error
+    if parsed.drivername in ("postgres", "postgresql"):
+        return parsed.set(drivername="postgresql+psycopg")
+    backend = parsed.get_backend_name()
+    if backend not in ("sqlite", "postgresql"):
+        raise InputError(
+            f"Databases of the kind {backend!r} are not supported.", "Use sqlite:///… or postgresql://…"
+        )
+    if backend == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise InputError(
+            "The session database cannot live in memory: the worker process would not see it.",
+            "Name a file, for example sqlite:////var/lib/wfgy-triage/triage.db.",
+        )
+    return parsed
+
+
+def _create_engine(url: sa.URL, **options: Any) -> sa.Engine:
+    try:
+        # Strict JSON: NaN must never pass for a number. ASCII escapes keep any text a model writes storable.
+        return sa.create_engine(url, json_serializer=partial(json.dumps, allow_nan=False), **options)
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        raise PrerequisiteError(
+            f"The driver for {url.drivername!r} databases is not installed.",
+            "For PostgreSQL: pip install 'psycopg[binary]'.",
+        ) from error
+
+
+def _open_sqlite(url: sa.URL) -> Database:
+    path = Path(str(url.database)).expanduser()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Switching to WAL and the first migration want the file for themselves; SQLite's own waiting does not
+        # cover the switch, so processes that start together take turns here.
+        with FileLock(f"{path}.lock", timeout=_OPEN_TIMEOUT_S):
+            return _prepare_sqlite(url.set(database=str(path)))
+    except Timeout as error:
+        raise PrerequisiteError(
+            f"Another process has been opening the session database {path} for too long.",
+            "Stop it, then try again.",
+        ) from error
+    except OSError as error:
+        raise problems.not_writable(str(path)) from error
+
+
+def _prepare_sqlite(url: sa.URL) -> Database:
+    _switch_to_wal(str(url.database))
+    engine = _create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    sa.event.listen(engine, "connect", _on_sqlite_connect)
+    sa.event.listen(engine, "begin", _on_sqlite_begin)
+    database = Database(engine)
+    try:
+        _migrate(database)
+    except PrerequisiteError:
+        database.close()
+        raise
+    return database
+
+
+def _switch_to_wal(path: str) -> None:
+    """Readers and the writer must not block each other; the setting stays in the file."""
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    except sqlite3.Error as error:
+        raise problems.explain_sqlite(error, path) from error
+    if mode != "wal":
+        raise PrerequisiteError(
+            f"The file system of the session database {path} does not support write-ahead logging.",
+            "Set WFGY_TRIAGE_HOME to a folder on a local disk, or DATABASE_URL to a PostgreSQL server.",
+        )
+
+
+def _on_sqlite_connect(connection: Any, _record: Any) -> None:
+    # The driver's own implicit BEGIN is deferred and skips DDL; transactions are begun by `_on_sqlite_begin`.
+    connection.isolation_level = None
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _on_sqlite_begin(connection: sa.Connection) -> None:
+    # A write takes the lock at its start: a deferred one could fail half-way when another process wrote.
+    writes = connection.get_execution_options().get(_WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _migrate(database: Database) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    with database.write() as session:
+        connection = session.connection()
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK_KEY)))
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise PrerequisiteError(
+                "The session database was written by a newer version of this program.",
+                "Update the program, or set DATABASE_URL or WFGY_TRIAGE_HOME to another place.",
+            ) from error

@@ -1,0 +1,159 @@
+"""Who works on a run: a worker leases the oldest open run, renews the lease, and ends or returns it.
+
+One lane a device: worker ids start with the lane's name and a dot. Whoever holds the lane's file lock knows
+that every other lease of the lane belongs to a dead process, and takes it over at once; leases of other lanes
+are taken over only after their heartbeat has gone stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, CursorResult, Select, and_, or_, select, update
+from sqlalchemy.orm import Session
+
+from wfgy_triage.store.database import Database
+from wfgy_triage.store.models import RunRow
+from wfgy_triage.store.records import RunRecord, RunStatus
+from wfgy_triage.store.rows import append_event, now, run_record, set_status
+
+MAX_BARREN_LEASES = 5
+"""A run whose worker died this often in a row without storing one more sample is given up."""
+
+
+class LeaseRepository:
+    """The half of `RunRepository` that workers use."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def lease(self, worker_id: str, stale_after_s: float, lane: str | None = None) -> RunRecord | None:
+        """Take the oldest run that is queued or was left behind, or return None.
+
+        Args:
+            worker_id: who takes it.
+            stale_after_s: a running run without a heartbeat for this many seconds is taken over.
+            lane: when given, runs of other workers of this lane are taken over whatever their heartbeat says;
+                the caller holds the lane's lock.
+        """
+        open_runs = _leasable(worker_id, stale_after_s, lane)
+        with self._db.read() as session:
+            if session.scalar(open_runs) is None:
+                return None
+        with self._db.write() as session:
+            while (row := session.scalar(open_runs.with_for_update(skip_locked=True))) is not None:
+                if row.barren_leases < MAX_BARREN_LEASES:
+                    return take(session, row, worker_id)
+                _give_up(session, row)
+                session.flush()
+        return None
+
+    def heartbeat(self, run_id: str, worker_id: str, timings: Mapping[str, float] | None = None) -> bool:
+        """Renew the lease and store the seconds spent so far; False when the lease is lost."""
+        values: dict[str, Any] = {"heartbeat_at": now()}
+        if timings is not None:
+            values["timings"] = dict(timings)
+        with self._db.write() as session:
+            renewed = session.execute(update(RunRow).where(*_held(run_id, worker_id)).values(**values))
+            return isinstance(renewed, CursorResult) and renewed.rowcount == 1
+
+    def release(self, run_id: str, worker_id: str) -> bool:
+        """Put the run back in the queue (the worker was told to stop); False when the lease is lost."""
+        with self._db.write() as session:
+            row = session.scalar(select(RunRow).where(*_held(run_id, worker_id)).with_for_update())
+            if row is None:
+                return False
+            row.worker_id = None
+            row.heartbeat_at = None
+            row.barren_leases = 0
+            set_status(session, row, RunStatus.QUEUED)
+            return True
+
+    def finish(
+        self,
+        run_id: str,
+        worker_id: str,
+        status: RunStatus,
+        result: Mapping[str, Any] | None = None,
+        error_message: str = "",
+        error_hint: str = "",
+        timings: Mapping[str, float] | None = None,
+    ) -> bool:
+        """End the run; False, and nothing written, when the lease is lost.
+
+        Args:
+            run_id: the run.
+            worker_id: who holds it.
+            status: DONE, CANCELLED or FAILED.
+            result: the `wfgy-triage/result-1` object; its `state` becomes the run's.
+            error_message: for FAILED, what happened.
+            error_hint: for FAILED, what to do.
+            timings: seconds by stage, all passes together.
+        """
+        with self._db.write() as session:
+            row = session.scalar(select(RunRow).where(*_held(run_id, worker_id)).with_for_update())
+            if row is None:
+                return False
+            if timings is not None:
+                row.timings = dict(timings)
+            row.result = None if result is None else dict(result)
+            row.state = None if result is None else str(result["state"])
+            _close(session, row, status, error_message, error_hint)
+            return True
+
+
+def _leasable(worker_id: str, stale_after_s: float, lane: str | None) -> Select[RunRow]:
+    left_behind: ColumnElement[bool] = RunRow.heartbeat_at < now() - timedelta(seconds=stale_after_s)
+    if lane is not None:
+        same_lane = and_(
+            RunRow.worker_id.startswith(f"{lane}.", autoescape=True), RunRow.worker_id != worker_id
+        )
+        left_behind = or_(left_behind, same_lane)
+    return (
+        select(RunRow)
+        .where(
+            or_(
+                RunRow.status == RunStatus.QUEUED,
+                and_(RunRow.status == RunStatus.RUNNING, left_behind),
+            )
+        )
+        .order_by(RunRow.created_at, RunRow.id)
+        .limit(1)
+    )
+
+
+def _held(run_id: str, worker_id: str) -> tuple[ColumnElement[bool], ...]:
+    return (RunRow.id == run_id, RunRow.worker_id == worker_id, RunRow.status == RunStatus.RUNNING)
+
+
+def take(session: Session, row: RunRow, worker_id: str) -> RunRecord:
+    """Lease a locked run to a worker."""
+    resumed = row.started_at is not None
+    row.worker_id = worker_id
+    row.heartbeat_at = now()
+    row.started_at = row.started_at or row.heartbeat_at
+    row.barren_leases += 1
+    set_status(session, row, RunStatus.RUNNING)
+    if resumed:
+        append_event(session, row.id, "note", {"text": "Resumed after an interruption; nothing is repeated."})
+    return run_record(row)
+
+
+def _give_up(session: Session, row: RunRow) -> None:
+    _close(
+        session,
+        row,
+        RunStatus.FAILED,
+        f"The worker process died {row.barren_leases} times in a row without finishing one more question.",
+        "Most often memory ran out: close other programs or use a smaller pair. The worker's log has more.",
+    )
+
+
+def _close(session: Session, row: RunRow, status: RunStatus, message: str, hint: str) -> None:
+    row.error_message = message
+    row.error_hint = hint
+    if message:
+        append_event(session, row.id, "error", {"message": message, "hint": hint})
+    set_status(session, row, status)

@@ -1,0 +1,1 @@
+"""Alembic revisions of the session database; `store/database.py` runs them at every start."""

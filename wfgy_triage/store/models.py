@@ -1,0 +1,126 @@
+"""The tables. Rows never leave `store/`; the repositories hand out the records of `records.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment. Timezone-aware on the way in and out, UTC in the database (SQLite keeps no zone)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Convert to UTC; SQLite gets it without the zone, so that stored moments sort as text."""
+        if value is None:
+            return None
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Put the zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Registry of the tables."""
+
+    type_annotation_map = {
+        Mapping[str, Any]: JSON(none_as_null=True),
+        datetime: UtcDateTime(),
+    }
+
+
+class RunRow(Base):
+    """A run: what was asked, who works on it, how it ended.
+
+    `worker_id` and `heartbeat_at` are the lease. `barren_leases` counts leases since the last stored sample,
+    so that a run that kills its worker every time is given up. A `start_key` makes a double click one run.
+    `timings` are seconds by stage, summed over every pass of a resumed run.
+    """
+
+    __tablename__ = "runs"
+    __table_args__ = (Index("ix_runs_queue", "status", "created_at"), Index("ix_runs_created", "created_at"))
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    symptom: Mapped[str] = mapped_column(String(64))
+    pair_id: Mapped[str] = mapped_column(String(64))
+    questions: Mapped[int]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    workload_id: Mapped[str] = mapped_column(String(128))
+    options: Mapped[Mapping[str, Any]]
+    status: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str | None] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    heartbeat_at: Mapped[datetime | None]
+    cancel_requested: Mapped[bool]
+    worker_id: Mapped[str | None] = mapped_column(String(128))
+    barren_leases: Mapped[int]
+    start_key: Mapped[str | None] = mapped_column(String(64), unique=True)
+    timings: Mapped[Mapping[str, Any]]
+    # Charts make results large; lists leave them in the database.
+    result: Mapped[Mapping[str, Any] | None] = mapped_column(deferred=True, deferred_raiseload=True)
+    error_message: Mapped[str] = mapped_column(Text)
+    error_hint: Mapped[str] = mapped_column(Text)
+
+
+class EventRow(Base):
+    """One line of a run's log."""
+
+    __tablename__ = "events"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    kind: Mapped[str] = mapped_column(String(16))
+    payload: Mapped[Mapping[str, Any]]
+
+
+class SampleRow(Base):
+    """One finished measurement; the unique key makes a resumed run unable to store it twice."""
+
+    __tablename__ = "samples"
+    __table_args__ = (
+        UniqueConstraint("run_id", "probe", "question", "paraphrase", "seed", "side", name="uq_samples_key"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    probe: Mapped[str] = mapped_column(String(64))
+    question: Mapped[str] = mapped_column(String(255))
+    paraphrase: Mapped[int]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    side: Mapped[str] = mapped_column(String(16))
+    payload: Mapped[Mapping[str, Any]]
+
+
+class WorkerRow(Base):
+    """A worker process that was alive at `seen_at`, and the pair whose models it keeps loaded."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    seen_at: Mapped[datetime]
+    pair_id: Mapped[str | None] = mapped_column(String(64))

@@ -1,0 +1,82 @@
+"""The web application: Gradio pages inside FastAPI, with closed defaults.
+
+The web process loads no model and imports no torch; it reads the store through the service.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Read by Gradio while it is imported: with this exact value it looks up no outside host at all.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+import gradio as gr
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
+
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.probes.registry import available_symptoms
+from wfgy_triage.runs.service import TriageService
+from wfgy_triage.settings import Settings
+from wfgy_triage.ui.context import PageContext
+from wfgy_triage.ui.headers import SecurityHeaders
+from wfgy_triage.ui.pages.runs import build_runs_page
+from wfgy_triage.ui.pages.triage import build_triage_page
+from wfgy_triage.ui.theme import FAVICON, STYLE_SHEET, build_theme
+from wfgy_triage.workload import question_texts
+
+MAX_UPLOAD = "1mb"
+QUEUE_SIZE = 64
+
+
+def build_app(settings: Settings, service: TriageService) -> FastAPI:
+    """Build the application: the pages at `/` and `/runs`, and `/healthz` for monitors.
+
+    Args:
+        settings: where the pairs file is.
+        service: how the pages start, watch and list runs.
+
+    Raises:
+        PrerequisiteError: the fix map is damaged.
+    """
+    context = PageContext(
+        settings=settings,
+        service=service,
+        catalog=load_catalog(),
+        probed=frozenset(available_symptoms()),
+        question_texts=question_texts,
+    )
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.api_route("/healthz", methods=["GET", "HEAD"], response_class=PlainTextResponse)
+    def healthz() -> str:
+        """Answer that the web process is up (a dead worker does not make it unhealthy)."""
+        return "ok"
+
+    mounted = gr.mount_gradio_app(
+        app,
+        build_pages(context),
+        path="/",
+        theme=build_theme(),
+        css_paths=[STYLE_SHEET],
+        favicon_path=str(FAVICON),
+        footer_links=[],
+        run_history=False,
+        allowed_paths=[],
+        max_file_size=MAX_UPLOAD,
+        show_error=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        mcp_server=False,
+    )
+    mounted.add_middleware(SecurityHeaders, on_space=bool(os.environ.get("SPACE_ID")))
+    return mounted
+
+
+def build_pages(context: PageContext) -> gr.Blocks:
+    """Build the Gradio pages. The queue takes no direct calls, and is bounded."""
+    with gr.Blocks(title="EXL2 triage", analytics_enabled=False) as pages:
+        build_triage_page(context)
+    with pages.route("Runs", "/runs"):
+        build_runs_page(context)
+    return pages.queue(api_open=False, max_size=QUEUE_SIZE)

@@ -1,0 +1,154 @@
+"""Steps 1 and 2 as HTML: symptom cards, what a symptom means, pair cards, and the plan of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+
+from wfgy_triage.catalog import Symptom
+from wfgy_triage.errors import TriageError
+from wfgy_triage.exl2.inspect import CheckpointReport
+from wfgy_triage.pairs import Pair
+from wfgy_triage.report.fix import module_cards
+from wfgy_triage.report.format import number, size
+from wfgy_triage.report.icons import icon
+from wfgy_triage.ui.context import PageContext, inspect_cached
+
+WELCOME = (
+    '<div class="card aside"><h3>How this works</h3>'
+    "<p>Your EXL2 model is a smaller copy of an FP16 model, and this page asks both the same questions to find out "
+    "whether the copy really got worse. You get one verdict with its numbers, the likely cause, and the page of the "
+    "fix map that covers it.</p>"
+    '<ul class="plain"><li>Pick what you see. No knowledge of quantization is needed.</li>'
+    "<li>Nothing is sent anywhere: both models run where this page runs.</li>"
+    "<li>You can stop at any time and keep what was measured.</li></ul></div>"
+)
+SMOKE_TEST = 40
+"""Below this many questions only large damage can be told from noise."""
+
+
+def symptom_cards(symptoms: Iterable[Symptom], probed: frozenset[str]) -> str:
+    """Return the cards of step 1 as radios in a fieldset."""
+    return (
+        '<fieldset class="cards"><legend class="sr">What looks wrong?</legend>'
+        + "".join(_symptom_card(s, s.id in probed) for s in symptoms)
+        + "</fieldset>"
+    )
+
+
+def symptom_detail(context: PageContext, symptom_id: str) -> str:
+    """Return what is known about a symptom before anything is measured; the welcome text when none is chosen."""
+    symptom = context.catalog.symptoms.get(symptom_id)
+    if symptom is None:
+        return WELCOME
+    claim = (
+        f'<p class="eyebrow">What usually causes it</p><h3>{escape(symptom.likely_cause)}</h3>'
+        '<p class="dim small">This is the claim of the fix map, not a finding; a measurement confirms or rejects it.</p>'
+        if symptom.likely_cause
+        else '<p class="eyebrow">Acceptance gate</p><h3>Ship or do not ship</h3>'
+    )
+    missing = (
+        ""
+        if symptom_id in context.probed
+        else f'<p class="callout tone-warn">{icon("warning")}<span><b>The live probe for this symptom is not available '
+        "yet.</b> It cannot be measured here today; the fix pages below are what there is.</span></p>"
+    )
+    return (
+        f'<div class="card aside">{claim}{missing}<h4>Fix pages</h4>'
+        f"{module_cards(symptom.modules, context.catalog)}</div>"
+    )
+
+
+def pair_cards(pairs: Mapping[str, Pair]) -> str:
+    """Return the registered pairs as radios; those still being prepared are shown but cannot be chosen."""
+    if not pairs:
+        return (
+            f'<p class="callout tone-mute">{icon("clock")}<span><b>No model pair is registered yet.</b> '
+            "The demo pair appears here by itself once it is prepared. To use your own models, add them to the pairs "
+            "file.</span></p>"
+        )
+    return (
+        '<fieldset class="cards pairs"><legend>Which models?</legend>'
+        + "".join(_pair_card(p) for p in pairs.values())
+        + "</fieldset>"
+    )
+
+
+def plan_card(context: PageContext, symptom_id: str, pair: Pair | None, questions: int) -> str:
+    """Say what the run will do and about how long it takes, before it starts."""
+    if pair is None:
+        return '<div class="card aside"><h3>What will happen</h3><p class="empty">Choose a model pair first.</p></div>'
+    estimate = context.estimate(symptom_id, pair.id, questions)
+    time = (
+        f"About {estimate}, judging by earlier runs of this pair here."
+        if estimate
+        else "First run of this pair: not known yet. Progress is shown as it goes."
+    )
+    power = (
+        "A smoke test: it shows large damage. A small loss will come out as inconclusive."
+        if questions < SMOKE_TEST
+        else "Enough to see medium differences; small ones need more."
+    )
+    steps = (
+        f"FP16 answers {questions} questions.",
+        "EXL2 answers the same questions, word for word the same prompts.",
+        "FP16 answers once more in another way: the noise floor, the difference that means nothing.",
+        "Both models score the same answers token by token, which shows damage before it is visible.",
+    )
+    note = f'<p class="baseline">{icon("book")}<span>{escape(pair.note)}</span></p>' if pair.note else ""
+    return (
+        f'<div class="card aside"><p class="eyebrow">{escape(context.symptom_title(symptom_id))}</p>'
+        f'<h3>What will happen</h3><ol class="plain">{"".join(f"<li>{s}</li>" for s in steps)}</ol>'
+        f'<dl class="plan"><div><dt>Time</dt><dd>{time}</dd></div><div><dt>{questions} questions</dt>'
+        f"<dd>{power}</dd></div></dl>{note}</div>"
+    )
+
+
+def _symptom_card(symptom: Symptom, available: bool) -> str:
+    tag = "" if available else '<span class="tag">no live probe yet</span>'
+    return (
+        f'<label class="pick"><input type="radio" name="symptom" value="{escape(symptom.id)}">'
+        f'<span class="pick-icon">{icon(symptom.icon)}</span><span class="pick-text">'
+        f"<b>{escape(symptom.title)}</b><span>{escape(symptom.summary)}</span>"
+        f"<small>{escape(symptom.label)} {tag}</small></span>"
+        f'<span class="pick-tick">{icon("check")}</span></label>'
+    )
+
+
+def _pair_card(pair: Pair) -> str:
+    state = "" if pair.ready else " disabled"
+    about = (
+        _pair_facts(pair) if pair.ready else "<span>Being prepared. It can be chosen once it is ready.</span>"
+    )
+    tag = "" if pair.ready else f'<span class="tag">{icon("clock")}preparing</span>'
+    note = f"<small>{escape(pair.note)}</small>" if pair.note else ""
+    return (
+        f'<label class="pick{state}"><input type="radio" name="pair" value="{escape(pair.id)}"{state}>'
+        f'<span class="pick-text"><b>{escape(pair.name)} {tag}</b>{about}{note}</span>'
+        f'<span class="pick-tick">{icon("check")}</span></label>'
+    )
+
+
+def _pair_facts(pair: Pair) -> str:
+    sides = (
+        ("FP16", _fp16_facts(inspect_cached(pair.fp16))),
+        ("EXL2", _exl2_facts(inspect_cached(pair.exl2))),
+    )
+    return '<span class="sides">' + "".join(f"<span><b>{s}</b> {f}</span>" for s, f in sides) + "</span>"
+
+
+def _fp16_facts(report: CheckpointReport | TriageError) -> str:
+    if isinstance(report, TriageError):
+        return escape(str(report))
+    return escape(f"{report.architecture}, {size(report.total_bytes)}")
+
+
+def _exl2_facts(report: CheckpointReport | TriageError) -> str:
+    if isinstance(report, TriageError):
+        return escape(str(report))
+    parts = [] if report.kind == "exl2" else [report.kind.upper()]
+    if report.decoder_bpw:
+        parts.append(f"{number(report.decoder_bpw)} bits per weight")
+    if report.head_bits:
+        parts.append(f"{report.head_bits}-bit head")
+    return escape(", ".join([*parts, size(report.total_bytes)]))

@@ -1,0 +1,58 @@
+"""One component for every "pick one" of the page: native radios inside HTML of ours.
+
+Native radios bring arrow keys, one tab stop and a legend for screen readers; Gradio's own radio buttons do not.
+The markup travels as a property, never as the template: a template is evaluated in the browser, so text that a
+model or a user wrote must not be part of one.
+"""
+
+from __future__ import annotations
+
+import gradio as gr
+
+_JS = """
+const name = '%(name)s';
+const sync = () => element.querySelectorAll(`input[name="${name}"]`).forEach(
+  i => { i.checked = (i.value === props.value); });
+const filter = () => {
+  const picked = element.querySelector('input[data-filter]:checked');
+  if (!picked) return;
+  let shown = 0;
+  element.querySelectorAll('[data-classes]').forEach(row => {
+    row.hidden = !row.dataset.classes.split(' ').includes(picked.value);
+    shown += row.hidden ? 0 : 1;
+  });
+  const none = element.querySelector('.none-left');
+  if (none) none.hidden = shown > 0;
+};
+element.addEventListener('change', event => {
+  if (event.target.name === name) { props.value = event.target.value; trigger('input'); }
+  if (event.target.dataset.filter !== undefined) filter();
+});
+watch(['value', 'options'], () => { sync(); filter(); });
+sync(); filter();
+"""
+
+
+def choice(name: str, options: str, value: str = "", elem_id: str | None = None) -> gr.HTML:
+    """Make the component. Its value is the chosen radio's value; `.input` fires when the user chooses.
+
+    Args:
+        name: the radios' name attribute (a word of ours).
+        options: escaped HTML that holds the radios; update it with `gr.HTML(options=...)`.
+            Radios marked `data-filter` hide the elements whose `data-classes` lack their value.
+        value: chosen at first; empty for none.
+        elem_id: id of the component in the page.
+    """
+    return gr.HTML(
+        value=value,
+        html_template="${options}",
+        js_on_load=_JS % {"name": name},
+        apply_default_css=False,
+        elem_id=elem_id or name,
+        options=options,
+    )
+
+
+def panel(html: str = "", elem_id: str | None = None, elem_classes: str | None = None) -> gr.HTML:
+    """Make a plain area for HTML of ours (everything foreign in it is escaped by its renderer)."""
+    return gr.HTML(html, apply_default_css=False, js_on_load=None, elem_id=elem_id, elem_classes=elem_classes)

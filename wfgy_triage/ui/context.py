@@ -1,0 +1,88 @@
+"""What the pages know: the settings, the service they ask, the fix map, and a few read-only look-ups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from statistics import median
+
+from wfgy_triage.catalog import Catalog
+from wfgy_triage.errors import TriageError
+from wfgy_triage.exl2.inspect import CheckpointReport, inspect_folder
+from wfgy_triage.pairs import Pair, load_pairs
+from wfgy_triage.report.format import duration
+from wfgy_triage.runs.service import TriageService
+from wfgy_triage.settings import Settings
+from wfgy_triage.store.records import RunStatus
+
+EARLIER_RUNS = 20
+"""How many finished runs an estimate looks back on."""
+
+
+@dataclass(frozen=True)
+class PageContext:
+    """Passed to every page; holds no state of a visitor.
+
+    Attributes:
+        settings: where the pairs file is.
+        service: the only way to runs; it answers from the store, never from a model.
+        catalog: the fix map.
+        probed: ids of the symptoms that can be measured.
+        question_texts: the texts of a symptom's questions by id.
+    """
+
+    settings: Settings
+    service: TriageService
+    catalog: Catalog
+    probed: frozenset[str]
+    question_texts: Callable[[str], Mapping[str, str]]
+
+    def pairs(self) -> dict[str, Pair]:
+        """The registered pairs, read anew: the demo's siblings appear while the page is open."""
+        return load_pairs(self.settings)
+
+    def texts(self, symptom: str) -> Mapping[str, str]:
+        """Question texts of a symptom; empty for one that has no probe (ids are shown then)."""
+        return self.question_texts(symptom) if symptom in self.probed else {}
+
+    def symptom_title(self, symptom: str) -> str:
+        """The plain title of a symptom, or the id of one that the fix map no longer has."""
+        found = self.catalog.symptoms.get(symptom)
+        return found.title if found else symptom
+
+    def pair_name(self, pair_id: str) -> str:
+        """The name of a pair; its id when it is no longer registered or the pairs file is broken."""
+        try:
+            pair = self.pairs().get(pair_id)
+        except TriageError:
+            return pair_id
+        return pair.name if pair else pair_id
+
+    def estimate(self, symptom: str, pair_id: str, questions: int) -> str | None:
+        """About how long a run takes, from finished runs of the same symptom and pair; None without any."""
+        runs = self.service.list(limit=EARLIER_RUNS, symptom=symptom, status=RunStatus.DONE, pair_id=pair_id)
+        seconds = [
+            (r.finished_at - r.started_at).total_seconds() / r.spec.questions
+            for r in runs
+            if r.started_at and r.finished_at and r.spec.questions
+        ]
+        return duration(median(seconds) * questions) if seconds else None
+
+
+def inspect_cached(folder: Path) -> CheckpointReport | TriageError:
+    """Report on a model folder; read again only when its configuration file changes.
+
+    A folder that cannot be read gives its error, so that one bad pair does not take the list away.
+    """
+    config = folder / "config.json"
+    return _inspect(folder, config.stat().st_mtime_ns if config.is_file() else 0)
+
+
+@lru_cache(maxsize=64)
+def _inspect(folder: Path, stamp: int) -> CheckpointReport | TriageError:
+    try:
+        return inspect_folder(folder)
+    except TriageError as error:
+        return error

@@ -1,0 +1,161 @@
+"""Step 3 as HTML: how far a run is, what came out so far, and how a run ended that has no verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from wfgy_triage.report.answers import Answer, Row, answer_chip
+from wfgy_triage.report.format import STATUS_LOOKS, chip, duration
+from wfgy_triage.report.icons import icon
+from wfgy_triage.store.records import Event, RunRecord, RunStatus
+
+NEWEST = 6
+"""How many of the answered questions the live view shows."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a run and how far it is."""
+
+    label: str
+    done: int
+    total: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do in it."""
+        return self.total > 0 and self.done >= self.total
+
+
+def read_stages(events: Iterable[Event]) -> list[Stage]:
+    """Return the stages in the order they began, each as last reported."""
+    latest: dict[str, Stage] = {}
+    for event in events:
+        if event.kind == "stage":
+            p = event.payload
+            name = str(p.get("name") or p.get("label") or "")
+            latest[name] = Stage(str(p.get("label") or name), _count(p.get("done")), _count(p.get("total")))
+    return list(latest.values())
+
+
+def live_panel(
+    record: RunRecord, events: Sequence[Event], rows: Sequence[Row], position: int | None, worker_alive: bool
+) -> str:
+    """Return the whole live view of a run that has no verdict (yet).
+
+    Args:
+        record: the run.
+        events: its log.
+        rows: the answers so far.
+        position: how many runs come before it; None once it has ended.
+        worker_alive: whether a worker process has given a sign of life.
+    """
+    return (
+        f'<div class="live" aria-live="off">{_status_card(record, events, position, worker_alive)}'
+        f"{_answers_so_far(rows)}</div>"
+    )
+
+
+def _status_card(record: RunRecord, events: Sequence[Event], position: int | None, worker_alive: bool) -> str:
+    look = STATUS_LOOKS[record.status]
+    stages = "".join(_stage(s) for s in read_stages(events))
+    notes = [e for e in events if e.kind == "note" and e.payload.get("text")][-3:]
+    log = "".join(f"<li>{escape(str(e.payload['text']))}</li>" for e in notes)
+    return (
+        f'<section class="card status"><div class="status-head">{chip(look)}'
+        f"<p>{escape(_status_line(record, position))}</p></div>{_trouble(record, worker_alive)}"
+        f'<ol class="stages">{stages}</ol>' + (f'<ul class="log">{log}</ul>' if log else "") + "</section>"
+    )
+
+
+def _status_line(record: RunRecord, position: int | None) -> str:
+    if record.status is RunStatus.QUEUED:
+        if not position:
+            return "Next in line. Loading the models takes the first moments."
+        return f"Waiting: {position} {'run is' if position == 1 else 'runs are'} before this one."
+    if record.status is RunStatus.RUNNING:
+        return (
+            "Stopping after the question in work."
+            if record.cancel_requested
+            else "Both models are being asked."
+        )
+    took = ""
+    if record.started_at and record.finished_at:
+        took = f" after {duration((record.finished_at - record.started_at).total_seconds())}"
+    if record.status is RunStatus.CANCELLED:
+        return f"Stopped{took}. Everything that was measured is kept."
+    if record.status is RunStatus.FAILED:
+        return f"The run ended early{took}. Everything measured before is kept."
+    return f"Finished{took}."
+
+
+def _trouble(record: RunRecord, worker_alive: bool) -> str:
+    if record.error_message:
+        hint = f" {escape(record.error_hint)}" if record.error_hint else ""
+        tone = "bad" if record.status is RunStatus.FAILED else "mute"
+        return (
+            f'<p class="callout tone-{tone}" role="alert">{icon("warning")}<span>'
+            f"<b>{escape(record.error_message)}</b>{hint}</span></p>"
+        )
+    if not worker_alive and record.status in (RunStatus.QUEUED, RunStatus.RUNNING):
+        return (
+            f'<p class="callout tone-warn" role="alert">{icon("warning")}<span><b>The measuring process is not '
+            "running right now.</b> Nothing is lost: the run goes on by itself where it was as soon as the process is "
+            "back. If this stays for minutes, ask whoever runs this server.</span></p>"
+        )
+    return ""
+
+
+def _stage(stage: Stage) -> str:
+    state = "done" if stage.finished else "now"
+    share = 100 * stage.done / stage.total if stage.total else 0
+    count = f"{stage.done} / {stage.total}" if stage.total else ""
+    mark = icon("check") if stage.finished else ""
+    label = escape(stage.label)
+    return (
+        f'<li class="stage {state}"><span class="stage-mark">{mark}</span><span class="stage-label">{label}</span>'
+        f'<span class="stage-count">{count}</span><span class="bar" role="progressbar" aria-label="{label}" '
+        f'aria-valuemin="0" aria-valuemax="{stage.total}" aria-valuenow="{stage.done}">'
+        f'<span style="width:{share:.1f}%"></span></span></li>'
+    )
+
+
+def _answers_so_far(rows: Sequence[Row]) -> str:
+    if not rows:
+        return (
+            '<section class="card so-far"><h3>Answers so far</h3><p class="empty">The first answers appear here, FP16 '
+            "and EXL2 side by side.</p></section>"
+        )
+    tally = " \N{MIDDLE DOT} ".join(
+        _tally(name, [getattr(row, side) for row in rows])
+        for name, side in (("FP16", "fp16"), ("EXL2", "exl2"))
+    )
+    items = "".join(_live_row(row) for row in reversed(rows[-NEWEST:]))
+    return (
+        f'<section class="card so-far"><div class="so-far-head"><h3>Answers so far</h3><p class="dim">{tally}. '
+        f'Not a verdict yet.</p></div><div class="live-rows">{items}</div></section>'
+    )
+
+
+def _tally(name: str, answers: list[Answer | None]) -> str:
+    there = [a for a in answers if a is not None]
+    judged = [a for a in there if a.valid is not None and not a.truncated]
+    if not judged:
+        return f"{name}: {len(there)} answered"
+    return f"{name}: {sum(bool(a.valid) for a in judged)} of {len(judged)} valid"
+
+
+def _live_row(row: Row) -> str:
+    sides = "".join(
+        f'<div class="live-side"><p><b>{name}</b> {answer_chip(answer)}</p>'
+        f"<pre>{escape(answer.text) if answer else ''}</pre></div>"
+        for name, answer in (("FP16", row.fp16), ("EXL2", row.exl2))
+    )
+    return f'<article><h4>{escape(row.question)}</h4><div class="two">{sides}</div></article>'
+
+
+def _count(value: Any) -> int:
+    return int(value) if isinstance(value, int | float) else 0

@@ -1,0 +1,1 @@
+"""The pages: the guided triage at `/`, the recorded sessions at `/runs`."""

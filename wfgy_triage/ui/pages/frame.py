@@ -1,0 +1,19 @@
+"""What every page has: the navigation and the masthead with the page's only top-level heading."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from wfgy_triage.report.icons import icon
+from wfgy_triage.ui.choice import panel
+
+MASTHEAD = (
+    f'<header class="masthead"><span class="logo">{icon("pulse")}</span><div><h1>EXL2 triage</h1>'
+    "<p>Find out whether your quantized model really got worse, and what to change.</p></div></header>"
+)
+
+
+def page_frame() -> None:
+    """Add navigation and masthead; call it first inside a page."""
+    gr.Navbar(main_page_name="Triage")
+    panel(MASTHEAD)

@@ -1,0 +1,177 @@
+"""The triage page's components, step by step. No behaviour here: `handlers.py` has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from wfgy_triage.ui.cards import WELCOME, symptom_cards
+from wfgy_triage.ui.choice import choice, panel
+from wfgy_triage.ui.context import PageContext
+from wfgy_triage.ui.pages.frame import page_frame
+from wfgy_triage.ui.pages.parts import Parts
+
+CHART_HEADS = {
+    "rates": (
+        "Both sides against the gate",
+        "Markers are the measured rates, bars their 95 % intervals. Few questions give long bars.",
+    ),
+    "failures": ("How the answers failed", "Every answer is in exactly one class."),
+    "kld": (
+        "Where the probabilities moved",
+        "Drift on the right, where FP16 was sure, changes answers. Drift on the left, where FP16 was guessing "
+        "anyway, matters less.",
+    ),
+}
+MIN_QUESTIONS, MAX_QUESTIONS, USUAL_QUESTIONS = 5, 200, 20
+
+
+def build_layout(context: PageContext) -> Parts:
+    """Make all components of the page inside the current Blocks."""
+    page_frame()
+    made: dict[str, Any] = {
+        "notice": panel(elem_id="notice"),
+        "run_id": gr.Textbox(visible="hidden", label="Run", elem_id="run-id"),
+        "step": gr.Textbox("1", visible="hidden", label="Step", elem_id="step-in-view"),
+        "run_timer": gr.Timer(1.0, active=False),
+        "pairs_timer": gr.Timer(5.0),
+    }
+    with gr.Walkthrough(selected=1, elem_id="steps") as made["walk"]:
+        for number, (label, build) in enumerate(_STEPS, 1):
+            with gr.Step(label, id=number, elem_id=f"step{number}"):
+                made |= build(context)
+    return Parts(**made)
+
+
+def _heading(title: str, text: str = "", elem_id: str | None = None) -> gr.HTML:
+    lead = f"<p>{text}</p>" if text else ""
+    return panel(f'<div class="step-head"><h2>{title}</h2>{lead}</div>', elem_id=elem_id)
+
+
+def _symptom_step(context: PageContext) -> dict[str, Any]:
+    _heading(
+        "What looks wrong?",
+        "Pick the closest match. It decides what is measured; you can measure the others later.",
+    )
+    with gr.Row(elem_classes="split-row"):
+        with gr.Column(scale=5, min_width=340):
+            cards = symptom_cards(context.catalog.symptoms.values(), context.probed)
+            symptom = choice("symptom", cards)
+        with gr.Column(scale=3, min_width=300):
+            detail = panel(WELCOME, elem_id="symptom-detail")
+            with gr.Row(elem_classes="actions"):
+                go = gr.Button("Continue", variant="primary", interactive=False, scale=0, elem_id="to-models")
+    return {"symptom": symptom, "symptom_detail": detail, "to_models": go}
+
+
+def _models_step(context: PageContext) -> dict[str, Any]:
+    _heading("Which models, and how many questions?", "Both sides get exactly the same questions.")
+    with gr.Row(elem_classes="split-row"):
+        with gr.Column(scale=5, min_width=340):
+            pair = choice("pair", "")
+            questions = gr.Slider(
+                MIN_QUESTIONS,
+                MAX_QUESTIONS,
+                value=USUAL_QUESTIONS,
+                step=1,
+                label="Questions",
+                info="More questions take longer and decide smaller differences.",
+                elem_id="questions",
+            )
+            with gr.Accordion("Details for engineers", open=False, elem_id="engineer"):
+                seed = gr.Number(
+                    0,
+                    label="Seed",
+                    precision=0,
+                    minimum=0,
+                    info="Base seed of every request, the same on both sides.",
+                )
+        with gr.Column(scale=3, min_width=300):
+            plan = panel(elem_id="plan")
+            with gr.Row(elem_classes="actions"):
+                start = gr.Button(
+                    "Start measuring", variant="primary", interactive=False, scale=0, elem_id="start"
+                )
+    return {"pair": pair, "questions": questions, "seed": seed, "plan": plan, "start": start}
+
+
+def _measure_step(context: PageContext) -> dict[str, Any]:
+    title = _heading("Measuring", "", elem_id="live-title")
+    live = panel(elem_id="live")
+    with gr.Row(elem_classes="actions"):
+        stop = gr.Button("Stop and keep what is done", scale=0, elem_id="stop")
+        resume = gr.Button(
+            "Go on where it stopped", variant="primary", visible=False, scale=0, elem_id="resume"
+        )
+        retry = gr.Button("Change the settings", visible=False, scale=0, elem_id="retry")
+    return {"live_title": title, "live": live, "stop": stop, "resume": resume, "retry": retry}
+
+
+def _verdict_step(context: PageContext) -> dict[str, Any]:
+    verdict = panel('<p class="empty">No verdict yet.</p>', elem_id="verdict")
+    with gr.Row(elem_classes="actions", visible=False) as actions:
+        to_fix = gr.Button("See what to change", variant="primary", scale=0, elem_id="to-fix")
+        more = gr.Button("Check with more questions", scale=0, elem_id="more")
+    metrics = panel(elem_id="metrics")
+    columns, plots, notes = {}, {}, {}
+    with gr.Row(elem_classes="split-row", equal_height=False):
+        with gr.Column(scale=1, min_width=340):
+            cause = panel(elem_id="cause")
+        with gr.Column(scale=1, min_width=340) as charts:
+            for name in ("rates", "failures", "kld"):
+                columns[name], plots[name], notes[name] = _chart(name)
+    panel(
+        '<div class="step-head"><h3>Answers side by side</h3><p>Choose a question to read both in full.</p></div>'
+    )
+    with gr.Row(elem_classes="split-row", equal_height=False):
+        with gr.Column(scale=4, min_width=320):
+            answers = choice("answer", "", elem_id="answers")
+        with gr.Column(scale=5, min_width=320):
+            both = panel(elem_id="both")
+    provenance = panel(elem_id="provenance")
+    return {
+        "verdict": verdict,
+        "verdict_actions": actions,
+        "to_fix": to_fix,
+        "more": more,
+        "metrics": metrics,
+        "cause": cause,
+        "charts": charts,
+        "chart_columns": columns,
+        "plots": plots,
+        "chart_notes": notes,
+        "answers": answers,
+        "both": both,
+        "provenance": provenance,
+    }
+
+
+def _chart(name: str) -> tuple[gr.Column, gr.Plot, gr.HTML]:
+    title, text = CHART_HEADS[name]
+    with gr.Column(elem_classes="card chart", visible=False, elem_id=f"chart-{name}") as column:
+        panel(f'<h3>{title}</h3><p class="dim small">{text}</p>')
+        plot = gr.Plot(show_label=False, label=title, container=False, elem_id=f"plot-{name}")
+        note = panel()
+    return column, plot, note
+
+
+def _fix_step(context: PageContext) -> dict[str, Any]:
+    _heading(
+        "What to change, and how to check it", "Change one thing, then measure again on the same questions."
+    )
+    fix = panel('<p class="empty">Measure first.</p>', elem_id="fix")
+    with gr.Row(elem_classes="actions"):
+        again = gr.Button("Run again", variant="primary", scale=0, elem_id="again")
+        more = gr.Button("Check with more questions", scale=0, elem_id="more-again")
+        other = gr.Button("Another symptom", scale=0, elem_id="other")
+    return {"fix": fix, "again": again, "more_again": more, "other": other}
+
+
+_STEPS = (
+    ("Symptom", _symptom_step),
+    ("Models", _models_step),
+    ("Measure", _measure_step),
+    ("Verdict", _verdict_step),
+    ("Fix and re-check", _fix_step),
+)

@@ -1,0 +1,66 @@
+"""The components of the triage page, by what they are for. `layout.py` makes them, `handlers.py` fills them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import gradio as gr
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Every component that a handler reads or writes.
+
+    `run_id` holds the run the page is attached to and `step` the step in view; both are hidden fields, not
+    server-side state, so they survive a restart of the web process.
+    """
+
+    notice: gr.HTML
+    run_id: gr.Textbox
+    step: gr.Textbox
+    run_timer: gr.Timer
+    pairs_timer: gr.Timer
+    walk: gr.Walkthrough
+    # 1 Symptom
+    symptom: gr.HTML
+    symptom_detail: gr.HTML
+    to_models: gr.Button
+    # 2 Models and questions
+    pair: gr.HTML
+    questions: gr.Slider
+    seed: gr.Number
+    plan: gr.HTML
+    start: gr.Button
+    # 3 Measure
+    live_title: gr.HTML
+    live: gr.HTML
+    stop: gr.Button
+    resume: gr.Button
+    retry: gr.Button
+    # 4 Verdict
+    verdict: gr.HTML
+    verdict_actions: gr.Row
+    to_fix: gr.Button
+    more: gr.Button
+    metrics: gr.HTML
+    cause: gr.HTML
+    charts: gr.Row
+    chart_columns: dict[str, gr.Column]
+    plots: dict[str, gr.Plot]
+    chart_notes: dict[str, gr.HTML]
+    answers: gr.HTML
+    both: gr.HTML
+    provenance: gr.HTML
+    # 5 Fix and re-check
+    fix: gr.HTML
+    again: gr.Button
+    more_again: gr.Button
+    other: gr.Button
+
+    def every(self) -> list[gr.blocks.Block]:
+        """All of them, as the outputs of a handler that may touch anything."""
+        found: list[gr.blocks.Block] = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            found.extend(value.values() if isinstance(value, dict) else [value])
+        return found

@@ -1,0 +1,68 @@
+"""The triage page: which event calls which handler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+
+from wfgy_triage.ui.context import PageContext
+from wfgy_triage.ui.handlers import TriageHandlers
+from wfgy_triage.ui.pages.layout import build_layout
+from wfgy_triage.ui.pages.parts import Parts
+
+# Puts the run's id into the address bar, so that a reload or another tab finds it; an empty id takes it out.
+ADDRESS_JS = """(id) => {
+  const url = new URL(location.href);
+  if (id) url.searchParams.set('run', id); else url.searchParams.delete('run');
+  history.replaceState(history.state, '', url);
+}"""
+TO_TOP_JS = "() => window.scrollTo({top: 0})"
+
+
+def build_triage_page(context: PageContext) -> None:
+    """Build the page and its events inside the current Blocks."""
+    parts = build_layout(context)
+    _connect(parts, TriageHandlers(context, parts))
+
+
+def _connect(parts: Parts, handlers: TriageHandlers) -> None:
+    every = parts.every()
+    choices: list[Any] = [parts.symptom, parts.pair, parts.questions]
+
+    def on(event: Callable[..., Any], fn: Callable[..., Any], inputs: Sequence[Any] = ()) -> Any:
+        return event(fn, list(inputs), every, queue=False, show_progress="hidden", api_visibility="private")
+
+    def moving(event: Callable[..., Any], fn: Callable[..., Any], inputs: Sequence[Any] = ()) -> None:
+        done = on(event, fn, inputs)
+        done.then(None, [parts.run_id], None, js=ADDRESS_JS).then(None, None, None, js=TO_TOP_JS)
+
+    blocks = gr.context.Context.root_block
+    if blocks is None:
+        raise RuntimeError("the triage page is built inside a gr.Blocks context")
+    on(blocks.load, handlers.load)
+
+    on(parts.symptom.input, handlers.choose_symptom, [parts.symptom])
+    moving(parts.to_models.click, handlers.go_to_models, choices)
+
+    on(parts.pair.input, handlers.models, choices)
+    on(parts.questions.change, handlers.models, choices)
+    on(parts.pairs_timer.tick, handlers.models, choices)
+    moving(parts.start.click, handlers.start, [*choices, parts.seed])
+
+    on(parts.run_timer.tick, handlers.poll, [parts.run_id, parts.step])
+    on(parts.stop.click, handlers.stop, [parts.run_id])
+    on(parts.resume.click, handlers.resume, [parts.run_id])
+    moving(parts.retry.click, handlers.change_settings, [parts.run_id])
+
+    moving(parts.to_fix.click, handlers.go_to_fix)
+    on(parts.answers.input, handlers.choose_answer, [parts.run_id, parts.answers])
+
+    moving(parts.again.click, handlers.run_again, [parts.run_id])
+    moving(parts.more.click, handlers.with_more, [parts.run_id])
+    moving(parts.more_again.click, handlers.with_more, [parts.run_id])
+    moving(parts.other.click, handlers.another_symptom)
+
+    for number, step in enumerate(parts.walk.children, 1):
+        step.select(None, None, [parts.step], js=f"() => '{number}'")

@@ -1,0 +1,144 @@
+"""One run as the page shows it: everything read from the store once, then turned into component updates."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components.plot import PlotData
+
+from wfgy_triage.report.answers import Row, answers_table, both_answers, collect_rows
+from wfgy_triage.report.chart_tables import chart_table
+from wfgy_triage.report.charts import Figure, build_figures
+from wfgy_triage.report.diagnosis import cause_card
+from wfgy_triage.report.fix import fix_panel
+from wfgy_triage.report.provenance import provenance_panel
+from wfgy_triage.report.verdict import baseline_note, metrics_table, verdict_header
+from wfgy_triage.result import Result, State
+from wfgy_triage.store.records import OPEN_STATUSES, Event, RunRecord, RunStatus
+from wfgy_triage.ui.context import PageContext
+from wfgy_triage.ui.live import live_panel
+from wfgy_triage.ui.pages.parts import Parts
+
+Updates = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run with all that was stored for it. `result` is there once it has been evaluated."""
+
+    record: RunRecord
+    rows: list[Row]
+    events: tuple[Event, ...]
+    result: Result | None
+
+    @property
+    def open(self) -> bool:
+        """Whether something may still change."""
+        return self.record.status in OPEN_STATUSES
+
+    def row(self, key: str) -> Row | None:
+        """The question with this key; without a key, the first whose texts differ."""
+        chosen = next((row for row in self.rows if row.key == key), None)
+        return chosen or (None if key else next((r for r in self.rows if r.different), None))
+
+
+def read_run(context: PageContext, run_id: str) -> RunView:
+    """Read a run from the store.
+
+    Raises:
+        InputError: there is no such run.
+    """
+    record = context.service.get(run_id)
+    rows = collect_rows(context.service.samples(run_id), context.texts(record.spec.symptom))
+    result = Result.from_json(record.result) if record.result else None
+    return RunView(record, rows, context.service.events(run_id), result)
+
+
+def live_updates(context: PageContext, parts: Parts, view: RunView) -> Updates:
+    """Fill step 3; the timer runs as long as the run is open."""
+    record = view.record
+    ended = not view.open
+    position = context.service.queue_position(record.id)
+    resumable = record.status in (RunStatus.CANCELLED, RunStatus.FAILED)
+    return {
+        parts.live: live_panel(record, view.events, view.rows, position, context.service.worker_alive()),
+        parts.live_title: _live_title(view),
+        parts.stop: gr.Button(visible=view.open, interactive=not record.cancel_requested),
+        parts.resume: gr.Button(visible=resumable),
+        parts.retry: gr.Button(visible=ended),
+        parts.run_timer: gr.Timer(active=view.open),
+    }
+
+
+def verdict_updates(context: PageContext, parts: Parts, view: RunView) -> Updates:
+    """Fill steps 4 and 5 from a stored result."""
+    result = view.result
+    if result is None:
+        return {}
+    catalog = context.catalog
+    first = view.row("")
+    stopped = view.record.status is not RunStatus.DONE
+    return {
+        parts.verdict: verdict_header(result, catalog, stopped) + baseline_note(result),
+        parts.verdict_actions: gr.Row(visible=True),
+        parts.to_fix: gr.Button(
+            "See what to change" if result.state is not State.PASS else "See the fix pages"
+        ),
+        parts.metrics: metrics_table(result, catalog),
+        parts.cause: cause_card(result, catalog),
+        **_chart_updates(parts, result),
+        parts.answers: gr.HTML(options=answers_table(view.rows), value=first.key if first else ""),
+        parts.both: both_panel(first),
+        parts.provenance: provenance_panel(result),
+        parts.fix: baseline_note(result) + fix_panel(result, catalog),
+    }
+
+
+def both_panel(row: Row | None) -> str:
+    """Both answers of a question, or a word on how to get them."""
+    if row is None:
+        return '<p class="empty card">Choose a question in the list.</p>'
+    return both_answers(row)
+
+
+def choice_updates(parts: Parts, record: RunRecord) -> Updates:
+    """Set steps 1 and 2 to what this run used, so that going back shows it."""
+    return {
+        parts.symptom: gr.HTML(value=record.spec.symptom),
+        parts.questions: record.spec.questions,
+        parts.seed: record.spec.seed,
+    }
+
+
+def _live_title(view: RunView) -> str:
+    titles = {
+        RunStatus.QUEUED: "Waiting to start",
+        RunStatus.RUNNING: "Measuring",
+        RunStatus.DONE: "Measured",
+        RunStatus.CANCELLED: "Stopped",
+        RunStatus.FAILED: "This run could not finish",
+    }
+    text = (
+        "You can close this tab. The run goes on, and this address brings you back to it."
+        if view.open
+        else "Everything that was measured is kept under this address."
+    )
+    return f'<div class="step-head"><h2>{titles[view.record.status]}</h2><p>{text}</p></div>'
+
+
+def _chart_updates(parts: Parts, result: Result) -> Updates:
+    figures = build_figures(result.charts)
+    updates: Updates = {}
+    for name, column in parts.chart_columns.items():
+        updates[column] = gr.Column(visible=name in figures)
+        updates[parts.plots[name]] = _plot(figures[name]) if name in figures else None
+        updates[parts.chart_notes[name]] = chart_table(name, result.charts)
+    return updates
+
+
+def _plot(figure: Figure) -> PlotData:
+    """A figure as the component's own data: only this form carries Plotly's `config`."""
+    return PlotData(type="plotly", plot=json.dumps(figure))

@@ -1,0 +1,271 @@
+"""From numbers and gates to one of four states. A pure function of numbers: nothing a model wrote can change it.
+
+PASS needs the whole confidence interval inside the gate, FAIL the whole interval outside; between them the answer is
+INCONCLUSIVE with the number of further questions that would decide if the rate stayed as observed. What could not
+be measured is NOT MEASURED and is never counted as anything else.
+
+Rates are judged by the Clopper-Pearson interval at every number of questions. Wilson's, which is shown on the page,
+would accuse too often near 100 %: at n = 100 to 1,000 a system exactly at the gate 0.98 (0.99) would be called
+FAIL in up to 6.4 % (7.9 %) of all runs instead of at most 2.5 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from wfgy_triage.measure.statistics import (
+    Interval,
+    PairedCounts,
+    clopper_pearson,
+    holm,
+    mcnemar_exact,
+    mean_interval,
+    smallest_size,
+    tango,
+    tango_z,
+)
+from wfgy_triage.result import Gate, State
+
+MIN_QUESTIONS = 5
+"""Below so many judged questions there is no verdict, whatever the interval says."""
+MORE_QUESTIONS_CAP = 5_000
+"""Beyond so many further questions no number is named."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One quantity against its gate.
+
+    Attributes:
+        state: the outcome.
+        interval: of the judged quantity; None when NOT MEASURED.
+        more_questions: for INCONCLUSIVE: how many more would decide if the rate stayed; None when not known,
+            not finite or beyond the cap.
+        note: a plain sentence with the reason.
+        p_outside: one-sided p-value of a system at the gate looking this bad or worse (small: outside);
+            None when NOT MEASURED.
+    """
+
+    state: State
+    interval: Interval | None
+    more_questions: int | None
+    note: str
+    p_outside: float | None = None
+
+
+@dataclass(frozen=True)
+class FullCheck:
+    """A check of several symptoms. `failed`: the ids that fail after Holm's correction."""
+
+    state: State
+    failed: tuple[str, ...]
+    note: str
+
+
+def page_rule(value: float | None, gate: Gate) -> bool | None:
+    """The seed's literal rule: does the sample's own value meet the gate? None when there is no value."""
+    if value is None or not math.isfinite(value):
+        return None
+    return value >= gate.value if _at_least(gate) else value <= gate.value
+
+
+def not_measured(reason: str) -> Judgement:
+    """The judgement of something that was not measured, with the reason."""
+    return Judgement(State.NOT_MEASURED, None, None, reason)
+
+
+def judge_rate(successes: int, n: int, gate: Gate, level: float = 0.95, unmeasured: int = 0) -> Judgement:
+    """Judge a rate over questions.
+
+    Args:
+        successes: questions that succeeded, of those measured.
+        n: questions measured.
+        gate: bound on the rate.
+        level: two-sided level of the interval.
+        unmeasured: questions that were asked but could not be judged (cut off, error). They may be either: the
+            interval covers both extremes, so they can only make the verdict less certain.
+    """
+    if n < MIN_QUESTIONS or unmeasured > n:
+        return _too_few(n, n + unmeasured)
+    total = n + unmeasured
+    low = clopper_pearson(successes, total, level)
+    high = clopper_pearson(successes + unmeasured, total, level)
+    interval = Interval(low.low, high.high, level, low.method)
+    if _at_least(gate):
+        p_outside = float(stats.binom.cdf(successes + unmeasured, total, gate.value))
+    else:
+        p_outside = float(stats.binom.sf(successes - 1, total, gate.value))
+    state = _against(interval, gate)
+    more = None
+    if state is State.INCONCLUSIVE and not unmeasured:
+        more = more_questions_for_rate(successes, n, gate, level)
+    note = _note(state, more)
+    if unmeasured:
+        note = f"{unmeasured} of {total} questions could not be judged; they count as either outcome."
+    return Judgement(state, interval, more, note, p_outside)
+
+
+def judge_mean(values: Sequence[float], gate: Gate, level: float = 0.95) -> Judgement:
+    """Judge a mean over questions by the wider of t and BCa intervals; a value that is not finite bars a verdict."""
+    array = np.asarray(values, dtype=np.float64)
+    bad = int((~np.isfinite(array)).sum())
+    if bad:
+        return not_measured(f"{bad} of {array.size} values are not finite.")
+    if array.size < MIN_QUESTIONS:
+        return _too_few(array.size, array.size)
+    interval = mean_interval(array, level)
+    state = _against(interval, gate)
+    mean, spread = float(array.mean()), float(array.std(ddof=1))
+    more = None
+    if state is State.INCONCLUSIVE:
+        more = _more_for_mean(mean, spread, array.size, gate, level)
+    z = (mean - gate.value) / (spread / math.sqrt(array.size)) if spread else _sign(mean - gate.value)
+    p_outside = float(stats.t.cdf(z if _at_least(gate) else -z, array.size - 1))
+    return Judgement(state, interval, more, _note(state, more), p_outside)
+
+
+def judge_difference(counts: PairedCounts, gate: Gate, level: float = 0.95) -> Judgement:
+    """Judge the loss of the candidate against the reference (reference rate − candidate rate).
+
+    Args:
+        counts: pass/fail of the same questions on both sides.
+        gate: bound on the loss; with `<=` 0.05 a loss of up to 5 points is accepted.
+        level: two-sided level of Tango's interval.
+    """
+    if counts.n < MIN_QUESTIONS:
+        return _too_few(counts.n, counts.n)
+    span = tango(counts, level)
+    loss = Interval(-span.high, -span.low, level, span.method)
+    state = _against(loss, gate)
+    z = tango_z(counts.only_reference, counts.only_candidate, counts.n, gate.value)
+    p_outside = float(stats.norm.cdf(z) if _at_least(gate) else stats.norm.sf(z))
+    more = None
+    if state is State.INCONCLUSIVE:
+        limit = float(stats.norm.ppf((1 + level) / 2))
+        losses, gains = counts.only_reference / counts.n, counts.only_candidate / counts.n
+        more = _more(lambda m: abs(tango_z(losses * m, gains * m, m, gate.value)) > limit, counts.n)
+    return Judgement(state, loss, more, _note(state, more), p_outside)
+
+
+def differs(counts: PairedCounts, level: float = 0.95) -> bool:
+    """Whether losses and gains differ beyond chance (exact McNemar): the question behind `within_noise`."""
+    return mcnemar_exact(counts) <= 1 - level
+
+
+def more_questions_for_rate(successes: int, n: int, gate: Gate, level: float = 0.95) -> int | None:
+    """How many more questions would decide, if the observed rate stayed; None when none up to the cap would.
+
+    With every question right this is the number of further right answers that lifts the lower bound over the
+    gate. The count is rounded against the decision, so the number named is enough.
+    """
+    rate, tail = successes / n, (1 - level) / 2
+    sizes = np.arange(n + 1, n + MORE_QUESTIONS_CAP + 1)
+    slack = 1e-9  # keeps an exact count from being rounded away
+    if rate > gate.value:
+        counts = np.floor(rate * sizes + slack)
+        decided = stats.beta.ppf(tail, counts, sizes - counts + 1) > gate.value
+    else:
+        counts = np.ceil(rate * sizes - slack)
+        decided = stats.beta.ppf(1 - tail, counts + 1, sizes - counts) < gate.value
+    hits = np.flatnonzero(decided)
+    return int(hits[0]) + 1 if hits.size else None
+
+
+def combine_full_check(judgements: Mapping[str, Judgement], level: float = 0.95) -> FullCheck:
+    """Combine the primaries of several symptoms.
+
+    FAIL when one fails after Holm's correction over those measured. PASS only when every one passes, which needs
+    no correction. A primary that was not measured bars PASS: the whole is NOT MEASURED unless something failed.
+    """
+    measured = {k: j for k, j in judgements.items() if j.p_outside is not None}
+    adjusted = dict(zip(measured, holm([j.p_outside or 0.0 for j in measured.values()]), strict=True))
+    tail = (1 - level) / 2
+    failed = tuple(k for k, j in measured.items() if j.state is State.FAIL and adjusted[k] <= tail)
+    missing = [k for k in judgements if k not in measured]
+    if failed:
+        return FullCheck(State.FAIL, failed, f"{len(failed)} of {len(judgements)} checks fail.")
+    if missing or not judgements:
+        names = ", ".join(missing) or "anything"
+        return FullCheck(State.NOT_MEASURED, (), f"Not measured: {names}.")
+    if all(j.state is State.PASS for j in judgements.values()):
+        return FullCheck(State.PASS, (), f"All {len(judgements)} checks pass.")
+    return FullCheck(State.INCONCLUSIVE, (), "Some checks need more questions.")
+
+
+HEADLINES: Mapping[State, str] = {
+    State.PASS: "{label}: EXL2 {value}, inside the gate of {gate}.",
+    State.FAIL: "{label}: EXL2 {value}, outside the gate of {gate}.",
+    State.INCONCLUSIVE: "{label}: EXL2 {value}; too few questions to tell whether it meets the gate of {gate}.",
+    State.NOT_MEASURED: "{label}: not measured.",
+}
+"""One sentence a state; `headline` fills them in."""
+
+
+def headline(label: str, unit: str, value: float | None, gate: Gate, judgement: Judgement) -> str:
+    """The plain first sentence of a verdict, with the reason or the next step after it."""
+    text = HEADLINES[judgement.state].format(
+        label=label, value=format_value(value, unit), gate=format_gate(gate, unit)
+    )
+    add_note = judgement.state in (State.INCONCLUSIVE, State.NOT_MEASURED) and judgement.note
+    return f"{text} {judgement.note}" if add_note else text
+
+
+def format_value(value: float | None, unit: str) -> str:
+    """A number as people read it: shares in per cent, others with three significant digits."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.3g} %" if unit == "share" else f"{value:.3g}"
+
+
+def format_gate(gate: Gate, unit: str) -> str:
+    """The gate in words, e.g. `at least 98 %`."""
+    return f"{'at least' if _at_least(gate) else 'at most'} {format_value(gate.value, unit)}"
+
+
+def _at_least(gate: Gate) -> bool:
+    if gate.op not in (">=", "<="):
+        raise ValueError(f"a gate has the operator {gate.op!r}")
+    return gate.op == ">="
+
+
+def _against(interval: Interval, gate: Gate) -> State:
+    low, high = interval.bounds
+    if _at_least(gate):
+        inside, outside = low >= gate.value, high < gate.value
+    else:
+        inside, outside = high <= gate.value, low > gate.value
+    if inside:
+        return State.PASS
+    return State.FAIL if outside else State.INCONCLUSIVE
+
+
+def _too_few(judged: int, asked: int) -> Judgement:
+    needed = f"at least {MIN_QUESTIONS}, and more than could not be judged"
+    return not_measured(f"{judged} of {asked} questions could be judged; a verdict needs {needed}.")
+
+
+def _note(state: State, more: int | None) -> str:
+    if state is not State.INCONCLUSIVE:
+        return ""
+    if more is None:
+        return f"More than {MORE_QUESTIONS_CAP} further questions would be needed."
+    return f"About {more} more {'question' if more == 1 else 'questions'} would decide, if the rate stays."
+
+
+def _more_for_mean(mean: float, spread: float, n: int, gate: Gate, level: float) -> int | None:
+    distance = abs(mean - gate.value)
+    return _more(lambda m: stats.t.ppf((1 + level) / 2, m - 1) * spread / math.sqrt(m) < distance, n)
+
+
+def _more(decides: Callable[[int], bool], n: int) -> int | None:
+    size = smallest_size(decides, n, n + MORE_QUESTIONS_CAP)
+    return None if size is None else size - n
+
+
+def _sign(value: float) -> float:
+    return math.copysign(math.inf, value) if value else 0.0

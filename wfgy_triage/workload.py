@@ -1,0 +1,106 @@
+"""Question sets that probes share: what is asked, what the right answer is, and how it is put to a model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.settings import REPO_ROOT
+
+JSON_RECORDS = REPO_ROOT / "assets" / "workloads" / "json_records.json"
+INSTRUCTION = "Extract the record from the note. Answer with one JSON object and nothing else."
+
+
+@dataclass(frozen=True)
+class Example:
+    """A solved question shown in the prompt."""
+
+    text: str
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RecordClass:
+    """One difficulty class: its JSON Schema and the few-shot examples of its prompt."""
+
+    name: str
+    schema: Mapping[str, Any]
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class RecordQuestion:
+    """A note and the record that it states."""
+
+    id: str
+    record_class: str
+    text: str
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class JsonWorkload:
+    """Questions in an order in which the first N are balanced over the classes.
+
+    `sha256` is over the bytes of the file, so a result names exactly what was asked.
+    """
+
+    id: str
+    sha256: str
+    classes: Mapping[str, RecordClass]
+    questions: tuple[RecordQuestion, ...]
+
+    def messages(self, question: RecordQuestion) -> list[dict[str, str]]:
+        """Chat messages for one question: instruction, solved examples as turns, the note.
+
+        Everything before the last message is the same for all questions of a class, so engines can compute it once.
+        """
+        turns = [{"role": "system", "content": INSTRUCTION}]
+        for example in self.classes[question.record_class].examples:
+            turns.append({"role": "user", "content": f"Note: {example.text}"})
+            turns.append({"role": "assistant", "content": json.dumps(example.record)})
+        turns.append({"role": "user", "content": f"Note: {question.text}"})
+        return turns
+
+    def gold_text(self, question: RecordQuestion) -> str:
+        """The right answer, written as in the prompt's examples."""
+        return json.dumps(question.record)
+
+
+@cache
+def load_json_workload() -> JsonWorkload:
+    """Load the built-in JSON record questions.
+
+    Raises:
+        PrerequisiteError: when the file is missing or damaged.
+    """
+    try:
+        raw = JSON_RECORDS.read_bytes()
+        data = json.loads(raw)
+        classes = {
+            name: RecordClass(
+                name, c["schema"], tuple(Example(e["text"], e["record"]) for e in c["examples"])
+            )
+            for name, c in data["classes"].items()
+        }
+        questions = tuple(
+            RecordQuestion(r["id"], r["class"], r["text"], r["record"]) for r in data["records"]
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PrerequisiteError(
+            f"The built-in question file {JSON_RECORDS.name} cannot be read: {error!r}.",
+            "Restore it from the repository (assets/workloads).",
+        ) from error
+    return JsonWorkload(data["id"], hashlib.sha256(raw).hexdigest(), classes, questions)
+
+
+def question_texts(symptom: str) -> dict[str, str]:
+    """What each question of a symptom's built-in set asks, by question id; empty for an unknown symptom."""
+    if symptom != "json_breaks":
+        return {}
+    return {q.id: q.text for q in load_json_workload().questions}
