@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,13 +31,13 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def demo_settings() -> Iterator[Settings]:
+def demo_settings() -> Settings:
     """The user's own home with the demo pair in it; prepared on first use and kept between test runs."""
     from wfgy_triage.demo import prepare_demo
 
     settings = load_settings()
     prepare_demo(settings, lambda step, share: None)
-    yield settings
+    return settings
 
 
 @pytest.fixture(scope="session")

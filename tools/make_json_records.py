@@ -30,8 +30,8 @@ ITEMS = (
 ).split()
 STREETS = "Mill Station Garden Harbor Church Bridge Forest Market Castle River Meadow School Tower Park Hill".split()
 FOODS = (
-    "rice beans garlic onions carrots lentils butter flour eggs sugar milk tomatoes basil pasta cheese apples honey oats "
-    "yeast spinach peas mushrooms lemons potatoes leeks parsley ginger almonds raisins cocoa"
+    "rice beans garlic onions carrots lentils butter flour eggs sugar milk tomatoes basil pasta cheese apples honey "
+    "oats yeast spinach peas mushrooms lemons potatoes leeks parsley ginger almonds raisins cocoa"
 ).split()
 DISHES = "soup stew salad pie curry bread cake porridge risotto omelette".split()
 TOPICS = "printer login invoice network payment backup screen email badge router license upload".split()
@@ -130,7 +130,12 @@ def long(r: random.Random) -> tuple[str, dict[str, Any]]:
         r.randint(1998, 2024),
     )
     languages = r.sample(LANGUAGES, r.randint(2, 3))
-    street, n, employed, priority = r.choice(STREETS), r.randint(1, 99), r.random() < 0.5, r.choice(PRIORITY["enum"])
+    street, n, employed, priority = (
+        r.choice(STREETS),
+        r.randint(1, 99),
+        r.random() < 0.5,
+        r.choice(PRIORITY["enum"]),
+    )
     listed = ", ".join(languages[:-1]) + " and " + languages[-1]
     work = "is employed" if employed else "is not employed"
     text = (
@@ -193,11 +198,18 @@ def main() -> None:
         }
         columns[name] = made[EXAMPLES:]
     records = [
-        {"id": f"{name}-{i + 1:02d}", "class": name, "text": columns[name][i][0], "record": columns[name][i][1]}
+        {
+            "id": f"{name}-{i + 1:02d}",
+            "class": name,
+            "text": columns[name][i][0],
+            "record": columns[name][i][1],
+        }
         for i in range(PER_CLASS)
         for name in CLASSES
     ]
-    OUT.write_text(json.dumps({"id": "json-records-1", "classes": classes, "records": records}, indent=1) + "\n")
+    OUT.write_text(
+        json.dumps({"id": "json-records-1", "classes": classes, "records": records}, indent=1) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from typer.exceptions import TyperException
 
 from wfgy_triage.errors import InputError, TriageError
 from wfgy_triage.result import Result, State
-from wfgy_triage.settings import Settings, load_settings
+from wfgy_triage.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +47,9 @@ err = Console(stderr=True)
 
 FolderIn = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Model folder to read.")]
 FolderOut = Annotated[Path, typer.Argument(help="Folder to write; must not exist yet.")]
-Questions = Annotated[int, typer.Option("--questions", "-n", min=1, max=200, help="How many questions to ask.")]
+Questions = Annotated[
+    int, typer.Option("--questions", "-n", min=1, max=200, help="How many questions to ask.")
+]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the result as JSON to this file.")]
 
 
@@ -53,7 +57,9 @@ JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the re
 def serve(
     host: Annotated[str | None, typer.Option(help="Interface to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port.")] = None,
-    demo_pair: Annotated[bool, typer.Option("--demo/--no-demo", help="Prepare the demo pair if none is ready.")] = True,
+    demo_pair: Annotated[
+        bool, typer.Option("--demo/--no-demo", help="Prepare the demo pair if none is ready.")
+    ] = True,
 ) -> None:
     """Serve the web app (the same as `python app.py`)."""
     from wfgy_triage.ui.serving import serve_forever
@@ -93,8 +99,12 @@ def symptoms() -> None:
 def probe(
     symptom: Annotated[str, typer.Argument(help="Symptom id, see `symptoms`.")],
     pair: Annotated[str | None, typer.Option(help="Id of a registered model pair.")] = None,
-    fp16: Annotated[Path | None, typer.Option(help="FP16 folder, instead of --pair.", file_okay=False)] = None,
-    exl2: Annotated[Path | None, typer.Option(help="EXL2 folder, instead of --pair.", file_okay=False)] = None,
+    fp16: Annotated[
+        Path | None, typer.Option(help="FP16 folder, instead of --pair.", file_okay=False)
+    ] = None,
+    exl2: Annotated[
+        Path | None, typer.Option(help="EXL2 folder, instead of --pair.", file_okay=False)
+    ] = None,
     questions: Questions = 20,
     seed: Annotated[int, typer.Option(min=0, help="Base seed of every request.")] = 0,
     json_file: JsonFile = None,
@@ -106,7 +116,9 @@ def probe(
     settings = load_settings()
     chosen = _pair(pair, fp16, exl2)
     if json_file is not None and not json_file.parent.is_dir():
-        raise InputError(f"The folder of {json_file} does not exist.", "Create it first or choose another --json file.")
+        raise InputError(
+            f"The folder of {json_file} does not exist.", "Create it first or choose another --json file."
+        )
     pair_id = chosen.id if chosen else pair
     spec: RunSpec = RunSpec(symptom, pair_id or "", questions=questions, seed=seed)
     with _progress() as report:
@@ -192,17 +204,25 @@ def sessions_show(run_id: str, json_file: JsonFile = None) -> None:
 def main() -> None:
     """Run the command line; errors are sentences, not tracebacks."""
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False) or 0)
+    except TyperException as error:
+        err.print(f"[bold red]Error:[/] {_usage_message(error)}", highlight=False)
+        err.print("See 'wfgy-triage --help' for commands and options.")
+        sys.exit(EXIT_ERROR)
     except TriageError as error:
-        err.print(f"[bold red]Error:[/] {error.message}", highlight=False, markup=True)
+        err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False)
         if error.hint:
             err.print(error.hint, highlight=False, markup=False)
         sys.exit(EXIT_ERROR)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         err.print("Stopped. What was complete is kept; the same command goes on from there.")
         sys.exit(EXIT_STOPPED)
+
+
+def _usage_message(error: TyperException) -> str:
+    """What is wrong with the command line, in one sentence."""
+    text = getattr(error, "format_message", lambda: str(error))()
+    return escape(text if text.endswith(".") else f"{text}.")
 
 
 def _pair(pair: str | None, fp16: Path | None, exl2: Path | None) -> Pair | None:
@@ -213,9 +233,9 @@ def _pair(pair: str | None, fp16: Path | None, exl2: Path | None) -> Pair | None
         return None
     if pair or not (fp16 and exl2):
         raise InputError("Say which models to compare.", "Give --pair ID, or both --fp16 DIR and --exl2 DIR.")
-    folders = [fp16.resolve(), exl2.resolve()]
-    digest = hashlib.sha256("\n".join(map(str, folders)).encode()).hexdigest()[:8]
-    return Pair(f"folders-{digest}", f"{fp16.name} against {exl2.name}", *folders)
+    baseline, quantized = fp16.resolve(), exl2.resolve()
+    digest = hashlib.sha256(f"{baseline}\n{quantized}".encode()).hexdigest()[:8]
+    return Pair(f"folders-{digest}", f"{fp16.name} against {exl2.name}", baseline, quantized)
 
 
 def _finish(record: RunRecord, json_file: Path | None) -> int:
@@ -223,7 +243,9 @@ def _finish(record: RunRecord, json_file: Path | None) -> int:
     from wfgy_triage.report.terminal import show_result
 
     if record.result is None:
-        err.print(f"Session {record.id} is {record.status}: {record.error_message or 'it has no result yet.'}")
+        err.print(
+            f"Session {record.id} is {record.status}: {record.error_message or 'it has no result yet.'}"
+        )
         if record.error_hint:
             err.print(record.error_hint)
         return EXIT_ERROR
@@ -237,7 +259,12 @@ def _finish(record: RunRecord, json_file: Path | None) -> int:
 @contextmanager
 def _progress() -> Iterator[Callable[[str, float], None]]:
     """Bars on a terminal, one line a step elsewhere; gives a `report(step, share)`."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=err, disable=not err.is_terminal) as bars:
         tasks: dict[str, Any] = {}
 

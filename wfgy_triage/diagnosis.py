@@ -24,6 +24,9 @@ CHECK_CAUSES = {
 }
 """Pre-check to the cause that it reveals, in the order of the ladder (rungs 1 to 4)."""
 
+ONLY_WEIGHTS = "only_weights_differ"
+"""The check (rung 7) that both sides ran in one engine with equal settings."""
+
 EQUAL_IN_THIS_RUN = ("sampler_settings", "kv_cache_bits", "kernel_version_skew")
 """Causes that cannot explain a difference when both sides run in one engine with the same settings."""
 
@@ -45,8 +48,6 @@ class RateEvidence:
         floor_flips: questions whose outcome differs between the FP16 side and its twin; None when not measured.
         kld: mean KL(FP16||EXL2) in nats; None when not measured.
         kld_floor: the same between FP16 and its twin.
-        same_engine: both sides ran in one engine with equal settings; only the weights differ.
-        bits: decoder bits per weight of the EXL2 side, for the evidence text; None when unknown.
     """
 
     state: State
@@ -58,8 +59,6 @@ class RateEvidence:
     floor_flips: int | None
     kld: float | None
     kld_floor: float | None
-    same_engine: bool
-    bits: float | None = None
 
 
 def diagnose_rate(evidence: RateEvidence, checks: Sequence[Check]) -> Diagnosis:
@@ -76,15 +75,16 @@ def diagnose_rate(evidence: RateEvidence, checks: Sequence[Check]) -> Diagnosis:
             confidence = "medium" if evidence.state in (State.PASS, State.NOT_MEASURED) else "high"
             return Diagnosis(cause, confidence, (*checks, *_rungs(evidence)), tuple(ruled_out))
     rungs = _rungs(evidence)
-    cause, confidence = _measured_cause(evidence)
-    if evidence.same_engine and evidence.p_value is not None:
+    only_weights = any(c.check == ONLY_WEIGHTS and c.result == OK for c in checks)
+    cause, confidence = _measured_cause(evidence, only_weights)
+    if only_weights and evidence.p_value is not None:
         ruled_out += EQUAL_IN_THIS_RUN
     by_rung = {"baseline_passes": "baseline_also_fails", "above_noise": "within_noise"}
     ruled_out += [by_rung[r.check] for r in rungs if r.check in by_rung and r.result == OK]
     return Diagnosis(cause, confidence, (*checks, *rungs), tuple(c for c in ruled_out if c != cause))
 
 
-def _measured_cause(e: RateEvidence) -> tuple[str, str]:
+def _measured_cause(e: RateEvidence, only_weights: bool) -> tuple[str, str]:
     """Rungs 5 to 8: the baseline, the noise, the engine, the weights."""
     if e.p_value is None:
         return "unknown", "low"
@@ -92,7 +92,7 @@ def _measured_cause(e: RateEvidence) -> tuple[str, str]:
         if e.baseline_state is State.FAIL:
             return "baseline_also_fails", "high"
         return "within_noise", "high" if e.state is State.PASS else "medium"
-    if not e.same_engine:
+    if not only_weights:
         return "unknown", "low"
     certain = e.p_value <= CERTAIN and _kld_above_floor(e)
     return "weights_too_few_bits", "high" if certain else "medium"
@@ -110,7 +110,7 @@ def _kld_above_floor(e: RateEvidence) -> bool:
 
 
 def _rungs(e: RateEvidence) -> tuple[Check, ...]:
-    return (_baseline_rung(e), _noise_rung(e), _divergence_rung(e), _engine_rung(e))
+    return (_baseline_rung(e), _noise_rung(e), _divergence_rung(e))
 
 
 def _baseline_rung(e: RateEvidence) -> Check:
@@ -143,19 +143,5 @@ def _divergence_rung(e: RateEvidence) -> Check:
     if e.kld is None:
         return Check("token_divergence", UNKNOWN, "The word-by-word comparison was not measured.")
     floor = "not measured" if e.kld_floor is None else f"{e.kld_floor:.2g}"
-    bits = "" if e.bits is None else f" at {e.bits:.2f} bits per weight"
-    detail = f"Mean KL(FP16‖EXL2) is {e.kld:.3g} nats{bits}; FP16 against its twin: {floor}."
+    detail = f"Mean KL(FP16‖EXL2) is {e.kld:.3g} nats; FP16 against its twin: {floor}."
     return Check("token_divergence", OK if _kld_above_floor(e) else UNKNOWN, detail)
-
-
-def _engine_rung(e: RateEvidence) -> Check:
-    if e.same_engine:
-        return Check(
-            "only_weights_differ",
-            OK,
-            "Both sides ran in the same engine with the same token ids, greedy decoding and a full-precision "
-            "cache; only the weights differ.",
-        )
-    return Check(
-        "only_weights_differ", UNKNOWN, "The two sides ran in different engines; that was not held fixed."
-    )

@@ -63,7 +63,7 @@ def read_fixmap_file(folder: Path, stem: str) -> FixmapFile:
     lines: dict[KeyPath, int] = {}
     data = _plain(root, (), lines, name) if root is not None else {}
     parsed = FixmapFile(name, data if isinstance(data, dict) else {"": data}, lines)
-    errors = sorted(_validator(folder, stem).iter_errors(data), key=_depth, reverse=True)
+    errors = sorted(_validator(folder, stem).iter_errors(data), key=_weight, reverse=True)
     if errors:
         raise parsed.fault(*_explain(errors[0]))
     return parsed
@@ -90,13 +90,16 @@ def _validator(folder: Path, stem: str) -> Any:
     return Draft202012Validator(read_schema(folder, stem), registry=Registry())
 
 
-def _depth(error: ValidationError) -> int:
-    """The deepest complaint is the most specific one."""
-    return len(error.absolute_path)
+def _weight(error: ValidationError) -> tuple[int, bool]:
+    """The deepest complaint is the most specific; a misspelt key says more than the key then missing."""
+    return len(error.absolute_path), error.validator == "additionalProperties"
 
 
-def _explain(error: ValidationError) -> tuple[KeyPath, str]:
+def _explain(error: Any) -> tuple[KeyPath, str]:
     path = tuple(error.absolute_path)
+    if error.validator == "additionalProperties":
+        unknown = next(key for key in error.instance if key not in error.schema["properties"])
+        return (*path, unknown), f"the key {unknown!r} is not known here."
     spot = ".".join(str(part) for part in path) or "the file"
     text = error.message if len(error.message) <= 200 else error.message[:197] + "..."
     return path, f"{spot}: {text}"

@@ -6,7 +6,7 @@ be measured is NOT MEASURED and is never counted as anything else.
 
 Rates are judged by the Clopper-Pearson interval at every number of questions. Wilson's, which is shown on the page,
 would accuse too often near 100 %: at n = 100 to 1,000 a system exactly at the gate 0.98 (0.99) would be called
-FAIL in up to 6.4 % (7.9 %) of all runs instead of at most 2.5 %.
+FAIL in up to 6.4 % (8.3 %) of all runs instead of at most 2.5 %.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def page_rule(value: float | None, gate: Gate) -> bool | None:
     """The seed's literal rule: does the sample's own value meet the gate? None when there is no value."""
     if value is None or not math.isfinite(value):
         return None
-    return value >= gate.value if _at_least(gate) else value <= gate.value
+    slack = _slack(gate)
+    return value >= gate.value - slack if _at_least(gate) else value <= gate.value + slack
 
 
 def not_measured(reason: str) -> Judgement:
@@ -124,8 +125,9 @@ def judge_mean(values: Sequence[float], gate: Gate, level: float = 0.95) -> Judg
     more = None
     if state is State.INCONCLUSIVE:
         more = _more_for_mean(mean, spread, array.size, gate, level)
-    z = (mean - gate.value) / (spread / math.sqrt(array.size)) if spread else _sign(mean - gate.value)
-    p_outside = float(stats.t.cdf(z if _at_least(gate) else -z, array.size - 1))
+    excess, error = mean - gate.value, max(spread / math.sqrt(array.size), _slack(gate))
+    t = (-excess if _at_least(gate) else excess) / error
+    p_outside = float(stats.t.sf(t, array.size - 1))
     return Judgement(state, interval, more, _note(state, more), p_outside)
 
 
@@ -235,10 +237,11 @@ def _at_least(gate: Gate) -> bool:
 
 def _against(interval: Interval, gate: Gate) -> State:
     low, high = interval.bounds
+    slack = _slack(gate)
     if _at_least(gate):
-        inside, outside = low >= gate.value, high < gate.value
+        inside, outside = low >= gate.value - slack, high < gate.value - slack
     else:
-        inside, outside = high <= gate.value, low > gate.value
+        inside, outside = high <= gate.value + slack, low > gate.value + slack
     if inside:
         return State.PASS
     return State.FAIL if outside else State.INCONCLUSIVE
@@ -267,5 +270,6 @@ def _more(decides: Callable[[int], bool], n: int) -> int | None:
     return None if size is None else size - n
 
 
-def _sign(value: float) -> float:
-    return math.copysign(math.inf, value) if value else 0.0
+def _slack(gate: Gate) -> float:
+    """What rounding may do to a number that lies exactly on the gate (twenty values of 0.1 average above 0.1)."""
+    return 1e-12 * max(1.0, abs(gate.value))

@@ -1,4 +1,4 @@
-"""The web application without a worker, for the browser tests: `python serve.py PORT`, settings from the environment."""
+"""The web application without a worker, for the browser tests: `serve.py PORT`, settings from the environment."""
 
 import sys
 
@@ -9,4 +9,6 @@ from wfgy_triage.settings import load_settings
 from wfgy_triage.ui.app import build_app
 
 settings = load_settings()
-uvicorn.run(build_app(settings, TriageService(settings)), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+uvicorn.run(
+    build_app(settings, TriageService(settings)), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning"
+)

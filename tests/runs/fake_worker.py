@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from run_fakes import fake_tools, make_settings
-
+from tests.runs.run_fakes import fake_tools, make_settings
 from wfgy_triage.runs import worker
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from run_fakes import SIDES, fake_description, fake_tools, make_settings, register_pair, spec
 
+from tests.runs.run_fakes import SIDES, fake_description, fake_tools, make_settings, register_pair, spec
 from wfgy_triage.catalog import validate_result
 from wfgy_triage.result import Result, State
 from wfgy_triage.runs.execute import Bench, execute_run
@@ -128,9 +128,7 @@ def test_cancel_between_two_passes_evaluates_without_loading_models(settings, re
     assert opened == []
     result = repo.get(record.id).result
     assert result["pair"]["exl2"]["engine"] == "fake"
-    assert result["diagnosis"]["evidence"] == [
-        {"check": "same_token_ids", "result": "ok", "detail": "equal"}
-    ]
+    assert result["diagnosis"]["evidence"] == [{"check": "same_token_ids", "result": "ok", "detail": "equal"}]
 
 
 def test_a_known_failure_keeps_samples_and_says_what_to_do_and_can_be_resumed(settings, repo):

@@ -11,10 +11,10 @@ import sys
 from contextlib import closing
 from multiprocessing import forkserver
 
-import fake_worker
 import pytest
-from run_fakes import SIDES, make_settings, register_pair, spec, wait_for
 
+from tests.runs import fake_worker
+from tests.runs.run_fakes import SIDES, make_settings, register_pair, spec, wait_for
 from wfgy_triage.store.database import open_database
 from wfgy_triage.store.leases import MAX_BARREN_LEASES
 from wfgy_triage.store.records import RunStatus
@@ -29,7 +29,7 @@ POINTS = ("load", "checks", "before_save", "after_save", "evaluate")
 def processes():
     """Worker processes forked from a server that has everything imported: a start takes milliseconds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fake_worker"])
+    context.set_forkserver_preload(["tests.runs.fake_worker"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # the server does not inherit sys.path itself
         forkserver.ensure_running()
@@ -119,7 +119,7 @@ def test_killed_at(point, home, uninterrupted):
 
 @pytest.mark.parametrize("seed", range(2))
 def test_killed_again_and_again_at_random_moments(seed, home, uninterrupted):
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
     run = home.repo.create(spec(QUESTIONS, pause=0.02))
     for _ in range(8):
         stored = {(s.key.question, s.key.side) for s in home.repo.samples(run.id)}

@@ -139,6 +139,12 @@ class SegmentedCache:
         self.capacity = capacity
 
 
+def causal_mask(count: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Additive mask (1, 1, count, count) for one row, as transformers' own attention functions take it."""
+    lowest = torch.full((count, count), torch.finfo(dtype).min, dtype=dtype, device=device)
+    return lowest.triu(1)[None, None]
+
+
 def cascade_attention(
     module: nn.Module,
     query: torch.Tensor,

@@ -6,12 +6,13 @@ the model is opened. Any other architecture keeps transformers' own layers.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from wfgy_triage.engines.attention import KVShape, SegmentedCache, cascade_attention
+from wfgy_triage.engines.attention import KVShape, SegmentedCache, cascade_attention, causal_mask
 from wfgy_triage.engines.linear import FusedRMSNorm, PackedLinear
 
 _LAYER_PARTS = {"input_layernorm", "self_attn", "post_attention_layernorm", "mlp"}
@@ -64,7 +65,7 @@ class FusedLayer(nn.Module):
         query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
         kv_store.update(key, value, self.layer_idx)
         mixed, _weights = cascade_attention(self, query, key, value, None, self.scaling, kv_store)
-        hidden_states = self.out(mixed.view(rows, steps, -1), residual=hidden_states)
+        hidden_states = self.out(mixed.reshape(rows, steps, -1), residual=hidden_states)
         gate, up = self.gate_up(self.mlp_norm(hidden_states)).chunk(2, dim=-1)
         return self.down(self.act(gate) * up, residual=hidden_states)
 
@@ -80,7 +81,7 @@ def fuse_layer(layer: nn.Module, rotary: nn.Module, shape: KVShape) -> FusedLaye
     """The fused form of a layer, or None where it is of another kind or computes something else.
 
     Args:
-        layer: a transformers decoder layer on the cascade attention, in the dtype of computation.
+        layer: a transformers decoder layer in the dtype of computation, with its own attention.
         rotary: the model's rotary embedding.
         shape: sizes of the key-value storage.
     """
@@ -94,9 +95,16 @@ def fuse_layer(layer: nn.Module, rotary: nn.Module, shape: KVShape) -> FusedLaye
     embeddings = rotary(sample, position_ids=positions)
     if embeddings[0].shape[-1] != shape.head_dim:
         return None
+    theirs: torch.Tensor = layer(
+        hidden_states=sample,
+        position_embeddings=embeddings,
+        attention_mask=causal_mask(_SAMPLE_TOKENS, shape.dtype, shape.device),
+    )
     fused = FusedLayer(layer, shape)
-    theirs = _run(layer, sample, embeddings, attention.layer_idx, shape)
-    ours = _run(fused, sample, embeddings, attention.layer_idx, shape)
+    # Storage up to the layer's own index: it knows itself by that.
+    cache = SegmentedCache(replace(shape, layers=fused.layer_idx + 1), [_SAMPLE_TOKENS], _SAMPLE_TOKENS)
+    cache.begin(_SAMPLE_TOKENS)
+    ours = fused(sample, embeddings, cache)
     tolerance = 1e-4 if shape.dtype == torch.float32 else 4e-2
     close = torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()))
     return fused if close else None
@@ -128,23 +136,3 @@ def _join(layers: list[nn.Linear], shape: KVShape) -> PackedLinear:
             [m.weight.new_zeros(m.out_features) if m.bias is None else m.bias for m in layers]
         )
     return PackedLinear(weight, bias, shape.dtype, shape.device)
-
-
-def _run(
-    layer: nn.Module,
-    sample: torch.Tensor,
-    embeddings: tuple[torch.Tensor, torch.Tensor],
-    layer_idx: int,
-    shape: KVShape,
-) -> torch.Tensor:
-    # The storage of the one layer that is tried, at its own index.
-    cache = SegmentedCache(_layers(shape, layer_idx + 1), [_SAMPLE_TOKENS], _SAMPLE_TOKENS)
-    cache.begin(_SAMPLE_TOKENS)
-    output: torch.Tensor = layer(
-        hidden_states=sample, position_embeddings=embeddings, past_key_values=cache, kv_store=cache
-    )
-    return output
-
-
-def _layers(shape: KVShape, count: int) -> KVShape:
-    return KVShape(count, shape.heads, shape.head_dim, shape.dtype, shape.device)

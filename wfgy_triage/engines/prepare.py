@@ -12,6 +12,7 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from wfgy_triage.engines.base import EngineInfo, Mode
+from wfgy_triage.engines.fused import fuse_layer
 from wfgy_triage.engines.linear import (
     CompactEmbedding,
     PackedLinear,
@@ -19,7 +20,7 @@ from wfgy_triage.engines.linear import (
     packing_works,
     replace_module,
 )
-from wfgy_triage.engines.runner import ModelRunner
+from wfgy_triage.engines.runner import ModelRunner, kv_shape
 from wfgy_triage.engines.transformers_engine import TransformersEngine
 from wfgy_triage.errors import PrerequisiteError
 
@@ -42,27 +43,65 @@ def compute_dtype(mode: Mode, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16") else torch.float32
 
 
+@torch.no_grad()
 def prepare_model(model: nn.Module, source: LinearSource, dtype: torch.dtype, device: torch.device) -> None:
     """Bring a model into its form of computation, in place and one layer at a time.
 
-    Linear layers are packed in `dtype`, embeddings keep their storage dtype, everything else is converted.
+    Linear layers are packed in `dtype`, plain decoder layers fused, embeddings keep their storage dtype, everything
+    else is converted.
     """
     for path, module in list(model.named_modules()):
-        if isinstance(module, nn.Linear):
-            weight, bias = source(path, module)
-            replace_module(model, path, PackedLinear(weight, bias, dtype, device))
-        elif type(module) is nn.Embedding:
+        if type(module) is nn.Embedding:
             replace_module(model, path, CompactEmbedding(module.weight.to(device), dtype))
     for module in model.modules():
-        if not isinstance(module, CompactEmbedding):
-            for name, parameter in list(module.named_parameters(recurse=False)):
-                converted = parameter.detach().to(device=device, dtype=dtype)
-                setattr(module, name, nn.Parameter(converted, requires_grad=False))
-        for name, buffer in list(module.named_buffers(recurse=False)):
-            # Buffers keep their dtype: rotary frequencies stay in fp32 in every mode.
-            module.register_buffer(name, buffer.to(device), persistent=False)
+        _convert_own_tensors(module, dtype, device)
     fuse_norms(model)
+    base: Any = model.get_submodule(str(model.base_model_prefix))
+    shape = kv_shape(model.config, dtype, device)
+    layers: Any = getattr(base, "layers", ())
+    prefix = f"{model.base_model_prefix}.layers"
+    for index, layer in enumerate(layers):
+        _place_linears(layer, f"{prefix}.{index}.", source, dtype, device)
+        fused = fuse_layer(layer, base.rotary_emb, shape) if hasattr(base, "rotary_emb") else None
+        if fused is not None:
+            layers[index] = fused
+        else:
+            _pack_linears(layer, own_weights, dtype, device)
+    _pack_linears(model, source, dtype, device)
     model.requires_grad_(False).eval()
+
+
+def _convert_own_tensors(module: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
+    """Convert what is neither a linear weight nor an embedding; those are treated on their own."""
+    if not isinstance(module, (nn.Linear, CompactEmbedding)):
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            converted = parameter.detach().to(device=device, dtype=dtype)
+            setattr(module, name, nn.Parameter(converted, requires_grad=False))
+    for name, buffer in list(module.named_buffers(recurse=False)):
+        # Buffers keep their dtype: rotary frequencies stay in fp32 in every mode.
+        module.register_buffer(name, buffer.to(device), persistent=False)
+
+
+def _place_linears(
+    layer: nn.Module, prefix: str, source: LinearSource, dtype: torch.dtype, device: torch.device
+) -> None:
+    """Give the linear layers below `layer` their weights in the dtype of computation."""
+    for path, module in layer.named_modules():
+        if isinstance(module, nn.Linear):
+            weight, bias = source(prefix + path, module)
+            module.weight = nn.Parameter(weight.to(device=device, dtype=dtype), requires_grad=False)
+            if bias is not None:
+                module.bias = nn.Parameter(bias.to(device=device, dtype=dtype), requires_grad=False)
+
+
+def _pack_linears(
+    root: nn.Module, source: LinearSource, dtype: torch.dtype, device: torch.device
+) -> None:
+    """Replace the linear layers below `root` by packed ones."""
+    for path, module in list(root.named_modules()):
+        if isinstance(module, nn.Linear):
+            weight, bias = source(path, module)
+            replace_module(root, path, PackedLinear(weight, bias, dtype, device))
 
 
 def share_tensors(runner: ModelRunner, other: ModelRunner) -> int:

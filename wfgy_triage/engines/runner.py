@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from wfgy_triage.engines.attention import ATTENTION_NAME, KVShape, PrefixKV, SegmentedCache
+from wfgy_triage.engines.attention import ATTENTION_NAME, KVShape, PrefixKV, SegmentedCache, causal_mask
 from wfgy_triage.engines.linear import CompactEmbedding, PackedLinear
 from wfgy_triage.errors import PrerequisiteError
 
@@ -33,9 +33,7 @@ class ModelRunner:
         self.base: Any = model.get_submodule(str(model.base_model_prefix))
         self.head: Any = model.get_output_embeddings()  # type: ignore[operator]
         config._attn_implementation = ATTENTION_NAME
-        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        self.kv_shape = KVShape(config.num_hidden_layers, kv_heads, head_dim, dtype, device)
+        self.kv_shape = kv_shape(config, dtype, device)
 
     def forward(self, ids: torch.Tensor, cache: SegmentedCache) -> torch.Tensor:
         """Run `ids` (rows, steps) behind what `cache` holds; returns hidden states (rows, steps, hidden)."""
@@ -67,21 +65,17 @@ class ModelRunner:
         return cache.as_prefix()
 
     def check_against_class(self) -> None:
-        """Compare a short pass with the model class's own attention and head.
+        """Compare a short pass with what the model class computes with its own attention and head.
 
         Raises:
             PrerequisiteError: when they differ: the architecture does something this engine does not do.
         """
-        count = 24
+        count, split = 24, 5
         ids = (torch.arange(count, device=self.device) * 7919 % self.vocab_size)[None]
-        config: Any = self.model.config
-        prefix = self.prefix(tuple(ids[0, :5].tolist()))
-        ours = self.logits(self.forward(ids[:, 5:], SegmentedCache(self.kv_shape, [count - 5], count, prefix))[0])
-        config._attn_implementation = "sdpa"
-        try:
-            theirs = self.model(input_ids=ids, use_cache=False).logits[0, 5:, : self.vocab_size].float()
-        finally:
-            config._attn_implementation = ATTENTION_NAME
+        prefix = self.prefix(tuple(ids[0, :split].tolist()))
+        behind = SegmentedCache(self.kv_shape, [count - split], count, prefix)
+        ours = self.logits(self.forward(ids[:, split:], behind)[0])
+        theirs = self._class_logits(ids)[split:]
         scale = max(1.0, float(theirs.abs().max()))
         difference = float((ours - theirs).abs().max())
         tolerance = 1e-3 if self.dtype == torch.float32 else 8e-2
@@ -91,6 +85,28 @@ class ModelRunner:
                 f"The engine's logits differ from those of {type(self.model).__name__} by {difference:.3g}.",
                 "This architecture needs something that this engine does not do; Llama, Mistral and Qwen work.",
             )
+
+    def _class_logits(self, ids: torch.Tensor) -> torch.Tensor:
+        """Logits (steps, vocab) of one row by the model's own forward, causal mask and scaled-dot attention."""
+        config: Any = self.model.config
+        count = ids.shape[1]
+        cache = SegmentedCache(self.kv_shape, [count], count)
+        positions = cache.begin(count)
+        mask = causal_mask(count, self.dtype, self.device)
+        config._attn_implementation = "sdpa"
+        try:
+            output = self.model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                kv_store=cache,
+            )
+        finally:
+            config._attn_implementation = ATTENTION_NAME
+        logits: torch.Tensor = output.logits[0, :, : self.vocab_size].float()
+        return logits
 
     def states_after(self, rows: list[tuple[int, ...]], layer: int) -> torch.Tensor:
         """Hidden states after `layer` blocks (0: the embedding), right-justified: (rows, longest, hidden)."""
@@ -131,6 +147,13 @@ class ModelRunner:
         """The token embedding."""
         table: CompactEmbedding = self.model.get_input_embeddings()  # type: ignore[operator]
         return table
+
+
+def kv_shape(config: Any, dtype: torch.dtype, device: torch.device) -> KVShape:
+    """Sizes of the key-value storage of a model with this configuration."""
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    return KVShape(config.num_hidden_layers, kv_heads, head_dim, dtype, device)
 
 
 def right_justified(rows: list[tuple[int, ...]], device: torch.device) -> torch.Tensor:

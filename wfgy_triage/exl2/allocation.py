@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from wfgy_triage.errors import InputError
 from wfgy_triage.exl2.presets import PRESETS, Preset
@@ -119,6 +120,7 @@ _ENERGY_EXPONENT = 0.7
 """The most active share f of the input features carries about f^0.7 of the input energy."""
 
 
+@lru_cache(maxsize=4096)
 def expected_error(preset: Preset, in_features: int) -> float:
     """Expected relative squared output error of a preset, the first rows being the most active features."""
     total, row = 0.0, 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from wfgy_triage.errors import InputError
 from wfgy_triage.exl2.layout import ROW_MULTIPLE, RowGroup, make_groups, storage_bits
@@ -57,7 +58,12 @@ class Preset:
     def storage_bits(self, in_features: int, out_features: int) -> int:
         """Bits on disk for a linear of this shape."""
         padded = -(-out_features // ROW_MULTIPLE) * ROW_MULTIPLE
-        return storage_bits(self.groups(in_features), in_features, padded)
+        return _storage_bits(self, in_features, padded)
+
+
+@lru_cache(maxsize=4096)
+def _storage_bits(preset: Preset, in_features: int, out_padded: int) -> int:
+    return storage_bits(preset.groups(in_features), in_features, out_padded)
 
 
 def _mix(size: int | tuple[int, ...], bits: tuple[int, ...], shares: tuple[float, ...] = (1.0,)) -> Preset:

@@ -92,6 +92,7 @@ def save_tensors(folder: Path, name: str, tensors: Mapping[str, torch.Tensor]) -
     for file, shard in zip(files, shards, strict=True):
         _require_space(folder, sum(t.nbytes for t in shard.values()))
         save_file(shard, folder / file, metadata={"format": "pt"})
+        (folder / file).chmod(0o644)
     if count > 1:
         weight_map = {key: file for file, shard in zip(files, shards, strict=True) for key in shard}
         index = {

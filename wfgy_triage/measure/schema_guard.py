@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -211,6 +212,14 @@ def _additional_properties(
             yield from validator.descend(instance[key], subschema, path=key)
 
 
+def _multiple_of(validator: Any, step: float, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    # In decimals, as written: in binary 0.07 is no multiple of 0.01.
+    if validator.is_type(instance, "number"):
+        whole = (Fraction(repr(instance)) / Fraction(repr(step))).denominator == 1
+        if not whole:
+            yield ValidationError(f"{instance!r} is not a multiple of {step}")
+
+
 def _charged(name: str, check: Callable[..., Any]) -> Callable[..., Iterator[ValidationError]]:
     def charged(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
         quadratic = name == "uniqueItems" and isinstance(instance, list)
@@ -229,6 +238,7 @@ _GuardedValidator: Any = _extend(
         name: _charged(name, check)
         for name, check in {
             **_Draft.VALIDATORS,
+            "multipleOf": _multiple_of,
             "pattern": _pattern,
             "patternProperties": _pattern_properties,
             "additionalProperties": _additional_properties,

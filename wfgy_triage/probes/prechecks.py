@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from wfgy_triage.diagnosis import FAULT, OK, UNKNOWN
+from wfgy_triage.diagnosis import FAULT, OK, ONLY_WEIGHTS, UNKNOWN
 from wfgy_triage.engines.base import Engine, ScoreRequest
 from wfgy_triage.exl2.checkpoint import Checkpoint
 from wfgy_triage.exl2.inspect import inspect_folder
@@ -40,6 +40,7 @@ def run_prechecks(pair: Pair, fp16: Engine, exl2: Engine) -> tuple[Check, ...]:
         _integrity(pair),
         _same_model(pair),
         _causality(fp16, exl2),
+        _only_weights(fp16, exl2),
     )
 
 
@@ -170,6 +171,21 @@ def _last_token_effect(engine: Engine) -> float:
         request = ScoreRequest("causality", (*ids[:-1], last), 1)
         rows.append(torch.cat([chunk.logits.clone() for chunk in engine.logits([request])]))
     return float((rows[0] - rows[1]).abs().max())
+
+
+def _only_weights(fp16: Engine, exl2: Engine) -> Check:
+    """Rung 7: decoded weights run in the very code that runs the baseline."""
+    facts = [(e.info.engine_version, e.info.device, e.info.compute_dtype, e.info.mode) for e in (fp16, exl2)]
+    if facts[0] == facts[1]:
+        return Check(
+            ONLY_WEIGHTS,
+            OK,
+            "Both sides run in the same engine code with the same numerics, greedy decoding and a full-precision "
+            "cache; only the weights differ.",
+        )
+    return Check(
+        ONLY_WEIGHTS, UNKNOWN, "The two sides run in different engines or numerics; that is not held fixed."
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from html import escape
 from typing import Any
 
 from wfgy_triage.report.format import Look, chip
+from wfgy_triage.report.words import class_words
 from wfgy_triage.store.records import Sample
 
-ANSWER_SIDES = ("fp16", "exl2", "fp16_floor")
+ANSWER_SIDES = ("fp16", "exl2")
 WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 TOO_LONG_TO_COMPARE = 4000
 """Tokens of both answers together; beyond it the comparison would take seconds and the marks help nobody."""
@@ -51,12 +52,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Row:
-    """One question with whichever answers are there. `key` identifies it within the run."""
+    """One question with whichever answers are there.
+
+    `key` identifies it within the run; `latest` grows with the time of its newest answer.
+    """
 
     key: str
     question: str
     fp16: Answer | None
     exl2: Answer | None
+    latest: int = 0
 
     @property
     def different(self) -> bool:
@@ -90,21 +95,22 @@ def collect_rows(samples: Iterable[Sample], questions: Mapping[str, str]) -> lis
     """Pair up the answers of a run, in the order in which the questions first finished.
 
     Args:
-        samples: everything stored for the run; token-level samples are passed over.
+        samples: everything stored for the run; the noise floor and token-level samples are passed over.
         questions: text of each question id; an unknown id is shown as it is.
     """
     found: dict[str, dict[str, Answer]] = {}
     titles: dict[str, str] = {}
-    for sample in samples:
+    latest: dict[str, int] = {}
+    for moment, sample in enumerate(samples):
         if sample.key.side not in ANSWER_SIDES:
             continue
         key = f"{sample.key.question}/{sample.key.paraphrase}/{sample.key.seed}"
         titles.setdefault(key, questions.get(sample.key.question, sample.key.question))
         found.setdefault(key, {})[sample.key.side] = _answer(sample.payload)
+        latest[key] = moment
     return [
-        Row(key, titles[key], sides.get("fp16"), sides.get("exl2"))
+        Row(key, titles[key], sides.get("fp16"), sides.get("exl2"), latest[key])
         for key, sides in found.items()
-        if "fp16" in sides or "exl2" in sides
     ]
 
 
@@ -130,8 +136,7 @@ def answers_table(rows: Sequence[Row], selected: str = "") -> str:
     return (
         f'<fieldset class="pills"><legend>Show</legend>{filters}</fieldset>'
         '<fieldset class="answers"><legend class="sr">Choose a question to read both answers in full</legend>'
-        '<div class="answers-head" aria-hidden="true"><span>#</span><span>Question</span><span>FP16</span>'
-        f'<span>EXL2</span><span>Texts</span></div><div class="answers-body">{body}</div>'
+        f'<div class="answers-body">{body}</div>'
         '<p class="empty none-left" hidden>No question is in this class.</p></fieldset>'
     )
 
@@ -174,26 +179,28 @@ def _answer(payload: Mapping[str, Any]) -> Answer:
         kind=kind,
         detail=str(payload.get("detail") or ""),
         valid=None if valid is None else bool(valid),
-        truncated=kind == "truncated" or payload.get("finish_reason") == "length",
+        truncated=bool(payload.get("truncated", payload.get("finish_reason") == "length")),
         tokens=tokens if isinstance(tokens, int) else len(tokens) if isinstance(tokens, list) else None,
     )
 
 
 def _table_row(number: int, row: Row, selected: bool) -> str:
-    same = "different" if row.different else "same" if row.fp16 and row.exl2 else "one side only"
+    texts = "texts differ" if row.different else "same text" if row.fp16 and row.exl2 else "one side only"
     return (
         f'<label class="answer-row" data-classes="{" ".join(row.classes)}">'
         f'<input type="radio" name="answer" value="{escape(row.key)}"{" checked" if selected else ""}>'
         f'<span class="n">{number}</span><span class="q">{escape(row.question)}</span>'
-        f'<span data-l="FP16">{answer_chip(row.fp16)}</span><span data-l="EXL2">{answer_chip(row.exl2)}</span>'
-        f'<span data-l="Texts">{same}</span></label>'
+        f'<span class="s"><span>FP16 {answer_chip(row.fp16)}</span><span>EXL2 {answer_chip(row.exl2)}</span>'
+        f"<span>{texts}</span></span></label>"
     )
 
 
 def _panel(title: str, answer: Answer | None, marked_text: str, side: str) -> str:
     if answer is None:
         return f'<section class="answer side-{side}"><h5>{title}</h5><p class="empty">Not measured.</p></section>'
-    facts = [answer.detail] if answer.detail else []
+    facts = [class_words(answer.kind)] if answer.kind and not answer.valid else []
+    if answer.detail:
+        facts.append(answer.detail)
     if answer.tokens is not None:
         facts.append(f"{answer.tokens} tokens")
     footnote = escape(" \N{MIDDLE DOT} ".join(facts))

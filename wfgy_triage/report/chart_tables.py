@@ -7,12 +7,13 @@ from html import escape
 from typing import Any
 
 from wfgy_triage.report.format import interval, number
+from wfgy_triage.report.words import class_words
 
 
 def chart_table(name: str, charts: Mapping[str, Any]) -> str:
     """Return the closed table under a chart; empty for charts whose numbers the metrics table holds."""
     if name == "kld":
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (
                 f"{b['lo'] * 100:.0f} to {b['hi'] * 100:.0f} % sure",
                 f"{int(b.get('n') or 0):,}",
@@ -27,7 +28,7 @@ def chart_table(name: str, charts: Mapping[str, Any]) -> str:
         data = charts.get("failure_classes") or {}
         labels = data.get("labels") or ()
         sides = [data.get(side) or [""] * len(labels) for side in ("fp16", "exl2")]
-        rows = [(str(a), str(b), str(c)) for a, b, c in zip(labels, *sides, strict=True)]
+        rows = [(class_words(str(a)), str(b), str(c)) for a, b, c in zip(labels, *sides, strict=True)]
         return _table(("Class", "FP16", "EXL2"), rows)
     return ""
 

@@ -12,6 +12,8 @@ from html import escape
 from textwrap import wrap
 from typing import Any
 
+from wfgy_triage.report.words import class_words
+
 Figure = dict[str, Any]
 
 FP16_COLOUR = "#64748b"
@@ -22,6 +24,7 @@ GRID_COLOUR = "rgba(128,140,150,0.22)"
 FONT = "IBM Plex Sans, ui-sans-serif, system-ui, sans-serif"
 ROW_HEIGHT = 74
 LABEL_WIDTH = 17
+HALF_ROW = 0.38
 
 
 def build_figures(charts: Mapping[str, Any]) -> dict[str, Figure]:
@@ -39,8 +42,8 @@ def rates_figure(rates: Sequence[Mapping[str, Any]]) -> Figure | None:
 
     Args:
         rates: `{"metric", "label", "fp16", "exl2", "fp16_interval", "exl2_interval", "floor", "gate",
-            "gate_op"}`; values are shares in [0, 1], intervals `[lo, hi]`. `floor` is the rate that a second
-            FP16 run reached. Missing pieces are left out.
+            "gate_op"}`; values are shares in [0, 1], intervals `[lo, hi]`. `floor` is by how much a second
+            FP16 run differed (a difference of shares). Missing pieces are left out.
     """
     rows = [rate for rate in rates if rate.get("fp16") is not None or rate.get("exl2") is not None]
     if not rows:
@@ -49,10 +52,7 @@ def rates_figure(rates: Sequence[Mapping[str, Any]]) -> Figure | None:
         _rate_trace(rows, "fp16", "FP16", 0.14, {"symbol": "circle-open", "color": FP16_COLOUR, "size": 11}),
         _rate_trace(rows, "exl2", "EXL2", -0.14, {"symbol": "diamond", "color": EXL2_COLOUR, "size": 12}),
     ]
-    gates = [(i, r["gate"]) for i, r in enumerate(rows) if r.get("gate") is not None]
-    floors = [(i, r["floor"]) for i, r in enumerate(rows) if r.get("floor") is not None]
-    traces += _marks(gates, "Gate", GATE_COLOUR, "dash", len(rows))
-    traces += _marks(floors, "FP16 again (noise floor)", FP16_COLOUR, "dot", len(rows))
+    traces = [*_floor_bands(rows), *traces, *_gate_lines(rows)]
     values = [v for r in rows for v in _all_values(r)]
     low = max(0.0, min(values) * 100 - 6)
     layout = _layout(height=112 + ROW_HEIGHT * len(rows))
@@ -77,7 +77,7 @@ def kld_figure(buckets: Sequence[Mapping[str, Any]]) -> Figure | None:
     rows = [b for b in buckets if b.get("mean") is not None]
     if not rows:
         return None
-    labels = [f"{b['lo'] * 100:.0f}\N{EN DASH}{b['hi'] * 100:.0f} %" for b in rows]
+    labels = [f"{b['lo'] * 100:.0f}\N{EN DASH}{b['hi'] * 100:.0f}" for b in rows]
     means = [b["mean"] for b in rows]
     counts = [int(b.get("n") or 0) for b in rows]
     bar = {
@@ -89,7 +89,7 @@ def kld_figure(buckets: Sequence[Mapping[str, Any]]) -> Figure | None:
         "marker": {"color": EXL2_COLOUR, "opacity": 0.82},
         "text": [f"{n:,} tokens" for n in counts],
         "textposition": "none",
-        "hovertemplate": "FP16 %{x} sure<br>mean %{y:.4f} nats<br>%{customdata:,} tokens<extra></extra>",
+        "hovertemplate": "FP16 %{x} % sure<br>mean %{y:.4f} nats<br>%{customdata:,} tokens<extra></extra>",
         "width": 0.62,
         "showlegend": False,
     }
@@ -98,9 +98,11 @@ def kld_figure(buckets: Sequence[Mapping[str, Any]]) -> Figure | None:
         bar["error_y"] = _error_bars(means, bounds, TEXT_COLOUR)
     layout = _layout(height=330)
     layout["xaxis"] |= {
-        "title": _title("How sure FP16 was of its own token"),
+        "title": _title("How sure FP16 was of its own token, %"),
         "showgrid": False,
         "type": "category",
+        "tickangle": 0,
+        "tickfont": {"size": 11},
     }
     layout["yaxis"] |= {"title": _title("Mean KL divergence, nats"), "rangemode": "tozero", "nticks": 6}
     return _figure([bar], layout)
@@ -110,16 +112,16 @@ def failures_figure(classes: Mapping[str, Any]) -> Figure | None:
     """Draw how many answers of each side fell into each class.
 
     Args:
-        classes: `{"labels": [...], "fp16": [...], "exl2": [...]}`; equally long, counts of questions.
+        classes: `{"labels": [...], "fp16": [...], "exl2": [...]}`; ids of classes and counts of questions.
     """
     labels = list(classes.get("labels") or ())
     if not labels:
         return None
-    ticks = [_label(str(label), 22) for label in labels]
+    ticks = [_label(class_words(str(label)), 22) for label in labels]
     traces = []
     for side, name, colour, pattern in (
-        ("exl2", "EXL2", EXL2_COLOUR, ""),
         ("fp16", "FP16", FP16_COLOUR, "/"),
+        ("exl2", "EXL2", EXL2_COLOUR, ""),
     ):
         counts = list(classes.get(side) or ())
         if len(counts) != len(labels):
@@ -145,7 +147,6 @@ def failures_figure(classes: Mapping[str, Any]) -> Figure | None:
         return None
     layout = _layout(height=110 + 46 * len(labels))
     layout |= {"barmode": "group", "bargap": 0.34, "bargroupgap": 0.08}
-    layout["legend"] |= {"traceorder": "reversed"}
     layout["xaxis"] |= {"title": _title("Questions"), "rangemode": "tozero", "dtick": _count_step(traces)}
     layout["yaxis"] |= {"autorange": "reversed", "showgrid": False, "type": "category"}
     return _figure(traces, layout)
@@ -174,31 +175,43 @@ def _rate_trace(
     return trace
 
 
-def _marks(places: Sequence[tuple[int, float]], name: str, colour: str, dash: str, rows: int) -> list[Figure]:
-    """One legend entry for all short vertical lines of a kind; None breaks the line between rows."""
-    if not places:
-        return []
+def _gate_lines(rows: Sequence[Mapping[str, Any]]) -> list[Figure]:
+    """A dashed line across each row that has a gate; None ends a line, so all share one legend entry."""
     xs: list[float | None] = []
     ys: list[float | None] = []
-    for i, value in places:
-        y = rows - 1 - i
-        xs += [value * 100, value * 100, None]
-        ys += [y - 0.38, y + 0.38, None]
-    return [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": name,
-            "x": xs,
-            "y": ys,
-            "line": {"color": colour, "dash": dash, "width": 2},
-            "hovertemplate": name + " %{x:.1f} %<extra></extra>",
-        }
-    ]
+    for place, row in enumerate(reversed(rows)):
+        if row.get("gate") is not None:
+            xs += [row["gate"] * 100, row["gate"] * 100, None]
+            ys += [place - HALF_ROW, place + HALF_ROW, None]
+    if not xs:
+        return []
+    line = {"color": GATE_COLOUR, "dash": "dash", "width": 2}
+    return [_outline("Gate", xs, ys, line) | {"hovertemplate": "Gate %{x:.1f} %<extra></extra>"}]
+
+
+def _floor_bands(rows: Sequence[Mapping[str, Any]]) -> list[Figure]:
+    """A dotted band around FP16 in each row: as far as FP16 differs from itself. No noise gives one line."""
+    xs: list[float | None] = []
+    ys: list[float | None] = []
+    for place, row in enumerate(reversed(rows)):
+        if row.get("floor") is not None and row.get("fp16") is not None:
+            low, high = (100 * min(1.0, max(0.0, row["fp16"] + s * row["floor"])) for s in (-1, 1))
+            bottom, top = place - HALF_ROW, place + HALF_ROW
+            xs += [low, high, high, low, low, None]
+            ys += [bottom, bottom, top, top, bottom, None]
+    if not xs:
+        return []
+    line = {"color": FP16_COLOUR, "dash": "dot", "width": 1.5}
+    band = _outline("Noise floor around FP16", xs, ys, line)
+    return [band | {"fill": "toself", "fillcolor": "rgba(100,116,139,0.16)", "hoverinfo": "skip"}]
+
+
+def _outline(name: str, xs: list[float | None], ys: list[float | None], line: Figure) -> Figure:
+    return {"type": "scatter", "mode": "lines", "name": name, "x": xs, "y": ys, "line": line}
 
 
 def _all_values(rate: Mapping[str, Any]) -> list[float]:
-    singles = [rate.get(k) for k in ("fp16", "exl2", "floor", "gate")]
+    singles = [rate.get(k) for k in ("fp16", "exl2", "gate")]
     bounds = [v for k in ("fp16_interval", "exl2_interval") for v in (rate.get(k) or ())]
     return [float(v) for v in [*singles, *bounds] if v is not None]
 
@@ -245,7 +258,7 @@ def _layout(height: int) -> Figure:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": FONT, "size": 13, "color": TEXT_COLOUR},
-        "margin": {"l": 16, "r": 18, "t": 44, "b": 48},
+        "margin": {"l": 10, "r": 18, "t": 40, "b": 40},
         "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "font": {"size": 12}},
         "xaxis": dict(axis),
         "yaxis": dict(axis),

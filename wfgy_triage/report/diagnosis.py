@@ -8,11 +8,12 @@ from typing import Any
 
 from wfgy_triage.catalog import Catalog
 from wfgy_triage.report.format import Look, chip, number
+from wfgy_triage.report.words import check_words
 from wfgy_triage.result import Check, Result
 
 CHECK_LOOKS = {
-    "ok": Look("OK", "ok", "check"),
-    "fault": Look("Fault", "bad", "cross"),
+    "ok": Look("Yes", "ok", "check"),
+    "fault": Look("No", "bad", "cross"),
     "unknown": Look("Not known", "mute", "dash"),
 }
 CONFIDENCE = {
@@ -58,7 +59,7 @@ def _evidence(checks: tuple[Check, ...]) -> str:
         return '<p class="empty">No checks were recorded.</p>'
     items = "".join(
         f"<li>{chip(CHECK_LOOKS.get(c.result, CHECK_LOOKS['unknown']))}"
-        f"<div><b>{escape(c.check)}</b><span>{escape(c.detail)}</span></div></li>"
+        f"<div><b>{escape(check_words(c.check))}</b><span>{escape(c.detail)}</span></div></li>"
         for c in checks
     )
     return f'<h4>What was checked, in order</h4><ol class="checks">{items}</ol>'

@@ -111,9 +111,10 @@ def gate_text(gate: Gate | None, unit: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a duration for people: "40 seconds", "3 minutes", "1 h 20 min"."""
+    """Write a duration for people, at least one second: "40 seconds", "3 minutes", "1 h 20 min"."""
     if seconds < 90:
-        return f"{max(1, round(seconds))} seconds"
+        whole = max(1, round(seconds))
+        return f"{whole} second{'s' if whole > 1 else ''}"
     minutes = round(seconds / 60)
     if minutes < 60:
         return f"{minutes} minutes"

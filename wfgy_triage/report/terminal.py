@@ -75,7 +75,12 @@ def show_inspection(console: Console, report: CheckpointReport) -> None:
     for layer in report.layers:
         bits = ", ".join(f"{b} ({rows})" for b, rows in layer.bits)
         table.add_row(
-            layer.key, str(layer.in_features), str(layer.out_features), bits, str(layer.group_size), f"{layer.bpw:.2f}"
+            layer.key,
+            str(layer.in_features),
+            str(layer.out_features),
+            bits,
+            str(layer.group_size),
+            f"{layer.bpw:.2f}",
         )
     if report.layers:
         console.print(table)
@@ -104,7 +109,9 @@ def _metrics_table(metrics: Sequence[Metric]) -> Table:
         gate = "" if m.gate is None else f"{m.gate.op} {m.gate.value:g}"
         state = "" if m.state is None else f"[{STYLES[m.state]}]{m.state}[/]"
         name = f"[bold]{m.label}[/]" if m.primary else m.label
-        table.add_row(name, _number(m.fp16), _number(m.exl2), difference + lo_hi, _number(m.floor), gate, state)
+        table.add_row(
+            name, _number(m.fp16), _number(m.exl2), difference + lo_hi, _number(m.floor), gate, state
+        )
     return table
 
 

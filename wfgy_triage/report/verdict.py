@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from wfgy_triage.catalog import Catalog
@@ -16,6 +17,9 @@ from wfgy_triage.report.format import (
 )
 from wfgy_triage.report.icons import icon
 from wfgy_triage.result import Gate, Metric, Result, State
+
+MAIN_METRICS = frozenset({"value_match_rate", "truncated_rate", "kld", "top1"})
+"""Shown beside the metrics that have a gate; all others are a click away."""
 
 NEXT_STEP = {
     State.PASS: "Nothing to fix for this symptom. Re-check after every change of model, settings or versions.",
@@ -37,11 +41,7 @@ def verdict_header(result: Result, catalog: Catalog, stopped: bool = False) -> s
     symptom = catalog.symptoms.get(result.symptom)
     title = symptom.title if symptom else result.symptom
     note = ' <span class="tag">stopped early: partial data</span>' if stopped else ""
-    rule = (
-        f'<p class="rule"><b>The page\'s own rule:</b> {escape(result.page_rule)}</p>'
-        if result.page_rule
-        else ""
-    )
+    rule = f'<p class="rule">{escape(result.page_rule)}</p>' if result.page_rule else ""
     facts = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
         for name, value in _facts(result)
@@ -60,23 +60,40 @@ def verdict_header(result: Result, catalog: Catalog, stopped: bool = False) -> s
 def baseline_note(result: Result) -> str:
     """Return what must be said wherever a number of this pair is shown, or an empty string."""
     text = str(result.pair.get("note") or "")
-    return f'<p class="baseline">{icon("book")}<span>{escape(text)}</span></p>' if text else ""
+    return f'<p class="baseline">{icon("info")}<span>{escape(text)}</span></p>' if text else ""
 
 
 def metrics_table(result: Result, catalog: Catalog) -> str:
-    """Return the table of metrics, the one that decides first."""
+    """Return the table of metrics, the one that decides first; the finer ones in a closed table after it."""
     if not result.metrics:
         return '<p class="empty">No metric was computed for this run.</p>'
-    ordered = sorted(result.metrics, key=lambda m: not m.primary)
-    level = f"{ordered[0].level * 100:.0f} %"
-    rows = "".join(_metric_row(metric, catalog) for metric in ordered)
+    ordered = sorted(result.metrics, key=lambda m: (not m.primary, m.gate is None))
+    main = [m for m in ordered if m.primary or m.gate or m.id in MAIN_METRICS]
+    rest = [m for m in ordered if m not in main]
+    more = ""
+    if rest:
+        detail = _table("In detail", rest, catalog)
+        more = f'<details class="more"><summary>{len(rest)} more metrics</summary>{detail}</details>'
+    return f'<div class="card table-card">{_table("What was measured", main, catalog)}{more}</div>'
+
+
+def floor_text(metric: Metric) -> str:
+    """Write the noise floor: a difference for metrics that compare both sides, else the quantity itself."""
+    if metric.difference is not None:
+        return difference(metric.floor, metric.unit).lstrip("+")
+    return quantity(metric.floor, metric.unit)
+
+
+def _table(caption: str, metrics: Sequence[Metric], catalog: Catalog) -> str:
+    level = f"{metrics[0].level * 100:.0f} %" if metrics else ""
+    rows = "".join(_metric_row(metric, catalog) for metric in metrics)
     return (
-        '<div class="card table-card"><table class="metrics"><caption>What was measured</caption><thead><tr>'
+        f'<table class="metrics"><caption>{caption}</caption><thead><tr>'
         '<th scope="col">Metric</th><th scope="col">FP16</th><th scope="col">EXL2</th>'
         f'<th scope="col">Paired difference<small>{level} interval</small></th>'
         '<th scope="col">Noise floor<small>FP16 against itself</small></th>'
         '<th scope="col">Gate</th><th scope="col">State</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        f"<tbody>{rows}</tbody></table>"
     )
 
 
@@ -85,7 +102,7 @@ def noise_floor(result: Result) -> str:
     primary = next((m for m in result.metrics if m.primary), None)
     if primary is None or primary.floor is None:
         return "not measured"
-    return quantity(primary.floor, primary.unit)
+    return floor_text(primary)
 
 
 def _facts(result: Result) -> list[tuple[str, str]]:
@@ -120,7 +137,7 @@ def _metric_row(metric: Metric, catalog: Catalog) -> str:
         f'<td data-l="FP16">{quantity(metric.fp16, metric.unit)}</td>'
         f'<td data-l="EXL2">{quantity(metric.exl2, metric.unit)}{_sample_size(metric)}</td>'
         f'<td data-l="Difference">{difference(metric.difference, metric.unit)}{spread}</td>'
-        f'<td data-l="Noise floor">{quantity(metric.floor, metric.unit)}</td>'
+        f'<td data-l="Noise floor">{floor_text(metric)}</td>'
         f'<td data-l="Gate">{_gate_cell(metric.gate, metric.unit)}</td>'
         f'<td data-l="State">{state_chip(metric.state)}</td></tr>'
     )
@@ -133,7 +150,8 @@ def _sample_size(metric: Metric) -> str:
 def _gate_cell(gate: Gate | None, unit: str) -> str:
     if gate is None:
         return f'<span class="dim">{MISSING}</span>'
-    return f'{gate_text(gate, unit)}<details class="why"><summary>source</summary><p>{escape(gate.source)}</p></details>'
+    source = f'<details class="why"><summary>source</summary><p>{escape(gate.source)}</p></details>'
+    return f"{gate_text(gate, unit)}{source}"
 
 
 def _help(metric: Metric, catalog: Catalog) -> str:

@@ -40,6 +40,7 @@ class Bench:
         worker_id: who holds the run's lease.
         should_stop: true once this process is to end; the run goes back into the queue.
         on_event: told every event of the run.
+        log_name: the file under `logs/` of the home folder that this process logs to.
     """
 
     repo: RunRepository
@@ -49,6 +50,7 @@ class Bench:
     worker_id: str
     should_stop: Callable[[], bool] = lambda: False
     on_event: Callable[[Event], None] | None = None
+    log_name: str = "worker.log"
 
 
 def execute_run(record: RunRecord, bench: Bench, pair: Pair | None = None) -> RunStatus:
@@ -80,7 +82,7 @@ def execute_run(record: RunRecord, bench: Bench, pair: Pair | None = None) -> Ru
         # which has other runs to do, nor leave this run open. The traceback is logged; users get words.
         except Exception as error:
             _log.exception("run %s met an unexpected error", record.id)
-            return run.fail(*_plain_words(error, bench.settings))
+            return run.fail(*_plain_words(error, bench.log_name))
 
 
 class _Pass:
@@ -225,7 +227,7 @@ def _checks(context: Event) -> tuple[Check, ...]:
     return tuple(Check(**row) for row in context.payload["checks"])
 
 
-def _plain_words(error: Exception, settings: Settings) -> tuple[str, str]:
+def _plain_words(error: Exception, log_name: str) -> tuple[str, str]:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return (
             "Memory ran out during the measurement. What was measured before is kept.",
@@ -233,5 +235,5 @@ def _plain_words(error: Exception, settings: Settings) -> tuple[str, str]:
         )
     return (
         "The measurement stopped because of a fault in this program. What was measured before is kept.",
-        f"Resume this session to try again. Details are in the log ({settings.home.name}/logs/worker.log).",
+        f"Resume this session to try again. Details are in logs/{log_name} in the program's home folder.",
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from types import FrameType
 
 from wfgy_triage.pairs import Pair, get_pair
@@ -14,6 +16,7 @@ from wfgy_triage.probes.registry import available_symptoms
 from wfgy_triage.runs.execute import Bench, execute_run
 from wfgy_triage.runs.lane import Lane, lane_of
 from wfgy_triage.runs.models import ModelCache
+from wfgy_triage.runs.progress import LOG_FORMAT
 from wfgy_triage.runs.service import validate_spec
 from wfgy_triage.runs.tools import RunTools, default_tools
 from wfgy_triage.settings import Settings
@@ -21,6 +24,8 @@ from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus
 from wfgy_triage.store.rows import now
 from wfgy_triage.store.runs import RunRepository
+
+LOG_NAME = "headless.log"
 
 _LANE_POLL_S = 0.05
 
@@ -56,11 +61,17 @@ def run_headless(
     if pair is None:
         pair = get_pair(settings, spec.pair_id)
     lane = lane_of(settings)
-    with closing(open_database(settings.database_url)) as database, _device(lane, on_event):
+    with (
+        closing(open_database(settings.database_url)) as database,
+        _logging_to(settings.home / "logs" / LOG_NAME),
+        _device(lane, on_event),
+    ):
         tools = make_tools()
         with closing(ModelCache(tools.open_engine)) as models:
             repo = RunRepository(database)
-            bench = Bench(repo, settings, tools, models, lane.new_worker_id(), on_event=on_event)
+            bench = Bench(
+                repo, settings, tools, models, lane.new_worker_id(), on_event=on_event, log_name=LOG_NAME
+            )
             return _measure(bench, spec, pair)
 
 
@@ -80,6 +91,24 @@ def _measure(bench: Bench, spec: RunSpec, pair: Pair) -> RunRecord:
         )
         raise
     return repo.get(record.id)
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Keep the log off the terminal, which shows progress and plain words only."""
+    package = logging.getLogger("wfgy_triage")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    propagated = package.propagate
+    package.addHandler(handler)
+    package.propagate = False
+    try:
+        yield
+    finally:
+        package.propagate = propagated
+        package.removeHandler(handler)
+        handler.close()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from wfgy_triage.errors import TriageError
 from wfgy_triage.runs.execute import Bench, execute_run
 from wfgy_triage.runs.lane import Lane, lane_of
 from wfgy_triage.runs.models import ModelCache
+from wfgy_triage.runs.progress import LOG_FORMAT
 from wfgy_triage.runs.tools import RunTools, default_tools
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import Database, open_database
@@ -50,9 +51,7 @@ def main(settings: Settings, make_tools: Callable[[], RunTools] = default_tools)
     Returns:
         The exit code: 0 after an orderly stop, 2 when the database or the home folder cannot be used.
     """
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=LOG_FORMAT)
     stop = threading.Event()
     _stop_on_signals(stop)
     _watch_parent(stop)

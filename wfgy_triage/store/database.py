@@ -20,7 +20,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
 from filelock import FileLock, Timeout
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 
 from wfgy_triage.errors import InputError, PrerequisiteError
@@ -82,6 +82,8 @@ class Database:
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except IntegrityError:
+            raise  # a broken rule of the tables is a fault of this program, not of the database
         except DBAPIError as error:
             raise problems.explain(error, self.engine.url) from error
 

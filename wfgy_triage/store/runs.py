@@ -216,8 +216,11 @@ class RunRepository(LeaseRepository):
         with self._db.write() as session:
             row = locked_run(session, run_id, worker_id)
             known = _keys(session, run_id, {sample.key.question for sample in samples})
-            fresh = {sample.key: sample for sample in reversed(samples) if sample.key not in known}
-            session.add_all(_sample_row(run_id, sample) for sample in reversed(fresh.values()))
+            fresh: dict[SampleKey, Sample] = {}
+            for sample in samples:
+                if sample.key not in known:
+                    fresh.setdefault(sample.key, sample)
+            session.add_all(_sample_row(run_id, sample) for sample in fresh.values())
             if fresh:
                 row.barren_leases = 0
             return len(fresh)

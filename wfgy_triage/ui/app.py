@@ -53,7 +53,7 @@ def build_app(settings: Settings, service: TriageService) -> FastAPI:
         """Answer that the web process is up (a dead worker does not make it unhealthy)."""
         return "ok"
 
-    mounted = gr.mount_gradio_app(
+    mounted: FastAPI = gr.mount_gradio_app(
         app,
         build_pages(context),
         path="/",
@@ -75,8 +75,10 @@ def build_app(settings: Settings, service: TriageService) -> FastAPI:
 
 def build_pages(context: PageContext) -> gr.Blocks:
     """Build the Gradio pages. The queue takes no direct calls, and is bounded."""
+    pages: gr.Blocks
     with gr.Blocks(title="EXL2 triage", analytics_enabled=False) as pages:
         build_triage_page(context)
     with pages.route("Runs", "/runs"):
         build_runs_page(context)
-    return pages.queue(api_open=False, max_size=QUEUE_SIZE)
+    pages.queue(api_open=False, max_size=QUEUE_SIZE)
+    return pages

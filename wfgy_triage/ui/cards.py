@@ -43,7 +43,7 @@ def symptom_detail(context: PageContext, symptom_id: str) -> str:
         return WELCOME
     claim = (
         f'<p class="eyebrow">What usually causes it</p><h3>{escape(symptom.likely_cause)}</h3>'
-        '<p class="dim small">This is the claim of the fix map, not a finding; a measurement confirms or rejects it.</p>'
+        '<p class="dim small">This is the claim of the fix map, not a finding; a measurement tests it.</p>'
         if symptom.likely_cause
         else '<p class="eyebrow">Acceptance gate</p><h3>Ship or do not ship</h3>'
     )
@@ -95,7 +95,7 @@ def plan_card(context: PageContext, symptom_id: str, pair: Pair | None, question
         "FP16 answers once more in another way: the noise floor, the difference that means nothing.",
         "Both models score the same answers token by token, which shows damage before it is visible.",
     )
-    note = f'<p class="baseline">{icon("book")}<span>{escape(pair.note)}</span></p>' if pair.note else ""
+    note = f'<p class="baseline">{icon("info")}<span>{escape(pair.note)}</span></p>' if pair.note else ""
     return (
         f'<div class="card aside"><p class="eyebrow">{escape(context.symptom_title(symptom_id))}</p>'
         f'<h3>What will happen</h3><ol class="plain">{"".join(f"<li>{s}</li>" for s in steps)}</ol>'
@@ -118,7 +118,9 @@ def _symptom_card(symptom: Symptom, available: bool) -> str:
 def _pair_card(pair: Pair) -> str:
     state = "" if pair.ready else " disabled"
     about = (
-        _pair_facts(pair) if pair.ready else "<span>Being prepared. It can be chosen once it is ready.</span>"
+        _pair_facts(pair)
+        if pair.ready
+        else "<span>Its files are not complete yet. It can be chosen as soon as they are.</span>"
     )
     tag = "" if pair.ready else f'<span class="tag">{icon("clock")}preparing</span>'
     note = f"<small>{escape(pair.note)}</small>" if pair.note else ""

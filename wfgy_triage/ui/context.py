@@ -63,11 +63,7 @@ class PageContext:
     def estimate(self, symptom: str, pair_id: str, questions: int) -> str | None:
         """About how long a run takes, from finished runs of the same symptom and pair; None without any."""
         runs = self.service.list(limit=EARLIER_RUNS, symptom=symptom, status=RunStatus.DONE, pair_id=pair_id)
-        seconds = [
-            (r.finished_at - r.started_at).total_seconds() / r.spec.questions
-            for r in runs
-            if r.started_at and r.finished_at and r.spec.questions
-        ]
+        seconds = [r.timings["total"] / r.spec.questions for r in runs if r.timings.get("total")]
         return duration(median(seconds) * questions) if seconds else None
 
 

@@ -41,25 +41,15 @@ def read_stages(events: Iterable[Event]) -> list[Stage]:
     return list(latest.values())
 
 
-def live_panel(
-    record: RunRecord, events: Sequence[Event], rows: Sequence[Row], position: int | None, worker_alive: bool
-) -> str:
-    """Return the whole live view of a run that has no verdict (yet).
+def status_card(record: RunRecord, events: Sequence[Event], position: int | None, worker_alive: bool) -> str:
+    """Return how far the run is, what holds it up, or how it ended.
 
     Args:
         record: the run.
         events: its log.
-        rows: the answers so far.
         position: how many runs come before it; None once it has ended.
         worker_alive: whether a worker process has given a sign of life.
     """
-    return (
-        f'<div class="live" aria-live="off">{_status_card(record, events, position, worker_alive)}'
-        f"{_answers_so_far(rows)}</div>"
-    )
-
-
-def _status_card(record: RunRecord, events: Sequence[Event], position: int | None, worker_alive: bool) -> str:
     look = STATUS_LOOKS[record.status]
     stages = "".join(_stage(s) for s in read_stages(events))
     notes = [e for e in events if e.kind == "note" and e.payload.get("text")][-3:]
@@ -83,8 +73,8 @@ def _status_line(record: RunRecord, position: int | None) -> str:
             else "Both models are being asked."
         )
     took = ""
-    if record.started_at and record.finished_at:
-        took = f" after {duration((record.finished_at - record.started_at).total_seconds())}"
+    if record.timings.get("total"):
+        took = f" after {duration(record.timings['total'])} of work"
     if record.status is RunStatus.CANCELLED:
         return f"Stopped{took}. Everything that was measured is kept."
     if record.status is RunStatus.FAILED:
@@ -123,7 +113,8 @@ def _stage(stage: Stage) -> str:
     )
 
 
-def _answers_so_far(rows: Sequence[Row]) -> str:
+def answers_so_far(rows: Sequence[Row]) -> str:
+    """Return the newest answers, FP16 and EXL2 side by side, and a count that is not a verdict."""
     if not rows:
         return (
             '<section class="card so-far"><h3>Answers so far</h3><p class="empty">The first answers appear here, FP16 '
@@ -133,7 +124,8 @@ def _answers_so_far(rows: Sequence[Row]) -> str:
         _tally(name, [getattr(row, side) for row in rows])
         for name, side in (("FP16", "fp16"), ("EXL2", "exl2"))
     )
-    items = "".join(_live_row(row) for row in reversed(rows[-NEWEST:]))
+    newest = sorted(rows, key=lambda row: row.latest, reverse=True)[:NEWEST]
+    items = "".join(_live_row(row) for row in newest)
     return (
         f'<section class="card so-far"><div class="so-far-head"><h3>Answers so far</h3><p class="dim">{tally}. '
         f'Not a verdict yet.</p></div><div class="live-rows">{items}</div></section>'

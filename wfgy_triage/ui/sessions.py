@@ -104,8 +104,8 @@ def _table(context: PageContext, records: Sequence[RunRecord], query: ListQuery)
 
 def _row(context: PageContext, record: RunRecord) -> str:
     took = "\N{EM DASH}"
-    if record.started_at and record.finished_at:
-        took = duration((record.finished_at - record.started_at).total_seconds())
+    if record.timings.get("total"):
+        took = duration(record.timings["total"])
     started = moment(record.created_at)
     title = context.symptom_title(record.spec.symptom)
     return (

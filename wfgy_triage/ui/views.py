@@ -19,7 +19,7 @@ from wfgy_triage.report.verdict import baseline_note, metrics_table, verdict_hea
 from wfgy_triage.result import Result, State
 from wfgy_triage.store.records import OPEN_STATUSES, Event, RunRecord, RunStatus
 from wfgy_triage.ui.context import PageContext
-from wfgy_triage.ui.live import live_panel
+from wfgy_triage.ui.live import answers_so_far, status_card
 from wfgy_triage.ui.pages.parts import Parts
 
 Updates = dict[Any, Any]
@@ -64,7 +64,8 @@ def live_updates(context: PageContext, parts: Parts, view: RunView) -> Updates:
     position = context.service.queue_position(record.id)
     resumable = record.status in (RunStatus.CANCELLED, RunStatus.FAILED)
     return {
-        parts.live: live_panel(record, view.events, view.rows, position, context.service.worker_alive()),
+        parts.live: status_card(record, view.events, position, context.service.worker_alive()),
+        parts.so_far: answers_so_far(view.rows),
         parts.live_title: _live_title(view),
         parts.stop: gr.Button(visible=view.open, interactive=not record.cancel_requested),
         parts.resume: gr.Button(visible=resumable),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gradio as gr
+from gradio.components.navbar import Navbar
 
 from wfgy_triage.report.icons import icon
 from wfgy_triage.ui.choice import panel
@@ -15,5 +15,5 @@ MASTHEAD = (
 
 def page_frame() -> None:
     """Add navigation and masthead; call it first inside a page."""
-    gr.Navbar(main_page_name="Triage")
+    Navbar(main_page_name="Triage")
     panel(MASTHEAD)

@@ -37,11 +37,13 @@ def build_layout(context: PageContext) -> Parts:
         "run_timer": gr.Timer(1.0, active=False),
         "pairs_timer": gr.Timer(5.0),
     }
+    steps: list[gr.Step] = []
     with gr.Walkthrough(selected=1, elem_id="steps") as made["walk"]:
         for number, (label, build) in enumerate(_STEPS, 1):
-            with gr.Step(label, id=number, elem_id=f"step{number}"):
+            with gr.Step(label, id=number, elem_id=f"step{number}") as step:
                 made |= build(context)
-    return Parts(**made)
+            steps.append(step)
+    return Parts(**made, steps=tuple(steps))
 
 
 def _heading(title: str, text: str = "", elem_id: str | None = None) -> gr.HTML:
@@ -98,14 +100,25 @@ def _models_step(context: PageContext) -> dict[str, Any]:
 
 def _measure_step(context: PageContext) -> dict[str, Any]:
     title = _heading("Measuring", "", elem_id="live-title")
-    live = panel(elem_id="live")
-    with gr.Row(elem_classes="actions"):
-        stop = gr.Button("Stop and keep what is done", scale=0, elem_id="stop")
-        resume = gr.Button(
-            "Go on where it stopped", variant="primary", visible=False, scale=0, elem_id="resume"
-        )
-        retry = gr.Button("Change the settings", visible=False, scale=0, elem_id="retry")
-    return {"live_title": title, "live": live, "stop": stop, "resume": resume, "retry": retry}
+    with gr.Row(elem_classes="split-row", equal_height=False):
+        with gr.Column(scale=3, min_width=320):
+            live = panel(elem_id="live")
+            with gr.Row(elem_classes="actions"):
+                stop = gr.Button("Stop and keep what is done", scale=0, elem_id="stop")
+                resume = gr.Button(
+                    "Go on where it stopped", variant="primary", visible=False, scale=0, elem_id="resume"
+                )
+                retry = gr.Button("Change the settings", visible=False, scale=0, elem_id="retry")
+        with gr.Column(scale=5, min_width=320):
+            so_far = panel(elem_id="so-far")
+    return {
+        "live_title": title,
+        "live": live,
+        "so_far": so_far,
+        "stop": stop,
+        "resume": resume,
+        "retry": retry,
+    }
 
 
 def _verdict_step(context: PageContext) -> dict[str, Any]:
@@ -115,19 +128,22 @@ def _verdict_step(context: PageContext) -> dict[str, Any]:
         more = gr.Button("Check with more questions", scale=0, elem_id="more")
     metrics = panel(elem_id="metrics")
     columns, plots, notes = {}, {}, {}
-    with gr.Row(elem_classes="split-row", equal_height=False):
-        with gr.Column(scale=1, min_width=340):
-            cause = panel(elem_id="cause")
-        with gr.Column(scale=1, min_width=340) as charts:
-            for name in ("rates", "failures", "kld"):
-                columns[name], plots[name], notes[name] = _chart(name)
+    for left, right in (("", "rates"), ("failures", "kld")):
+        with gr.Row(elem_classes="split-row", equal_height=False):
+            with gr.Column(scale=1, min_width=320):
+                if left:
+                    columns[left], plots[left], notes[left] = _chart(left)
+                else:
+                    cause = panel(elem_id="cause")
+            with gr.Column(scale=1, min_width=320):
+                columns[right], plots[right], notes[right] = _chart(right)
     panel(
         '<div class="step-head"><h3>Answers side by side</h3><p>Choose a question to read both in full.</p></div>'
     )
     with gr.Row(elem_classes="split-row", equal_height=False):
-        with gr.Column(scale=4, min_width=320):
+        with gr.Column(scale=1, min_width=320):
             answers = choice("answer", "", elem_id="answers")
-        with gr.Column(scale=5, min_width=320):
+        with gr.Column(scale=1, min_width=320):
             both = panel(elem_id="both")
     provenance = panel(elem_id="provenance")
     return {
@@ -137,7 +153,6 @@ def _verdict_step(context: PageContext) -> dict[str, Any]:
         "more": more,
         "metrics": metrics,
         "cause": cause,
-        "charts": charts,
         "chart_columns": columns,
         "plots": plots,
         "chart_notes": notes,

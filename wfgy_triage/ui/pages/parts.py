@@ -21,6 +21,7 @@ class Parts:
     run_timer: gr.Timer
     pairs_timer: gr.Timer
     walk: gr.Walkthrough
+    steps: tuple[gr.Step, ...]
     # 1 Symptom
     symptom: gr.HTML
     symptom_detail: gr.HTML
@@ -34,6 +35,7 @@ class Parts:
     # 3 Measure
     live_title: gr.HTML
     live: gr.HTML
+    so_far: gr.HTML
     stop: gr.Button
     resume: gr.Button
     retry: gr.Button
@@ -44,7 +46,6 @@ class Parts:
     more: gr.Button
     metrics: gr.HTML
     cause: gr.HTML
-    charts: gr.Row
     chart_columns: dict[str, gr.Column]
     plots: dict[str, gr.Plot]
     chart_notes: dict[str, gr.HTML]
@@ -58,9 +59,12 @@ class Parts:
     other: gr.Button
 
     def every(self) -> list[gr.blocks.Block]:
-        """All of them, as the outputs of a handler that may touch anything."""
+        """All but the steps themselves, as the outputs of a handler that may touch anything."""
         found: list[gr.blocks.Block] = []
         for field in fields(self):
             value = getattr(self, field.name)
-            found.extend(value.values() if isinstance(value, dict) else [value])
+            if isinstance(value, dict):
+                found.extend(value.values())
+            elif not isinstance(value, tuple):
+                found.append(value)
         return found

@@ -64,5 +64,5 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
     moving(parts.more_again.click, handlers.with_more, [parts.run_id])
     moving(parts.other.click, handlers.another_symptom)
 
-    for number, step in enumerate(parts.walk.children, 1):
+    for number, step in enumerate(parts.steps, 1):
         step.select(None, None, [parts.step], js=f"() => '{number}'")

@@ -1,0 +1,139 @@
+"""Model cache, provenance, stopwatch and run log, each through its public door."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from tests.runs.run_fakes import FakeEngine, make_settings, register_pair, spec
+from wfgy_triage.errors import InputError, PrerequisiteError, ProbeError
+from wfgy_triage.runs import progress, provenance
+from wfgy_triage.runs.models import ModelCache
+from wfgy_triage.runs.progress import RunLog, Stopwatch
+from wfgy_triage.store.database import open_database
+from wfgy_triage.store.runs import RunRepository
+
+
+class Opener:
+    """Opens fake engines and remembers how it was asked."""
+
+    def __init__(self):
+        self.opened, self.closed, self.calls = [], [], []
+        self.broken = False
+
+    def __call__(self, folder, **how):
+        self.calls.append((folder.name, how))
+        if self.broken and how["side"] == "exl2":
+            raise PrerequisiteError("broken", "mend it")
+        return FakeEngine(how["side"], how.get("mode", "reproducible"), self.opened, self.closed)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return register_pair(make_settings(tmp_path))
+
+
+def test_the_last_pair_stays_warm_until_another_one_or_changed_files(pair, tmp_path):
+    opener = Opener()
+    cache = ModelCache(opener)
+    assert cache.pair_id is None
+    loaded = cache.acquire(pair)
+    assert cache.acquire(pair) is loaded
+    assert opener.opened == ["fp16-reproducible", "exl2-reproducible"]
+    assert opener.calls[1][1]["share_with"] is loaded.fp16
+    assert cache.floor() is cache.floor()
+    assert opener.opened[2:] == ["fp16-fast"]
+    (pair.exl2 / "config.json").write_text('{"requantized": true}')
+    assert cache.acquire(pair) is not loaded
+    assert sorted(opener.closed) == ["exl2-reproducible", "fp16-fast", "fp16-reproducible"]
+    other = register_pair(make_settings(tmp_path), "other")
+    cache.acquire(other)
+    assert cache.pair_id == "other"
+    cache.close()
+    assert cache.pair_id is None
+    assert len(opener.opened) == len(opener.closed)
+
+
+def test_nothing_stays_loaded_when_one_side_fails(pair):
+    opener = Opener()
+    opener.broken = True
+    cache = ModelCache(opener)
+    with pytest.raises(PrerequisiteError, match="broken"):
+        cache.acquire(pair)
+    assert opener.opened == opener.closed == ["fp16-reproducible"]
+    assert cache.pair_id is None
+
+
+def test_engine_settings_of_a_pair_are_used_or_refused(pair):
+    opener = Opener()
+    ModelCache(opener).acquire(dataclasses.replace(pair, engine={"device": "cuda"}))
+    assert {how["device"] for _, how in opener.calls} == {"cuda"}
+    with pytest.raises(InputError, match="gpu_split"):
+        ModelCache(opener).acquire(dataclasses.replace(pair, engine={"gpu_split": "auto"}))
+
+
+def test_equal_templates_have_equal_hashes_wherever_they_are_kept(tmp_path, monkeypatch):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+        (folder / "tokenizer.json").write_text("{}")
+    (one / "chat_template.jinja").write_text("{{ messages }}")
+    (two / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+
+    class Report:
+        kind = architecture = "x"
+        decoder_bpw, head_bpw, head_bits, total_bytes = 4.2, None, 6, 10
+
+    monkeypatch.setattr(provenance, "inspect_folder", lambda folder: Report())
+    monkeypatch.setattr(provenance, "weights_fingerprint", lambda folder: folder.name)
+    pair = dataclasses.replace(register_pair(make_settings(tmp_path)), fp16=one, exl2=two)
+    described = provenance.describe_pair(pair)
+    assert described["fp16"]["template_sha256"] == described["exl2"]["template_sha256"]
+    assert described["fp16"]["tokenizer_sha256"] == described["exl2"]["tokenizer_sha256"]
+    assert (described["fp16"]["folder"], described["exl2"]["decoder_bpw"]) == ("one", 4.2)
+    (two / "tokenizer.json").write_text('{"changed": 1}')
+    changed = provenance.describe_pair(pair)
+    assert changed["exl2"]["tokenizer_sha256"] != described["exl2"]["tokenizer_sha256"]
+    with pytest.raises(ProbeError, match="EXL2"):
+        provenance.refuse_changed_models(described, changed)
+    provenance.refuse_changed_models(described, described)
+
+
+def test_versions_are_texts_and_leave_out_what_is_not_installed(monkeypatch):
+    monkeypatch.setattr(provenance, "_PACKAGES", ("numpy", "no-such-package"))
+    assert set(provenance.versions()) == {"wfgy-triage", "python", "numpy"}
+
+
+def test_a_stopwatch_counts_each_second_once(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    watch = Stopwatch({"load": 10.0, "total": 10.0})
+    clock[0] += 5  # before the first stage: nobody's time
+    watch.enter("load")
+    clock[0] += 2
+    watch.enter("measure_fp16")
+    clock[0] += 3
+    watch.enter("measure_fp16")
+    clock[0] += 1
+    assert watch.seconds() == {"load": 12.0, "measure_fp16": 4.0, "total": 16.0}
+    assert watch.seconds() == {"load": 12.0, "measure_fp16": 4.0, "total": 16.0}
+
+
+def test_progress_lines_are_thinned_but_never_the_first_or_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "STAGE_EVENT_S", 1e9)
+    database = open_database(f"sqlite:///{tmp_path / 'x.db'}")
+    repo = RunRepository(database)
+    run = repo.create(spec(), worker_id="w.1")
+    log = RunLog(repo, run.id, "w.1")
+    for stage in ("a", "b"):
+        for done in range(0, 6):
+            log.stage(stage, "Label", done, 5)
+    lines = [e.payload for e in repo.events(run.id) if e.kind == "stage"]
+    assert [(p["name"], p["done"]) for p in lines] == [("a", 0), ("a", 5), ("b", 0), ("b", 5)]
+    monkeypatch.setattr(progress, "STAGE_EVENT_S", 0.0)
+    for done in range(3):
+        log.stage("c", "Label", done, 5)
+    assert len(repo.events(run.id)) == 2 + 4 + 3
+    database.close()

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.diagnosis import CHECK_CAUSES, EQUAL_IN_THIS_RUN, ONLY_WEIGHTS, RateEvidence, diagnose_rate
+from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact
+from wfgy_triage.result import Check, State
+
+GOOD = tuple(Check(name, "ok", "") for name in [*CHECK_CAUSES, ONLY_WEIGHTS])
+
+
+def evidence(lost: int, won: int, **changes: object) -> RateEvidence:
+    counts = PairedCounts(both=20 - lost - won, only_reference=lost, only_candidate=won, neither=0)
+    base = RateEvidence(
+        state=State.FAIL,
+        baseline_state=State.INCONCLUSIVE,
+        pairs=20,
+        lost=lost,
+        won=won,
+        p_value=mcnemar_exact(counts),
+        floor_flips=0,
+        kld=0.5,
+        kld_floor=0.001,
+    )
+    return replace(base, **changes)
+
+
+def test_a_real_loss_in_the_same_engine_is_the_weights():
+    found = diagnose_rate(evidence(12, 0), GOOD)
+    assert (found.cause, found.confidence) == ("weights_too_few_bits", "high")
+    assert {"within_noise", "baseline_also_fails", *EQUAL_IN_THIS_RUN} <= set(found.ruled_out)
+
+
+def test_the_same_loss_across_engines_is_unknown():
+    checks = [c for c in GOOD if c.check != ONLY_WEIGHTS]
+    assert diagnose_rate(evidence(12, 0), checks).cause == "unknown"
+
+
+def test_a_weaker_loss_gives_less_confidence():
+    assert diagnose_rate(evidence(6, 0), GOOD).confidence == "medium"
+    assert diagnose_rate(evidence(12, 0, kld=0.001, kld_floor=0.001), GOOD).confidence == "medium"
+
+
+def test_no_more_than_chance_is_noise():
+    assert diagnose_rate(evidence(3, 1, state=State.INCONCLUSIVE), GOOD).cause == "within_noise"
+
+
+def test_a_baseline_that_fails_alike_is_named():
+    found = diagnose_rate(evidence(1, 2, baseline_state=State.FAIL), GOOD)
+    assert found.cause == "baseline_also_fails"
+    assert "baseline_also_fails" not in found.ruled_out
+
+
+def test_a_failing_baseline_does_not_hide_a_further_loss():
+    found = diagnose_rate(evidence(12, 0, baseline_state=State.FAIL), GOOD)
+    assert found.cause == "weights_too_few_bits"
+    assert "baseline_also_fails" not in found.ruled_out
+
+
+def test_changes_that_fp16_shows_against_itself_are_noise():
+    assert diagnose_rate(evidence(8, 0, floor_flips=8), GOOD).cause == "within_noise"
+
+
+def test_nothing_measured_is_unknown():
+    assert diagnose_rate(evidence(0, 0, p_value=None, pairs=0), GOOD).cause == "unknown"
+
+
+@pytest.mark.parametrize(("check", "cause"), CHECK_CAUSES.items())
+def test_a_failed_precheck_comes_before_every_measurement(check: str, cause: str):
+    checks = [replace(c, result="fault") if c.check == check else c for c in GOOD]
+    found = diagnose_rate(evidence(12, 0), checks)
+    assert found.cause == cause
+    assert cause not in found.ruled_out
+
+
+def test_the_first_fault_of_the_ladder_wins():
+    checks = [replace(c, result="fault") for c in GOOD]
+    assert diagnose_rate(evidence(12, 0), checks).cause == "tokenizer_mismatch"
+
+
+@given(
+    lost=st.integers(0, 10),
+    won=st.integers(0, 10),
+    state=st.sampled_from(State),
+    baseline=st.sampled_from(State),
+    flips=st.none() | st.integers(0, 20),
+    faults=st.sets(st.sampled_from(sorted(CHECK_CAUSES))),
+)
+def test_every_cause_is_known_and_never_ruled_out_at_once(lost, won, state, baseline, flips, faults):
+    checks = [replace(c, result="fault" if c.check in faults else "ok") for c in GOOD]
+    found = diagnose_rate(evidence(lost, won, state=state, baseline_state=baseline, floor_flips=flips), checks)
+    causes = load_catalog().causes
+    assert found.cause in causes
+    assert found.cause not in found.ruled_out
+    assert set(found.ruled_out) <= set(causes)

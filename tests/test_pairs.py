@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from wfgy_triage.errors import InputError, PrerequisiteError
+from wfgy_triage.pairs import Pair, get_pair, load_pairs, register_pairs
+from wfgy_triage.settings import Settings
+
+
+def write(settings: Settings, text: str) -> None:
+    settings.pairs_file.parent.mkdir(parents=True, exist_ok=True)
+    settings.pairs_file.write_text(text, encoding="utf-8")
+
+
+def test_no_file_is_an_empty_list(settings: Settings):
+    assert load_pairs(settings) == {}
+
+
+def test_relative_paths_start_at_the_file_and_order_is_kept(settings: Settings):
+    write(settings, "pairs:\n- {id: b, fp16: m/f, exl2: m/q}\n- {id: a, name: A, fp16: /f, exl2: /q, note: n}\n")
+    pairs = load_pairs(settings)
+    assert list(pairs) == ["b", "a"]
+    assert pairs["b"].fp16 == settings.home.resolve() / "m" / "f"
+    assert (pairs["a"].name, pairs["a"].note, pairs["b"].name) == ("A", "n", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("pairs: [", "not valid YAML"),
+        ("- a", "no list named 'pairs'"),
+        ("pairs:\n- 3", "Entry 1"),
+        ("pairs:\n- {id: a, fp16: x}", "lacks exl2"),
+        ("pairs:\n- {id: ../etc, fp16: x, exl2: y}", "../etc"),
+        ("pairs:\n- {id: 'a b', fp16: x, exl2: y}", "a b"),
+    ],
+)
+def test_a_malformed_file_is_explained(settings: Settings, text: str, said: str):
+    write(settings, text)
+    with pytest.raises(InputError, match="^[^\n]*") as caught:
+        load_pairs(settings)
+    assert said in caught.value.message
+    assert caught.value.hint
+
+
+def test_unknown_ids_name_the_known_ones(settings: Settings):
+    write(settings, "pairs:\n- {id: mine, fp16: x, exl2: y}\n")
+    with pytest.raises(InputError) as caught:
+        get_pair(settings, "../../etc/passwd")
+    assert "mine" in caught.value.hint
+
+
+def test_a_pair_without_folders_is_not_ready(settings: Settings):
+    write(settings, "pairs:\n- {id: mine, fp16: x, exl2: y}\n")
+    with pytest.raises(PrerequisiteError, match="not complete"):
+        get_pair(settings, "mine")
+
+
+def test_registering_replaces_by_id_and_keeps_the_rest(settings: Settings, tmp_path: Path):
+    write(settings, "pairs:\n- {id: old, fp16: /x, exl2: /y, engine: {cache: q8}}\n- {id: demo, fp16: /1, exl2: /2}\n")
+    register_pairs(settings, [Pair("demo", "Demo", tmp_path, tmp_path, "said", {})])
+    data = yaml.safe_load(settings.pairs_file.read_text("utf-8"))["pairs"]
+    assert [p["id"] for p in data] == ["old", "demo"]
+    assert data[0]["engine"] == {"cache": "q8"}
+    assert data[1] == {"id": "demo", "name": "Demo", "fp16": str(tmp_path), "exl2": str(tmp_path), "note": "said"}
+    assert list(settings.pairs_file.parent.iterdir()) == [settings.pairs_file]

@@ -1,0 +1,313 @@
+"""From stored samples of the JSON probe to metrics, verdict, cause and chart data. A pure function of them.
+
+Rates are over questions whose answers were not cut off on either side, so that the comparison is paired; answers cut
+off by the length limit are a class of their own and, in the verdict, may count as either outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.diagnosis import RateEvidence, diagnose_rate
+from wfgy_triage.measure.agreement import (
+    AgreementReport,
+    Estimate,
+    QuestionTokens,
+    mean_kl,
+    summarise_agreement,
+)
+from wfgy_triage.measure.json_validity import JsonKind
+from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact, share, tango, wilson
+from wfgy_triage.probes.base import Evaluation, ProbeSettings
+from wfgy_triage.result import Check, Gate, Metric, State
+from wfgy_triage.store.records import Sample
+from wfgy_triage.verdict import Judgement, headline, judge_rate, not_measured, page_rule
+
+Payload = Mapping[str, Any]
+Outcome = Callable[[Payload], bool]
+
+PRIMARY = "schema_valid_rate"
+RATES: Mapping[str, Outcome] = {
+    PRIMARY: lambda p: p["schema_valid"],
+    "parse_valid_rate": lambda p: p["parse_valid"],
+    "value_match_rate": lambda p: bool(p["value_matches"]),
+    "trailing_text_rate": lambda p: p["trailing_text"],
+    "key_drift_rate": lambda p: bool(p["missing_keys"] or p["extra_keys"]),
+    "type_drift_rate": lambda p: bool(p["type_drift"]),
+    "enum_drift_rate": lambda p: bool(p["enum_drift"]),
+}
+"""Metric id to what counts as a hit, over answers that were not cut off."""
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """Payloads by question id for each kind of sample."""
+
+    fp16: Mapping[str, Payload]
+    exl2: Mapping[str, Payload]
+    floor: Mapping[str, Payload]
+    pair: Mapping[str, Payload]
+    pair_floor: Mapping[str, Payload]
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> _Sides:
+        found: dict[str, dict[str, Payload]] = {
+            side: {} for side in ("fp16", "exl2", "fp16_floor", "pair", "pair_floor")
+        }
+        for sample in samples:
+            found[sample.key.side][sample.key.question] = sample.payload
+        return cls(*(dict(sorted(found[side].items())) for side in found))
+
+    @property
+    def both(self) -> list[str]:
+        """Questions answered on both sides."""
+        return [q for q in self.fp16 if q in self.exl2]
+
+    def complete(self, other: Mapping[str, Payload]) -> list[str]:
+        """Questions whose answer was cut off neither on the FP16 side nor in `other`."""
+        return [
+            q for q in self.fp16 if q in other and not self.fp16[q]["truncated"] and not other[q]["truncated"]
+        ]
+
+
+def evaluate_samples(
+    samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings
+) -> Evaluation:
+    """Evaluate whatever is stored; the order of the samples does not matter."""
+    sides = _Sides.of(samples)
+    gate = _gate(PRIMARY)
+    judged = _judge(sides, sides.exl2, gate, PRIMARY, settings.level)
+    baseline = _judge(sides, sides.fp16, gate, PRIMARY, settings.level)
+    agreement = _agreement(sides.pair, settings.level)
+    floor = _agreement(sides.pair_floor, settings.level)
+    rates = [_rate_metric(name, sides, settings.level) for name in RATES]
+    metrics = (
+        *rates,
+        _truncated_metric(sides, settings.level),
+        *_token_metrics(sides, agreement, floor, settings.level),
+    )
+    value = rates[0].exl2
+    text = load_catalog().metrics[PRIMARY]
+    return Evaluation(
+        state=judged.state,
+        headline=headline(text.label, text.unit, value, gate, judged),
+        page_rule=_page_rule(value, gate),
+        metrics=metrics,
+        diagnosis=diagnose_rate(_evidence(sides, judged, baseline, agreement, floor), checks),
+        charts=_charts(sides, metrics, agreement, settings.level),
+    )
+
+
+def _gate(metric: str) -> Gate:
+    found = next(g for g in load_catalog().gates.values() if g.metric == metric)
+    return found.gate()
+
+
+def _judge(sides: _Sides, side: Mapping[str, Payload], gate: Gate, metric: str, level: float) -> Judgement:
+    """Hold one side's rate against the gate; only questions answered on both sides count."""
+    if not sides.both:
+        return not_measured("No question was answered on both sides.")
+    payloads = [side[q] for q in sides.both]
+    whole = [p for p in payloads if not p["truncated"]]
+    hits = sum(RATES[metric](p) for p in whole)
+    return judge_rate(hits, len(whole), gate, level, unmeasured=len(payloads) - len(whole))
+
+
+def _counts(name: str, sides: _Sides, other: Mapping[str, Payload]) -> PairedCounts:
+    questions = sides.complete(other)
+    hit = RATES[name]
+    return PairedCounts.from_outcomes(
+        [hit(sides.fp16[q]) for q in questions], [hit(other[q]) for q in questions]
+    )
+
+
+def _rate_metric(name: str, sides: _Sides, level: float) -> Metric:
+    text = load_catalog().metrics[name]
+    counts = _counts(name, sides, sides.exl2)
+    floor = _counts(name, sides, sides.floor)
+    gated = any(g.metric == name for g in load_catalog().gates.values())
+    judged = _judge(sides, sides.exl2, _gate(name), name, level) if gated else None
+    interval = judged.interval.bounds if judged and judged.interval else None
+    return Metric(
+        id=name,
+        label=text.label,
+        unit=text.unit,
+        fp16=share(counts.both + counts.only_reference, counts.n),
+        exl2=share(counts.both + counts.only_candidate, counts.n),
+        difference=counts.difference if counts.n else None,
+        interval=tango(counts, level).bounds if counts.n else None,
+        gated_interval=interval,
+        level=level,
+        n=counts.n,
+        floor=abs(floor.difference) if floor.n else None,
+        gate=_gate(name) if gated else None,
+        state=judged.state if judged else None,
+        note=judged.note if judged else "",
+        primary=name == PRIMARY,
+    )
+
+
+def _truncated_metric(sides: _Sides, level: float) -> Metric:
+    text = load_catalog().metrics["truncated_rate"]
+    counts = PairedCounts.from_outcomes(
+        [sides.fp16[q]["truncated"] for q in sides.both], [sides.exl2[q]["truncated"] for q in sides.both]
+    )
+    twin = [q for q in sides.fp16 if q in sides.floor]
+    flips = [sides.floor[q]["truncated"] - sides.fp16[q]["truncated"] for q in twin]
+    return Metric(
+        id="truncated_rate",
+        label=text.label,
+        unit=text.unit,
+        fp16=share(counts.both + counts.only_reference, counts.n),
+        exl2=share(counts.both + counts.only_candidate, counts.n),
+        difference=counts.difference if counts.n else None,
+        interval=tango(counts, level).bounds if counts.n else None,
+        level=level,
+        n=counts.n,
+        floor=abs(sum(flips)) / len(flips) if flips else None,
+    )
+
+
+def _tokens(payload: Payload) -> QuestionTokens:
+    return QuestionTokens(
+        *(np.asarray(payload[name], np.float64) for name in QuestionTokens.__dataclass_fields__)
+    )
+
+
+def _agreement(pair: Mapping[str, Payload], level: float) -> AgreementReport:
+    return summarise_agreement([_tokens(p) for p in pair.values()], level)
+
+
+def _part(pair: Mapping[str, Payload], structural: bool, level: float) -> Estimate | None:
+    """Mean KL over the tokens that spell structure, or over those that spell content."""
+    parts = [_tokens(p).select([bool(s) is structural for s in p["structural"]]) for p in pair.values()]
+    return mean_kl(parts, level)
+
+
+def _token_metrics(
+    sides: _Sides, agreement: AgreementReport, floor: AgreementReport, level: float
+) -> tuple[Metric, ...]:
+    """Divergence metrics; where there are too few tokens they are NOT MEASURED and say why."""
+    found, twin = agreement.summary, floor.summary
+    n = found.questions if found else 0
+    structure, content = (_part(sides.pair, flag, level) for flag in (True, False))
+    twin_structure, twin_content = (_part(sides.pair_floor, flag, level) for flag in (True, False))
+    rows: tuple[tuple[str, Estimate | None, Estimate | None], ...] = (
+        ("kld", found and found.kl_mean, twin and twin.kl_mean),
+        ("kld_median", found and found.kl_median, twin and twin.kl_median),
+        ("kld_p90", found and found.kl_p90, twin and twin.kl_p90),
+        ("kld_p99", found and found.kl_p99, twin and twin.kl_p99),
+        ("kld_structure", structure, twin_structure),
+        ("kld_content", content, twin_content),
+        ("top1", found and found.top1, twin and twin.top1),
+        ("ppl_ratio", found and found.ppl_ratio, twin and twin.ppl_ratio),
+    )
+    return tuple(_token_metric(name, value, noise, n, agreement.reason, level) for name, value, noise in rows)
+
+
+def _token_metric(
+    name: str, value: Estimate | None, noise: Estimate | None, n: int, reason: str, level: float
+) -> Metric:
+    text = load_catalog().metrics[name]
+    return Metric(
+        id=name,
+        label=text.label,
+        unit=text.unit,
+        fp16=None,
+        exl2=value.value if value else None,
+        interval=value.interval.bounds if value and value.interval else None,
+        level=level,
+        n=n,
+        floor=noise.value if noise else None,
+        state=None if value else State.NOT_MEASURED,
+        note="" if value else reason or "Too few tokens of this kind.",
+    )
+
+
+def _evidence(
+    sides: _Sides,
+    judged: Judgement,
+    baseline: Judgement,
+    agreement: AgreementReport,
+    floor: AgreementReport,
+) -> RateEvidence:
+    counts = _counts(PRIMARY, sides, sides.exl2)
+    twin = _counts(PRIMARY, sides, sides.floor)
+    return RateEvidence(
+        state=judged.state,
+        baseline_state=baseline.state,
+        pairs=counts.n,
+        lost=counts.only_reference,
+        won=counts.only_candidate,
+        p_value=mcnemar_exact(counts) if counts.n else None,
+        floor_flips=twin.only_reference + twin.only_candidate if twin.n else None,
+        kld=agreement.summary.kl_mean.value if agreement.summary else None,
+        kld_floor=floor.summary.kl_mean.value if floor.summary else None,
+    )
+
+
+def _page_rule(value: float | None, gate: Gate) -> str:
+    met = page_rule(value, gate)
+    if met is None or value is None:
+        return "The page's literal rule cannot be applied: there is no value."
+    word = "meets" if met else "does not meet"
+    rule = f"{gate.op} {100 * gate.value:g} %"
+    return f"On this sample EXL2 ({100 * value:.0f} %) {word} the page's literal rule ({rule})."
+
+
+def _charts(
+    sides: _Sides, metrics: Sequence[Metric], agreement: AgreementReport, level: float
+) -> dict[str, Any]:
+    charts: dict[str, Any] = {
+        "rates": [
+            _rate_chart(m, level) for m in metrics if m.unit == "share" and m.id in RATES and m.gate and m.n
+        ],
+        "failure_classes": _classes(sides),
+    }
+    if agreement.summary:
+        charts["kld_buckets"] = [
+            {
+                "lo": b.low,
+                "hi": b.high,
+                "n": b.tokens,
+                "mean": b.kl.value,
+                "interval": list(b.kl.interval.bounds) if b.kl.interval else None,
+            }
+            for b in agreement.summary.buckets
+            if b.kl
+        ]
+    by_id = {m.id: m for m in metrics}
+    parts = {k: by_id[f"kld_{m}"].exl2 for k, m in (("structural", "structure"), ("content", "content"))}
+    if all(v is not None for v in parts.values()):
+        charts["structural_kld"] = parts
+    return charts
+
+
+def _rate_chart(metric: Metric, level: float) -> dict[str, Any]:
+    row: dict[str, Any] = {"metric": metric.id, "label": metric.label, "floor": metric.floor}
+    for side, value in (("fp16", metric.fp16), ("exl2", metric.exl2)):
+        hits = round((value or 0.0) * metric.n)
+        row[side] = value
+        row[f"{side}_interval"] = list(wilson(hits, metric.n, level).bounds)
+    if metric.gate:
+        row |= {"gate": metric.gate.value, "gate_op": metric.gate.op}
+    return row
+
+
+def _classes(sides: _Sides) -> dict[str, Any]:
+    """How many answers of each side fall into each class, classes that nobody is in left out."""
+    count = {
+        side: [sum(payloads[q]["kind"] == kind for q in sides.both) for kind in JsonKind]
+        for side, payloads in (("fp16", sides.fp16), ("exl2", sides.exl2))
+    }
+    used = [i for i, _ in enumerate(JsonKind) if count["fp16"][i] or count["exl2"][i]]
+    labels = [str(kind) for kind in JsonKind]
+    return {
+        "labels": [labels[i] for i in used],
+        **{side: [values[i] for i in used] for side, values in count.items()},
+    }

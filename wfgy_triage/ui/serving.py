@@ -1,0 +1,101 @@
+"""From settings to a served page: the web server, the worker process beside it, the demo pair on first start."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+
+import uvicorn
+
+from wfgy_triage.errors import PrerequisiteError, TriageError
+from wfgy_triage.pairs import load_pairs
+from wfgy_triage.runs.service import TriageService
+from wfgy_triage.runs.supervisor import WorkerSupervisor
+from wfgy_triage.settings import REPO_ROOT, Settings
+from wfgy_triage.ui.app import build_app
+
+DEMO_COMMAND = (sys.executable, "-m", "wfgy_triage", "demo")
+_SHUTDOWN_GRACE_S = 3
+"""Open event streams of browsers are cut after this many seconds; runs live in the worker and lose nothing."""
+_STOP_GRACE_S = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+def serve_forever(settings: Settings, prepare_demo: bool = True) -> None:
+    """Serve until interrupted.
+
+    Args:
+        settings: where to listen, and where everything is kept.
+        prepare_demo: prepare the demo pair in a process of its own when no registered pair is ready. The page
+            is there at once and shows each pair as it becomes ready.
+
+    Raises:
+        PrerequisiteError: the port is taken, or the database or the home folder cannot be used.
+    """
+    listener = _bind(settings)
+    try:
+        app = build_app(settings, TriageService(settings))
+        worker = WorkerSupervisor(settings)
+        worker.start()
+    except TriageError:
+        listener.close()
+        raise
+    demo = _start_demo(settings) if prepare_demo and not _any_pair_ready(settings) else None
+    host, port = listener.getsockname()[:2]
+    shown = "localhost" if host in ("0.0.0.0", "127.0.0.1") else host  # noqa: S104 - compared, not bound
+    sys.stderr.write(f"EXL2 triage is at http://{shown}:{port} (stop with Ctrl-C)\n")
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_SHUTDOWN_GRACE_S)
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        worker.stop()
+        if demo is not None:
+            _stop(demo)
+
+
+def _bind(settings: Settings) -> socket.socket:
+    """Take the port before anything slow happens, so that a taken one is said at once and in plain words."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise PrerequisiteError(
+            f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror or error}.",
+            "If another copy is running, use that one; else choose another port with --port or WFGY_TRIAGE_PORT.",
+        ) from error
+    return listener
+
+
+def _any_pair_ready(settings: Settings) -> bool:
+    return any(pair.ready for pair in load_pairs(settings).values())
+
+
+def _start_demo(settings: Settings) -> subprocess.Popen[bytes]:
+    """Quantizing needs torch, which this process must not load; progress goes to the terminal."""
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        DEMO_COMMAND,
+        cwd=REPO_ROOT,
+        stdin=subprocess.DEVNULL,
+        env={
+            **os.environ,
+            "WFGY_TRIAGE_HOME": str(settings.home),
+            "WFGY_TRIAGE_PAIRS": str(settings.pairs_file),
+        },
+    )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_GRACE_S)
+    except subprocess.TimeoutExpired:
+        _log.warning("the demo preparation did not end in time and is killed; the next start continues it")
+        process.kill()
+        process.wait()
