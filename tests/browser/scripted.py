@@ -38,6 +38,12 @@ class ScriptedWorker:
     def gone(self) -> None:
         self.workers.remove(WORKER)
 
+    def end_everything(self) -> None:
+        """End what a test left open, so that the next one starts with an empty queue."""
+        while (record := self.runs.lease(WORKER, stale_after_s=-1)) is not None:
+            self.runs.finish(record.id, WORKER, RunStatus.CANCELLED)
+        self.gone()
+
     def queue(self, pair: str = "demo", questions: int = 20) -> str:
         return self.runs.create(RunSpec("json_breaks", pair, questions=questions)).id
 
@@ -47,6 +53,15 @@ class ScriptedWorker:
         while (record := self.runs.lease(WORKER, stale_after_s=3600)) is not None and record.id != run_id:
             pass
         assert record is not None
+
+    def key(self, number: int) -> str:
+        """How the page names question `number`."""
+        return f"{self.questions[number].id}/0/0"
+
+    def differs(self, number: int) -> bool:
+        """Whether the sample run's two answers to question `number` are different texts."""
+        said = [sample_answer(self.questions[number], number, side)[0] for side in ("fp16", "exl2")]
+        return said[0] != said[1]
 
     def stage(self, run_id: str, name: str, done: int, total: int = 20) -> None:
         payload = {"name": name, "label": STAGES[name], "done": done, "total": total}

@@ -6,6 +6,7 @@ import pytest
 
 from tests.runs.run_fakes import SIDES, fake_description, fake_tools, make_settings, register_pair, spec
 from wfgy_triage.catalog import validate_result
+from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.result import Result, State
 from wfgy_triage.runs.execute import Bench, execute_run
 from wfgy_triage.runs.models import ModelCache
@@ -202,6 +203,22 @@ def test_a_result_outside_the_schema_is_never_stored(settings, repo):
     tools_probe.workload_info = BadProbe().workload_info
     _, record = run_once(settings, repo, spec(1), get_probe=lambda symptom: tools_probe)
     assert (record.status, record.result, record.state) == (RunStatus.FAILED, None, None)
+
+
+def test_a_run_whose_end_could_not_be_stored_is_resumed_by_the_same_worker(settings, repo, monkeypatch):
+    record = repo.create(spec(3))
+
+    def full_disk(*args, **kwargs):
+        raise PrerequisiteError("The disk is full.", "Free some space.")
+
+    bench = bench_of(settings, repo, "lane.1")
+    leased = repo.lease("lane.1", 60, "lane")
+    with monkeypatch.context() as patch:
+        patch.setattr(repo, "finish", full_disk)
+        with pytest.raises(PrerequisiteError, match="full"):
+            execute_run(leased, bench)
+    assert execute_run(repo.lease("lane.1", 60, "lane"), bench) == RunStatus.DONE
+    assert len(repo.samples(record.id)) == 3 * len(SIDES)
 
 
 def test_a_pair_that_is_gone_fails_the_run_with_its_own_words(settings, repo):

@@ -7,8 +7,10 @@ import json
 
 import pytest
 
+from tests.exl2.builders import tiny_tensors, write_folder
 from tests.runs.run_fakes import FakeEngine, make_settings, register_pair, spec
 from wfgy_triage.errors import InputError, PrerequisiteError, ProbeError
+from wfgy_triage.pairs import Pair
 from wfgy_triage.runs import progress, provenance
 from wfgy_triage.runs.models import ModelCache
 from wfgy_triage.runs.progress import RunLog, Stopwatch
@@ -74,31 +76,36 @@ def test_engine_settings_of_a_pair_are_used_or_refused(pair):
         ModelCache(opener).acquire(dataclasses.replace(pair, engine={"gpu_split": "auto"}))
 
 
-def test_equal_templates_have_equal_hashes_wherever_they_are_kept(tmp_path, monkeypatch):
-    one, two = tmp_path / "one", tmp_path / "two"
-    for folder in (one, two):
-        folder.mkdir()
-        (folder / "tokenizer.json").write_text("{}")
+def test_provenance_of_real_folders(tmp_path):
+    one = write_folder(tmp_path / "one", tiny_tensors())
+    two = write_folder(tmp_path / "two", tiny_tensors(), shards=2)
     (one / "chat_template.jinja").write_text("{{ messages }}")
     (two / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
-
-    class Report:
-        kind = architecture = "x"
-        decoder_bpw, head_bpw, head_bits, total_bytes = 4.2, None, 6, 10
-
-    monkeypatch.setattr(provenance, "inspect_folder", lambda folder: Report())
-    monkeypatch.setattr(provenance, "weights_fingerprint", lambda folder: folder.name)
-    pair = dataclasses.replace(register_pair(make_settings(tmp_path)), fp16=one, exl2=two)
+    pair = Pair("p", "Pair", one, two, note="a note")
     described = provenance.describe_pair(pair)
-    assert described["fp16"]["template_sha256"] == described["exl2"]["template_sha256"]
-    assert described["fp16"]["tokenizer_sha256"] == described["exl2"]["tokenizer_sha256"]
-    assert (described["fp16"]["folder"], described["exl2"]["decoder_bpw"]) == ("one", 4.2)
-    (two / "tokenizer.json").write_text('{"changed": 1}')
-    changed = provenance.describe_pair(pair)
-    assert changed["exl2"]["tokenizer_sha256"] != described["exl2"]["tokenizer_sha256"]
-    with pytest.raises(ProbeError, match="EXL2"):
-        provenance.refuse_changed_models(described, changed)
-    provenance.refuse_changed_models(described, described)
+    fp16, other = described["fp16"], described["exl2"]
+    assert (described["id"], described["note"], fp16["folder"]) == ("p", "a note", "one")
+    assert (fp16["kind"], fp16["architecture"], fp16["decoder_bpw"]) == ("fp16", "LlamaForCausalLM", 16.0)
+    assert fp16["total_bytes"] == (one / "model.safetensors").stat().st_size
+    assert fp16["template_sha256"] == other["template_sha256"], "one template, kept in two ways"
+    assert fp16["tokenizer_sha256"] == other["tokenizer_sha256"]
+    assert fp16["weights_sha256"] != other["weights_sha256"], "the files differ"
+
+
+@pytest.mark.parametrize("what", ["weights", "tokenizer", "template"])
+def test_any_replaced_part_of_a_model_is_noticed(what, tmp_path):
+    folder = write_folder(tmp_path / "m", tiny_tensors())
+    pair = Pair("p", "Pair", folder, folder)
+    before = provenance.describe_pair(pair)
+    provenance.refuse_changed_models(before, provenance.describe_pair(pair))
+    if what == "weights":
+        write_folder(folder, tiny_tensors(seed=1))
+    elif what == "tokenizer":
+        (folder / "tokenizer.json").write_text('{"changed": true}')
+    else:
+        (folder / "chat_template.jinja").write_text("new")
+    with pytest.raises(ProbeError, match=f"{what}_sha256"):
+        provenance.refuse_changed_models(before, provenance.describe_pair(pair))
 
 
 def test_versions_are_texts_and_leave_out_what_is_not_installed(monkeypatch):

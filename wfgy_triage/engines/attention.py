@@ -83,7 +83,9 @@ class SegmentedCache:
         if self.padded or steps > 1:
             before = slots[None, None, :] < self.starts[:, None, None]
             after = slots[None, None, :] > queries[None, :, None]
-            bias = torch.zeros((self.rows, steps, self.length), dtype=self.shape.dtype, device=self.shape.device)
+            bias = torch.zeros(
+                (self.rows, steps, self.length), dtype=self.shape.dtype, device=self.shape.device
+            )
             # The lowest finite number: a padded query sees nothing, and must not become NaN.
             self.bias = bias.masked_fill_(before | after, torch.finfo(self.shape.dtype).min)
         return (queries[None, :] - self.starts[:, None]).clamp_(min=0) + self.prefix_length
@@ -186,7 +188,7 @@ def cascade_attention(
     else:
         ahead = torch.bmm(grouped.view(kv_heads, -1, dim), prefix.keys[layer].transpose(1, 2))
         weights = torch.cat([ahead.view(kv_heads * rows, -1, prefix.length), scores], dim=-1).softmax(-1)
-        ahead, scores = weights.split([prefix.length, keys.shape[1]], dim=-1)
+        ahead, scores = weights[..., : prefix.length], weights[..., prefix.length :]
         shared = torch.bmm(ahead.view(kv_heads, -1, prefix.length), prefix.values[layer])
         mixed = torch.bmm(scores, values).add_(shared.view(kv_heads * rows, -1, dim))
     mixed = mixed.view(kv_heads, rows, group, steps, dim).permute(1, 3, 0, 2, 4)

@@ -151,7 +151,10 @@ class Engine(Protocol):
         ...
 
     def logits(self, requests: Sequence[ScoreRequest], chunk: int = 128) -> Iterator[LogitChunk]:
-        """Yield logits chunk by chunk, sequences in the order given, positions in order; the same chunks on every engine."""
+        """Yield logits chunk by chunk: sequences in the order given, positions in order.
+
+        Every engine cuts the same requests into the same chunks.
+        """
         ...
 
     def embed(self, texts: Sequence[str], layer: int) -> np.ndarray:

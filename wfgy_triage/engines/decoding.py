@@ -161,7 +161,8 @@ class Decoder:
             if (len(rows) - len(live)) * 8 >= len(rows):
                 cache.keep(live)
                 rows = [rows[i] for i in live]
-            newest = torch.tensor([[row.tokens[-1]] for row in rows], device=self._runner.device)
+            # A finished row runs along with whatever token until the storage is moved.
+            newest = torch.tensor([row.tokens[-1:] or [0] for row in rows], device=self._runner.device)
             hidden = self._runner.forward(newest, cache)[:, 0]
 
     def _advance(self, rows: list[_Row], logits: torch.Tensor) -> None:

@@ -15,7 +15,14 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.initialization import no_init_weights
 
 from wfgy_triage.engines.base import Mode
-from wfgy_triage.engines.prepare import build_engine, compute_dtype, prepare_model, share_tensors
+from wfgy_triage.engines.prepare import (
+    LOAD_ERRORS,
+    build_engine,
+    compute_dtype,
+    first_line,
+    prepare_model,
+    share_tensors,
+)
 from wfgy_triage.engines.transformers_engine import TransformersEngine
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.checkpoint import Checkpoint
@@ -90,10 +97,10 @@ def empty_model(folder: Path) -> nn.Module:
             model: nn.Module = AutoModelForCausalLM.from_config(
                 config, dtype=torch.float16, trust_remote_code=False
             )
-    except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except LOAD_ERRORS as error:
         raise PrerequisiteError(
-            f"transformers has no model class for {folder.name}: {reason}", "Check config.json in the folder."
+            f"transformers has no model class for {folder.name}: {first_line(error)}",
+            "Check config.json in the folder.",
         ) from error
     return model
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging
 
 from wfgy_triage.engines.base import Mode
-from wfgy_triage.engines.prepare import build_engine, compute_dtype, own_weights, prepare_model
+from wfgy_triage.engines.prepare import (
+    LOAD_ERRORS,
+    build_engine,
+    compute_dtype,
+    first_line,
+    own_weights,
+    prepare_model,
+)
 from wfgy_triage.engines.transformers_engine import TransformersEngine
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.headers import check_folder_safe, folder_tensors
 
 
-def open_fp16(
-    folder: Path, *, mode: Mode = "reproducible", device: str = "cpu"
-) -> TransformersEngine:
+def open_fp16(folder: Path, *, mode: Mode = "reproducible", device: str = "cpu") -> TransformersEngine:
     """Load a folder of safetensors with transformers; no code of the folder is ever run.
 
     Args:
@@ -34,23 +41,39 @@ def open_fp16(
     target = torch.device(device)
     dtype = compute_dtype(mode, target)
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype="auto",
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        with _quiet():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype="auto",
+                local_files_only=True,
+                output_loading_info=True,
+                # Refused below, by name.
+                ignore_mismatched_sizes=True,
+            )
+    except LOAD_ERRORS as error:
         raise PrerequisiteError(
-            f"transformers cannot load {folder.name}: {reason}",
+            f"transformers cannot load {folder.name}: {first_line(error)}",
             "It must be a causal language model of a class that transformers ships, in safetensors.",
         ) from error
     _check_report(report, folder)
     prepare_model(model, own_weights, dtype, target)
     return build_engine(model, folder, engine="transformers", mode=mode, dtype=dtype, device=target)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' progress bar and reports off the terminal, and leave its settings as they were."""
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _check_report(report: dict[str, Any], folder: Path) -> None:
@@ -60,7 +83,8 @@ def _check_report(report: dict[str, Any], folder: Path) -> None:
         ("unexpected_keys", "has, and the model does not know,"),
         ("mismatched_keys", "has in the wrong shape"),
     ):
-        names = sorted(str(n) for n in report.get(kind, ()))
+        # A mismatch comes with its shapes.
+        names = sorted(n if isinstance(n, str) else str(n[0]) for n in report.get(kind, ()))
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise PrerequisiteError(

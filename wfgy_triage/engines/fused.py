@@ -57,17 +57,18 @@ class FusedLayer(nn.Module):
         """Run the layer on (rows, steps, hidden); called by the model class in the place of its own layer."""
         rows, steps, _width = hidden_states.shape
         joined = self.qkv(self.input_norm(hidden_states)).view(rows, steps, -1, self.head_dim)
-        turned, value = joined.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
+        turned, value = joined[:, :, : -self.kv_heads], joined[:, :, -self.kv_heads :]
         if self.q_norm is not None and self.k_norm is not None:
-            query, key = turned.split([self.heads, self.kv_heads], dim=2)
+            query, key = turned[:, :, : self.heads], turned[:, :, self.heads :]
             turned = torch.cat([self.q_norm(query), self.k_norm(key)], dim=2)
-        query, key = rotate(turned, *position_embeddings).split([self.heads, self.kv_heads], dim=2)
-        query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        turned = rotate(turned, *position_embeddings).transpose(1, 2)
+        query, key, value = turned[:, : self.heads], turned[:, self.heads :], value.transpose(1, 2)
         kv_store.update(key, value, self.layer_idx)
         mixed, _weights = cascade_attention(self, query, key, value, None, self.scaling, kv_store)
         hidden_states = self.out(mixed.reshape(rows, steps, -1), residual=hidden_states)
         gate, up = self.gate_up(self.mlp_norm(hidden_states)).chunk(2, dim=-1)
-        return self.down(self.act(gate) * up, residual=hidden_states)
+        output: torch.Tensor = self.down(self.act(gate) * up, residual=hidden_states)
+        return output
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -132,7 +133,5 @@ def _join(layers: list[nn.Linear], shape: KVShape) -> PackedLinear:
     biases = [m.bias for m in layers]
     bias = None
     if any(b is not None for b in biases):
-        bias = torch.cat(
-            [m.weight.new_zeros(m.out_features) if m.bias is None else m.bias for m in layers]
-        )
+        bias = torch.cat([m.weight.new_zeros(m.out_features) if m.bias is None else m.bias for m in layers])
     return PackedLinear(weight, bias, shape.dtype, shape.device)

@@ -21,7 +21,7 @@ _LAYOUT_ROWS = 64
 @cache
 def packing_works(dtype: torch.dtype) -> bool:
     """Whether this build of torch can prepack a weight of `dtype` and multiply by it correctly."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     # Small integers, so that the comparison is exact in every dtype.
     weight = (torch.arange(32 * 32).reshape(32, 32) % 5 - 2).to(dtype)
@@ -73,7 +73,9 @@ class PackedLinear(nn.Module):
             rows = rows.expand(2, -1)
         rows = rows.contiguous()
         if residual is None:
-            out = torch.ops.mkldnn._linear_pointwise(rows, self.matrix, self.bias, "none", [], "")
+            out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+                rows, self.matrix, self.bias, "none", [], ""
+            )
         else:
             other = residual.reshape(-1, self.out_features).expand(len(rows), -1).contiguous()
             out = torch.ops.mkldnn._linear_pointwise.binary(rows, other, self.matrix, self.bias, "add")

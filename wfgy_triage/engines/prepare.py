@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoTokenizer
 
@@ -23,6 +25,19 @@ from wfgy_triage.engines.linear import (
 from wfgy_triage.engines.runner import ModelRunner, kv_shape
 from wfgy_triage.engines.transformers_engine import TransformersEngine
 from wfgy_triage.errors import PrerequisiteError
+
+LOAD_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    SafetensorError,
+    StrictDataclassError,
+)
+"""What transformers raises for a folder that it cannot load (a broken config.json alone has five ways)."""
 
 LinearSource = Callable[[str, nn.Linear], tuple[torch.Tensor, torch.Tensor | None]]
 """Gives weight and bias of the linear layer at a path; called once for each, so that one is held at a time."""
@@ -40,7 +55,11 @@ def compute_dtype(mode: Mode, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     able = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16") else torch.float32
+    return (
+        torch.bfloat16
+        if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16")
+        else torch.float32
+    )
 
 
 @torch.no_grad()
@@ -94,9 +113,7 @@ def _place_linears(
                 module.bias = nn.Parameter(bias.to(device=device, dtype=dtype), requires_grad=False)
 
 
-def _pack_linears(
-    root: nn.Module, source: LinearSource, dtype: torch.dtype, device: torch.device
-) -> None:
+def _pack_linears(root: nn.Module, source: LinearSource, dtype: torch.dtype, device: torch.device) -> None:
     """Replace the linear layers below `root` by packed ones."""
     for path, module in list(root.named_modules()):
         if isinstance(module, nn.Linear):
@@ -112,7 +129,12 @@ def share_tensors(runner: ModelRunner, other: ModelRunner) -> int:
     saved = 0
     for name, mine in runner.model.named_parameters():
         twin = theirs.get(name)
-        if twin is None or twin.shape != mine.shape or twin.dtype != mine.dtype or not torch.equal(twin, mine):
+        if (
+            twin is None
+            or twin.shape != mine.shape
+            or twin.dtype != mine.dtype
+            or not torch.equal(twin, mine)
+        ):
             continue
         if twin.data_ptr() != mine.data_ptr():
             mine.data = twin.data
@@ -131,9 +153,9 @@ def build_engine(
     config: Any = model.config
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except LOAD_ERRORS as error:
         raise PrerequisiteError(
-            f"The tokenizer in {folder.name} does not load: {_first_line(error)}",
+            f"The tokenizer in {folder.name} does not load: {first_line(error)}",
             "The folder needs tokenizer.json (and tokenizer_config.json) of the model.",
         ) from error
     # Rows of the head above the tokenizer's last id are padding; both sides of a pair are cut alike.
@@ -202,5 +224,6 @@ def _end_ids(model: nn.Module, tokenizer: Any, folder: Path) -> frozenset[int]:
     return frozenset(ids)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its name where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

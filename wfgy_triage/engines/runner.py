@@ -25,9 +25,7 @@ class ModelRunner:
         device: where.
     """
 
-    def __init__(
-        self, model: nn.Module, vocab_size: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
+    def __init__(self, model: nn.Module, vocab_size: int, dtype: torch.dtype, device: torch.device) -> None:
         config: Any = model.config
         self.model, self.dtype, self.device, self.vocab_size = model, dtype, device, vocab_size
         self.base: Any = model.get_submodule(str(model.base_model_prefix))
@@ -53,7 +51,7 @@ class ModelRunner:
         """Run right-justified prompts in chunks of columns; returns hidden states (rows, longest, hidden)."""
         ids = right_justified(rows, self.device)
         step = max(1, QUERY_TOKENS // len(rows))
-        chunks = [self.forward(part, cache) for part in ids.split(step, dim=1)]
+        chunks = [self.forward(ids[:, i : i + step], cache) for i in range(0, ids.shape[1], step)]
         return chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
 
     def prefix(self, ids: tuple[int, ...]) -> PrefixKV | None:
@@ -160,4 +158,3 @@ def right_justified(rows: list[tuple[int, ...]], device: torch.device) -> torch.
     """Stack token ids to (rows, longest), padded on the left with zeros (the padding is never attended to)."""
     longest = max(len(r) for r in rows)
     return torch.tensor([[0] * (longest - len(r)) + list(r) for r in rows], device=device)
-

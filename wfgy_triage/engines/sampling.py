@@ -33,7 +33,7 @@ class Choice:
 
 def gumbel(seed: int, step: int, count: int) -> np.ndarray:
     """Gumbel noise for `count` token ids, float64, keyed by (seed, step) alone."""
-    generator = np.random.Generator(np.random.Philox(key=[seed & _MASK64, step]))
+    generator = np.random.Generator(np.random.Philox(key=np.array([seed & _MASK64, step], dtype=np.uint64)))
     uniform = (generator.integers(0, 1 << 53, count, dtype=np.uint64).astype(np.float64) + 0.5) * 2.0**-53
     noise: np.ndarray = -np.log(-np.log(uniform))
     return noise

@@ -55,6 +55,11 @@ class TransformersEngine:
             raise ProbeError("The engine is closed.", "Open the model again.")
         return self._runner
 
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Token ids that end an answer."""
+        return self._eos
+
     def set_prefix_sharing(self, on: bool) -> None:
         """Whether prompts that share a prefix have it computed once (on at first)."""
         self._options = replace(self._options, share_prefix=on)
@@ -78,7 +83,8 @@ class TransformersEngine:
         """
         if not self._tokenizer.chat_template:
             raise InputError(
-                "The model has no chat template.", "Add chat_template.jinja to its folder, or use plain prompts."
+                "The model has no chat template.",
+                "Add chat_template.jinja to its folder, or use plain prompts.",
             )
         text: str = self._tokenizer.apply_chat_template(
             list(messages), tokenize=False, add_generation_prompt=True

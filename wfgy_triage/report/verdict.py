@@ -50,7 +50,7 @@ def verdict_header(result: Result, catalog: Catalog, stopped: bool = False) -> s
     return (
         f'<section class="verdict tone-{look.tone}" aria-labelledby="verdict-word">'
         f'<span class="verdict-icon">{icon(look.icon)}</span><div class="verdict-text">'
-        f'<p class="verdict-word" id="verdict-word">{look.word}{note} '
+        f'<p class="verdict-word" id="verdict-word"><b>{look.word}</b>{note} '
         f'<span class="verdict-symptom">{escape(title)}</span></p>'
         f'<h2 class="headline">{escape(result.headline or NEXT_STEP[result.state])}</h2>'
         f'{rule}<dl class="facts">{facts}</dl></div></section>'

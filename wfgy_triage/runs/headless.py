@@ -97,7 +97,6 @@ def _measure(bench: Bench, spec: RunSpec, pair: Pair) -> RunRecord:
 def _logging_to(path: Path) -> Iterator[None]:
     """Keep the log off the terminal, which shows progress and plain words only."""
     package = logging.getLogger("wfgy_triage")
-    path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     propagated = package.propagate

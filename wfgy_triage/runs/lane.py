@@ -47,13 +47,13 @@ class Lane:
 
 
 def lane_of(settings: Settings) -> Lane:
-    """The lane of the settings' home folder, which is created.
+    """The lane of the settings' home folder, which is created together with its `logs/`.
 
     Raises:
         PrerequisiteError: the folder cannot be created.
     """
     try:
-        settings.home.mkdir(parents=True, exist_ok=True)
+        (settings.home / "logs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _not_writable(settings.home) from error
     seed = f"{socket.gethostname()}\0{settings.home}".encode()

@@ -51,7 +51,8 @@ def main(settings: Settings, make_tools: Callable[[], RunTools] = default_tools)
     Returns:
         The exit code: 0 after an orderly stop, 2 when the database or the home folder cannot be used.
     """
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=LOG_FORMAT)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=LOG_FORMAT)
+    logging.getLogger("wfgy_triage").setLevel(logging.INFO)
     stop = threading.Event()
     _stop_on_signals(stop)
     _watch_parent(stop)

@@ -1,8 +1,8 @@
 """Who works on a run: a worker leases the oldest open run, renews the lease, and ends or returns it.
 
-One lane a device: worker ids start with the lane's name and a dot. Whoever holds the lane's file lock knows
-that every other lease of the lane belongs to a dead process, and takes it over at once; leases of other lanes
-are taken over only after their heartbeat has gone stale.
+One lane a device: worker ids start with the lane's name and a dot. Whoever holds the lane's file lock and works
+on nothing knows that every lease of the lane was left behind (its holder died, or could not store the end), and
+takes it over at once; leases of other lanes are taken over only when their heartbeat has gone stale.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class LeaseRepository:
         Args:
             worker_id: who takes it.
             stale_after_s: a running run without a heartbeat for this many seconds is taken over.
-            lane: when given, runs of other workers of this lane are taken over whatever their heartbeat says;
-                the caller holds the lane's lock.
+            lane: when given, running runs of this lane are taken over whatever their heartbeat says; the
+                caller holds the lane's lock and works on none of them.
         """
-        open_runs = _leasable(worker_id, stale_after_s, lane)
+        open_runs = _leasable(stale_after_s, lane)
         with self._db.read() as session:
             if session.scalar(open_runs) is None:
                 return None
@@ -104,13 +104,10 @@ class LeaseRepository:
             return True
 
 
-def _leasable(worker_id: str, stale_after_s: float, lane: str | None) -> Select[RunRow]:
+def _leasable(stale_after_s: float, lane: str | None) -> Select[RunRow]:
     left_behind: ColumnElement[bool] = RunRow.heartbeat_at < now() - timedelta(seconds=stale_after_s)
     if lane is not None:
-        same_lane = and_(
-            RunRow.worker_id.startswith(f"{lane}.", autoescape=True), RunRow.worker_id != worker_id
-        )
-        left_behind = or_(left_behind, same_lane)
+        left_behind = or_(left_behind, RunRow.worker_id.startswith(f"{lane}.", autoescape=True))
     return (
         select(RunRow)
         .where(

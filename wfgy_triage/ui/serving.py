@@ -10,6 +10,7 @@ import sys
 
 import uvicorn
 
+from wfgy_triage.demo import SIBLINGS
 from wfgy_triage.errors import PrerequisiteError, TriageError
 from wfgy_triage.pairs import load_pairs
 from wfgy_triage.runs.service import TriageService
@@ -30,8 +31,8 @@ def serve_forever(settings: Settings, prepare_demo: bool = True) -> None:
 
     Args:
         settings: where to listen, and where everything is kept.
-        prepare_demo: prepare the demo pair in a process of its own when no registered pair is ready. The page
-            is there at once and shows each pair as it becomes ready.
+        prepare_demo: prepare the demo pairs in a process of their own when no registered pair is ready, or when
+            that was begun and not finished. The page is there at once and shows each pair as it becomes ready.
 
     Raises:
         PrerequisiteError: the port is taken, or the database or the home folder cannot be used.
@@ -44,7 +45,7 @@ def serve_forever(settings: Settings, prepare_demo: bool = True) -> None:
     except TriageError:
         listener.close()
         raise
-    demo = _start_demo(settings) if prepare_demo and not _any_pair_ready(settings) else None
+    demo = _start_demo(settings) if prepare_demo and _demo_wanted(settings) else None
     host, port = listener.getsockname()[:2]
     shown = "localhost" if host in ("0.0.0.0", "127.0.0.1") else host  # noqa: S104 - compared, not bound
     sys.stderr.write(f"EXL2 triage is at http://{shown}:{port} (stop with Ctrl-C)\n")
@@ -73,8 +74,11 @@ def _bind(settings: Settings) -> socket.socket:
     return listener
 
 
-def _any_pair_ready(settings: Settings) -> bool:
-    return any(pair.ready for pair in load_pairs(settings).values())
+def _demo_wanted(settings: Settings) -> bool:
+    """Whether nothing can be measured yet, or an earlier preparation of the demo pairs did not get to its end."""
+    pairs = load_pairs(settings)
+    unfinished = any(s.pair_id in pairs and not pairs[s.pair_id].ready for s in SIBLINGS)
+    return unfinished or not any(pair.ready for pair in pairs.values())
 
 
 def _start_demo(settings: Settings) -> subprocess.Popen[bytes]:

@@ -31,8 +31,14 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
     every = parts.every()
     choices: list[Any] = [parts.symptom, parts.pair, parts.questions]
 
-    def on(event: Callable[..., Any], fn: Callable[..., Any], inputs: Sequence[Any] = ()) -> Any:
-        return event(fn, list(inputs), every, queue=False, show_progress="hidden", api_visibility="private")
+    def on(event: Callable[..., Any], fn: Callable[..., Any], inputs: Sequence[Any] = (), **more: Any) -> Any:
+        return event(
+            fn, list(inputs), every, queue=False, show_progress="hidden", api_visibility="private", **more
+        )
+
+    def choosing(event: Callable[..., Any], fn: Callable[..., Any], inputs: Sequence[Any]) -> None:
+        # The last choice wins: arrow keys change radios faster than the server answers.
+        on(event, fn, inputs, trigger_mode="always_last")
 
     def moving(event: Callable[..., Any], fn: Callable[..., Any], inputs: Sequence[Any] = ()) -> None:
         done = on(event, fn, inputs)
@@ -43,11 +49,11 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
         raise RuntimeError("the triage page is built inside a gr.Blocks context")
     on(blocks.load, handlers.load)
 
-    on(parts.symptom.input, handlers.choose_symptom, [parts.symptom])
+    choosing(parts.symptom.input, handlers.choose_symptom, [parts.symptom])
     moving(parts.to_models.click, handlers.go_to_models, choices)
 
-    on(parts.pair.input, handlers.models, choices)
-    on(parts.questions.change, handlers.models, choices)
+    choosing(parts.pair.input, handlers.models, choices)
+    choosing(parts.questions.change, handlers.models, choices)
     on(parts.pairs_timer.tick, handlers.models, choices)
     moving(parts.start.click, handlers.start, [*choices, parts.seed])
 
@@ -57,7 +63,7 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
     moving(parts.retry.click, handlers.change_settings, [parts.run_id])
 
     moving(parts.to_fix.click, handlers.go_to_fix)
-    on(parts.answers.input, handlers.choose_answer, [parts.run_id, parts.answers])
+    choosing(parts.answers.input, handlers.choose_answer, [parts.run_id, parts.answers])
 
     moving(parts.again.click, handlers.run_again, [parts.run_id])
     moving(parts.more.click, handlers.with_more, [parts.run_id])

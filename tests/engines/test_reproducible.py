@@ -1,0 +1,115 @@
+"""In the reproducible mode an answer does not depend on what else is in the batch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from wfgy_triage.engines.base import GenerationRequest, ScoreRequest
+from wfgy_triage.engines.decoding import NEAR_TIE
+from wfgy_triage.engines.loading import open_engine
+from wfgy_triage.engines.sampling import greedy
+
+FEW_SHOT = (
+    'Extract a JSON record.\nText: Ana Silva is 34 and lives in Porto.\nJSON: {"name": "Ana Silva", "age": 34, '
+    '"city": "Porto"}\nText: Ben Ode is 51 and lives in Lagos.\nJSON: {"name": "Ben Ode", "age": 51, "city": '
+    '"Lagos"}\nText: '
+)
+NAMES = ["Mara Kern", "Ivo Duarte de Melo", "Lena", "Tom Sato", "Aiko Price-Haddad"]
+CITIES = ["Oslo", "Lima", "Cairo", "Kyoto", "Graz", "Accra", "Rio de Janeiro"]
+
+
+def few_shot_requests(engine, count: int, **settings) -> list[GenerationRequest]:
+    """Prompts that share their examples and end in a record of their own."""
+    texts = [
+        f"{NAMES[i % 5]} is {20 + i} and {'has long lived' if i % 3 else 'lives'} in {CITIES[i % 7]}.\nJSON:"
+        for i in range(count)
+    ]
+    return [GenerationRequest(f"r{i}", engine.encode(FEW_SHOT + t), **settings) for i, t in enumerate(texts)]
+
+
+def answers(engine, requests):
+    """Ids, texts and finish reasons by request id."""
+    return {c.id: (c.token_ids, c.text, c.finish_reason) for c in engine.generate(requests)}
+
+
+def check_composition(engine, requests, alone: int) -> None:
+    """One at a time, 20, all, shuffled, without sharing: the same answers."""
+    whole = answers(engine, requests)
+    assert len(whole) == len(requests)
+    assert answers(engine, sorted(requests, key=lambda r: r.id[::-1])) == whole
+    for begin in range(0, len(requests), 20):
+        part = requests[begin : begin + 20]
+        assert answers(engine, part) == {r.id: whole[r.id] for r in part}
+    for request in requests[:alone]:
+        assert answers(engine, [request]) == {request.id: whole[request.id]}
+    engine.set_prefix_sharing(False)
+    try:
+        assert answers(engine, requests) == whole
+    finally:
+        engine.set_prefix_sharing(True)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.3])
+@pytest.mark.parametrize("family", ["llama", "olmo2"])
+def test_composition_of_the_batch(make_folder, family, temperature):
+    engine = open_engine(make_folder(family), side="fp16")
+    settings = {"max_new_tokens": 24, "temperature": temperature, "top_p": 0.9, "stop_strings": ("e",)}
+    requests = few_shot_requests(engine, 60, **settings)
+    requests = [dataclasses.replace(r, seed=i, max_new_tokens=8 + i % 17) for i, r in enumerate(requests)]
+    check_composition(engine, requests, alone=12)
+
+
+@pytest.mark.demo
+def test_composition_of_the_batch_on_the_demo_model(demo_pair):
+    engine = open_engine(demo_pair["fp16"], side="fp16")
+    check_composition(engine, few_shot_requests(engine, 60, max_new_tokens=12), alone=4)
+    engine.close()
+
+
+@pytest.mark.demo
+def test_the_demo_model_answers_as_transformers_generate(demo_pair):
+    from tests.engines.conftest import own_model
+
+    engine, reference = open_engine(demo_pair["fp16"], side="fp16"), own_model(demo_pair["fp16"])
+    requests = few_shot_requests(engine, 4, max_new_tokens=24)
+    ours = {c.id: c.token_ids for c in engine.generate(requests)}
+    for request in requests:
+        output = reference.generate(torch.tensor([request.prompt_ids]), max_new_tokens=24, do_sample=False)
+        expected = [t for t in output[0, len(request.prompt_ids) :].tolist() if t != 2]
+        assert ours[request.id] == tuple(expected)
+    engine.close()
+
+
+def test_rounding_stays_far_below_the_near_tie_margin(make_folder):
+    engine = open_engine(make_folder("llama"), side="fp16")
+    sequences = [r.prompt_ids for r in few_shot_requests(engine, 24, max_new_tokens=1)]
+    together = [ScoreRequest(str(i), s, len(s) - 4) for i, s in enumerate(sequences)]
+    worst = 0.0
+    for request, chunk in zip(together, list(engine.logits(together)), strict=True):
+        [alone] = engine.logits([request])
+        worst = max(worst, float((alone.logits - chunk.logits).abs().max()))
+    assert worst < NEAR_TIE / 10
+
+
+def test_an_exact_tie_is_settled_alike(make_folder, tmp_path):
+    """A head with every row twice: each step is a tie between two tokens, the hardest case there is."""
+    source = make_folder("llama", tie_word_embeddings=False)
+    for path in source.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    tensors = load_file(source / "model.safetensors")
+    head = tensors["lm_head.weight"]
+    tensors["lm_head.weight"] = torch.cat([head[:128], head[:128], head[256:]])
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    engine = open_engine(tmp_path, side="fp16")
+    check_composition(engine, few_shot_requests(engine, 12, max_new_tokens=6), alone=4)
+
+
+def test_greedy_gap_is_the_distance_to_the_second_best():
+    logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 4.5, -1.0]])
+    kept = logits.clone()
+    assert greedy(logits) == ([1, 0], [2.0, 0.5])
+    assert torch.equal(logits, kept)

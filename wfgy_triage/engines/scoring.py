@@ -1,0 +1,129 @@
+"""Token-by-token comparison of two engines on the same sequences, in lockstep and without ever holding all logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from wfgy_triage.engines.base import Engine, LogitChunk, ScoreRequest, TokenScores
+from wfgy_triage.errors import InputError, ProbeError
+
+# Rows compared at a time: their float64 copies stay within the processor's caches.
+_BLOCK_ROWS = 8
+
+
+@dataclass
+class _Columns:
+    """Per-position results of one sequence, piece by piece."""
+
+    kl: list[torch.Tensor] = field(default_factory=list)
+    ref_top_p: list[torch.Tensor] = field(default_factory=list)
+    same_top: list[torch.Tensor] = field(default_factory=list)
+    ref_logprob: list[torch.Tensor] = field(default_factory=list)
+    cand_logprob: list[torch.Tensor] = field(default_factory=list)
+
+    def finish(self, request_id: str) -> TokenScores:
+        """Join the pieces."""
+
+        def joined(pieces: list[torch.Tensor]) -> np.ndarray:
+            return torch.cat(pieces).cpu().numpy()
+
+        return TokenScores(
+            request_id,
+            joined(self.kl),
+            joined(self.ref_top_p),
+            joined(self.same_top),
+            joined(self.ref_logprob),
+            joined(self.cand_logprob),
+        )
+
+
+def score_pair(
+    reference: Engine, candidate: Engine, requests: Sequence[ScoreRequest], chunk: int = 128
+) -> Iterator[TokenScores]:
+    """Compare two engines by teacher forcing; yields one result a sequence, in the order given.
+
+    Args:
+        reference: the baseline; KL is taken from it to the candidate.
+        candidate: the engine under test.
+        requests: sequences and the first position to score in each; ids must differ.
+        chunk: positions whose logits are held at a time, on each side.
+
+    Raises:
+        InputError: a sequence cannot be scored, or the two vocabularies differ.
+        ProbeError: an engine gave logits that are not finite numbers; names the engine and the sequence.
+    """
+    if reference.info.vocab_size != candidate.info.vocab_size:
+        raise InputError(
+            f"The vocabularies differ: {reference.info.vocab_size} tokens in {reference.info.engine},"
+            f" {candidate.info.vocab_size} in {candidate.info.engine}.",
+            "Both folders must be of the same model, with the same tokenizer.",
+        )
+    # Asked for here, so that a request that cannot be scored is refused before the first result.
+    pairs = zip(reference.logits(requests, chunk), candidate.logits(requests, chunk), strict=True)
+    return _lockstep(pairs, requests, (reference.info.engine, candidate.info.engine))
+
+
+def _lockstep(
+    pairs: Iterator[tuple[LogitChunk, LogitChunk]],
+    requests: Sequence[ScoreRequest],
+    names: tuple[str, str],
+) -> Iterator[TokenScores]:
+    for request in requests:
+        columns = _Columns()
+        position = request.first
+        while position < len(request.token_ids):
+            ref, cand = next(pairs)
+            if (ref.id, ref.start) != (request.id, position) or (cand.id, cand.start) != (
+                request.id,
+                position,
+            ):
+                raise ProbeError(
+                    f"The engines {names[0]} and {names[1]} cut the sequence {request.id!r} differently.",
+                    "This is a fault of an engine; please report it.",
+                )
+            targets = torch.tensor(request.token_ids[position : position + len(ref.logits)])
+            _compare_chunk(ref.logits, cand.logits, targets, columns, names, request.id)
+            position += len(ref.logits)
+        yield columns.finish(request.id)
+
+
+@torch.inference_mode()
+def _compare_chunk(
+    reference: torch.Tensor,
+    candidate: torch.Tensor,
+    targets: torch.Tensor,
+    columns: _Columns,
+    names: tuple[str, str],
+    request_id: str,
+) -> None:
+    """Add the comparison of logits (positions, vocab) to `columns`; `targets` (positions,) are the actual tokens."""
+    candidate = candidate.to(reference.device)
+    targets = targets.to(reference.device)
+    for begin in range(0, len(targets), _BLOCK_ROWS):
+        rows = slice(begin, begin + _BLOCK_ROWS)
+        ref = _log_probabilities(reference[rows], names[0], request_id)
+        cand = _log_probabilities(candidate[rows], names[1], request_id)
+        top, token = ref.max(dim=-1)
+        index = targets[rows, None]
+        columns.same_top.append((token == cand.argmax(dim=-1)).double())
+        columns.ref_top_p.append(top.exp())
+        columns.ref_logprob.append(ref.gather(1, index)[:, 0])
+        columns.cand_logprob.append(cand.gather(1, index)[:, 0])
+        # Rounding may leave -1e-17 where the two are equal; a divergence is never negative.
+        columns.kl.append((ref - cand).mul_(ref.exp()).sum(dim=-1).clamp_(min=0.0))
+
+
+def _log_probabilities(logits: torch.Tensor, name: str, request_id: str) -> torch.Tensor:
+    """Natural-log probabilities (rows, vocab) in float64."""
+    logs = logits.double().log_softmax(dim=-1)
+    # One NaN or infinity anywhere in a row makes its extreme, and so this sum, not finite.
+    if not bool(torch.isfinite(logs.amin(dim=-1) + logs.amax(dim=-1)).all()):
+        raise ProbeError(
+            f"The engine {name} gave logits that are not finite numbers for {request_id!r}.",
+            "Check the model folder with 'python -m wfgy_triage inspect'; its weights may be damaged.",
+        )
+    return logs
