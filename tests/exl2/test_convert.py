@@ -127,11 +127,14 @@ def test_the_written_folder_is_what_the_library_reads(tmp_path):
 class _RecordingWalker:
     """A linear chain whose second linear shows whether it was fed by the first one's new weight."""
 
-    def __init__(self, source, tensors):
+    def __init__(self, tensors):
         self.tensors, self.fed = tensors, []
 
     def encode(self, text):
         return [ord(c) % 90 for c in text]
+
+    def sensitivities(self, rows):
+        return {"model.layers.1.mlp.up_proj": 1e6}
 
     def walk(self, rows, visit):
         hidden = self.tensors["model.embed_tokens.weight"].float()[rows].flatten(0, 1)
@@ -145,11 +148,50 @@ class _RecordingWalker:
 
 def test_the_walker_goes_on_with_quantized_weights(tmp_path, text):
     tensors = tiny_tensors()
-    walker = _RecordingWalker(None, tensors)
+    walker = _RecordingWalker(tensors)
     source = write_folder(tmp_path / "fp16", tensors)
     quantize_folder(source, tmp_path / "exl2", bpw=4.6, calibration_files=[text], walker=walker)
     assert len(walker.fed) == 14
     assert all(walker.fed)
+
+
+def test_sensitive_linears_get_the_precise_presets(tmp_path, text):
+    tensors = tiny_tensors()
+    source = write_folder(tmp_path / "fp16", tensors)
+    walker = _RecordingWalker(tensors)
+    quantize_folder(source, tmp_path / "exl2", bpw=5.5, calibration_files=[text], walker=walker)
+    bits = {layer.key: layer.bits[-1][0] for layer in inspect_folder(tmp_path / "exl2").layers}
+    assert bits["model.layers.1.mlp.up_proj"] == 8
+    assert bits["model.layers.0.mlp.up_proj"] < 8
+
+
+def test_sensitivity_predicts_which_linear_hurts_most(tmp_path):
+    folder = make_model(tmp_path / "m")
+    walker = TransformersWalker(folder)
+    model = walker._model
+    model.model.layers[0].mlp.down_proj.weight.data.mul_(12)  # now its output dominates the residual stream
+    rows = torch.arange(1, 129).view(4, 32)
+    found = walker.sensitivities(rows)
+    assert set(found) == {k for k, _ in model.named_modules() if k.endswith("_proj")}
+    assert all(value > 0 for value in found.values())
+
+    def damage(key):
+        module = model.get_submodule(key)
+        original = module.weight.data.clone()
+        with torch.no_grad():
+            before = model(rows).logits.log_softmax(-1)
+            noise = torch.randn(original.shape, generator=torch.Generator().manual_seed(1))
+            module.weight.data += 0.02 * original.square().mean().sqrt() * noise
+            after = model(rows).logits.log_softmax(-1)
+        module.weight.data = original
+        return float((before.exp() * (before - after)).sum(-1).mean()) / original.numel()
+
+    measured = {key: damage(key) for key in found}
+    keys = sorted(found)
+    order = [
+        torch.tensor([table[k] for k in keys]).argsort().argsort().double() for table in (found, measured)
+    ]
+    assert torch.corrcoef(torch.stack(order))[0, 1] > 0.8
 
 
 def test_hooks_feed_later_linears_from_replaced_weights(tmp_path):

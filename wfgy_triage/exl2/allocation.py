@@ -13,7 +13,10 @@ from wfgy_triage.exl2.presets import PRESETS, Preset
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear to quantize. `sensitivity` is the cost of one unit of relative weight error; only ratios matter."""
+    """A linear to quantize.
+
+    `sensitivity` is the cost, per weight, of one unit of relative squared error; only ratios matter.
+    """
 
     key: str
     in_features: int
@@ -41,7 +44,7 @@ def allocate(linears: Sequence[Linear], bpw: float, presets: Sequence[Preset] = 
         InputError: when even the cheapest options exceed `bpw`.
     """
     budget = int(bpw * sum(linear.size for linear in linears))
-    ladders = {linear.key: _ladder(linear, presets) for linear in linears}
+    ladders = _ladders(linears, bpw, budget, presets)
     level = dict.fromkeys(ladders, 0)
     spent = sum(ladder[0].bits for ladder in ladders.values())
     if spent > budget:
@@ -76,6 +79,24 @@ class _Rung:
     bits: int
     damage: float
     preset: Preset
+
+
+def _ladders(
+    linears: Sequence[Linear], bpw: float, budget: int, presets: Sequence[Preset]
+) -> dict[str, list[_Rung]]:
+    """Ladders that start at most about two bits under the rate, and at 2 bits only where nothing else fits.
+
+    The expected damage is a second-order estimate for small errors; rounding to 2 bits is far outside it, and
+    buying bits elsewhere with it costs more than it brings.
+    """
+    ladders: dict[str, list[_Rung]] = {}
+    for lowest in (max(3, int(bpw) - 1), 2):
+        allowed = [preset for preset in presets if min(preset.bits) >= lowest]
+        if allowed:
+            ladders = {linear.key: _ladder(linear, allowed) for linear in linears}
+            if sum(ladder[0].bits for ladder in ladders.values()) <= budget:
+                break
+    return ladders
 
 
 def _ladder(linear: Linear, presets: Sequence[Preset]) -> list[_Rung]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,7 +83,8 @@ def quantize_folder(
         head_bits: the library's head option: 2, 3, 4, 5, 6 or 8.
         method: `gptq` needs a walker; `rtn` uses one only to find the activation order.
         calibration_files: UTF-8 text; the library's standard mix without them.
-        walker: runs the calibration text through the model.
+        walker: runs the calibration text through the model; its sensitivities decide which linears get
+            the more precise presets. Its weights are replaced: use it once.
         progress: see `Progress`.
 
     Raises:
@@ -94,22 +95,20 @@ def quantize_folder(
     _check_arguments(bpw, head_bits, method, walker)
     with Checkpoint.open(Path(fp16_dir)) as source, new_folder(Path(out_dir)) as folder:
         linears = _decoder_linears(source)
+        tokens = _calibration_tokens(walker, calibration_files) if walker else None
+        if walker is not None and tokens is not None:
+            sensitivity = walker.sensitivities(tokens)
+            linears = [replace(linear, sensitivity=sensitivity.get(linear.key, 1.0)) for linear in linears]
         choice = allocate(linears, bpw)
-        head = _head_linear(source)
         plan = {**choice, HEAD: HEAD_PRESETS[head_bits]}
         job = _Job(source, plan, method, progress)
-        rows = 0
-        if walker is not None:
-            passages = (
-                calibration_passages(calibration_files) if calibration_files else standard_calibration()
-            )
-            tokens = token_rows(passages, walker.encode)
-            rows = tokens.shape[0]
+        if walker is not None and tokens is not None:
             walker.walk(tokens, job.visit)
         job.finish_without_walker()
         save_tensors(folder, "output", {**_kept_tensors(source, set(plan)), **job.tensors})
         copy_side_files(source.contents.folder, folder)
-        decoder_bpw = rate(linears, choice)
+        decoder_bpw, head_bpw = rate(linears, choice), rate([_head_linear(source)], plan)
+        rows = 0 if tokens is None else tokens.shape[0]
         write_json(
             folder / "config.json", _config(source.config, decoder_bpw, head_bits, rows, calibration_files)
         )
@@ -118,7 +117,7 @@ def quantize_folder(
         folder=Path(out_dir),
         method=method,
         decoder_bpw=decoder_bpw,
-        head_bpw=rate([head], plan),
+        head_bpw=head_bpw,
         head_bits=head_bits,
         presets={key: preset.name for key, preset in plan.items()},
         calibration_rows=rows,
@@ -196,6 +195,11 @@ def _check_arguments(bpw: float, head_bits: int, method: str, walker: LayerWalke
         raise InputError(f"There is no method {method!r}.", "Choose gptq or rtn.")
     if method == "gptq" and walker is None:
         raise InputError("GPTQ needs a model that runs the calibration text.", "Pass a walker, or use rtn.")
+
+
+def _calibration_tokens(walker: LayerWalker, files: Sequence[Path] | None) -> torch.Tensor:
+    passages = calibration_passages(files) if files else standard_calibration()
+    return token_rows(passages, walker.encode)
 
 
 def _decoder_linears(source: Checkpoint) -> list[Linear]:

@@ -1,4 +1,4 @@
-"""What the quantizer asks of a running model: to see the inputs of every linear, in order, and to replace weights.
+"""What the quantizer asks of a running model: the inputs of every linear, in order, and where errors hurt.
 
 The adapter that runs a real model lives with the engines; this module holds the protocol and the text.
 """
@@ -6,7 +6,7 @@ The adapter that runs a real model lives with the engines; this module holds the
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -43,6 +43,13 @@ class LayerWalker(Protocol):
 
     def encode(self, text: str) -> Sequence[int]:
         """Token ids of `text` without special tokens."""
+        ...
+
+    def sensitivities(self, rows: torch.Tensor) -> Mapping[str, float]:
+        """Expected KL per weight that a unit of relative squared weight error costs, by linear.
+
+        Only ratios matter; a linear that is left out counts as 1.
+        """
         ...
 
     def walk(self, rows: torch.Tensor, visit: Visit) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from wfgy_triage.engines.base import Completion, Engine, GenerationRequest, ScoreRequest, TokenScores
@@ -122,16 +123,18 @@ class _Measuring:
             if s.key.side == "fp16"
         }
         todo = [
-            ScoreRequest(qid, self._prompts[qid].ids + answers[qid], len(self._prompts[qid].ids))
-            for qid in self._by_id
-            if answers.get(qid) and self._key(qid, side) not in self._done
+            ScoreRequest(q.id, self._prompts[q.id].ids + answers[q.id], len(self._prompts[q.id].ids))
+            for q in sorted(self._questions, key=lambda q: q.record_class)
+            if answers.get(q.id) and self._key(q.id, side) not in self._done
         ]
         if todo and not self._context.should_stop():
             self._report(side)
-        for scores in score_pair(self._context.fp16, candidate, todo):
-            self._store(side, scores.id, self._compared(scores, answers[scores.id]))
-            if self._context.should_stop():
-                return
+        # One call a class: its prompts share their examples, which the engine then reads once.
+        for _, group in groupby(todo, key=lambda r: self._by_id[r.id].record_class):
+            for scores in score_pair(self._context.fp16, candidate, list(group)):
+                self._store(side, scores.id, self._compared(scores, answers[scores.id]))
+                if self._context.should_stop():
+                    return
 
     def _prompt(self, question: RecordQuestion) -> _Prompt:
         engine = self._context.fp16

@@ -73,7 +73,8 @@ def metrics_table(result: Result, catalog: Catalog) -> str:
     more = ""
     if rest:
         detail = _table("In detail", rest, catalog)
-        more = f'<details class="more"><summary>{len(rest)} more metrics</summary>{detail}</details>'
+        count = f"{len(rest)} more metric{'s' if len(rest) > 1 else ''}"
+        more = f'<details class="more"><summary>{count}</summary>{detail}</details>'
     return f'<div class="card table-card">{_table("What was measured", main, catalog)}{more}</div>'
 
 

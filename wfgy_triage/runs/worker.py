@@ -36,7 +36,7 @@ _POLL_S = 0.3
 _SIGN_OF_LIFE_S = 3.0
 _DATABASE_RETRY_S = 5.0
 _ORPHAN_GRACE_S = 15.0
-_NICENESS = 5
+_NICENESS = 3
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,62 @@
+"""Run benchmarks by name, all of them by default; results as tables and, if asked for, one JSON file."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from wfgy_triage.errors import TriageError
+
+NAMES = sorted(p.stem.removeprefix("bench_") for p in Path(__file__).parent.glob("bench_*.py"))
+
+
+def main() -> int:
+    """Parse the command line and run; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"which: {', '.join(NAMES)} (default: all)")
+    parser.add_argument("--fast", action="store_true", help="small sizes and few repeats: a check, not a result")
+    parser.add_argument("--json", type=Path, help="write everything measured to this file")
+    parser.add_argument("--fp16", type=Path, help="FP16 folder (default: the demo's)")
+    parser.add_argument("--exl2", type=Path, help="EXL2 folder (default: the demo's)")
+    options = parser.parse_args()
+    unknown = set(options.names) - set(NAMES)
+    if unknown:
+        parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
+    results: dict[str, Any] = {"machine": machine(), "fast": options.fast}
+    for name in options.names or NAMES:
+        run = importlib.import_module(f"benchmarks.bench_{name}").run
+        folders = {k: v for k, v in (("fp16", options.fp16), ("exl2", options.exl2)) if v is not None}
+        accepted = {k: v for k, v in folders.items() if k in inspect.signature(run).parameters}
+        print(f"\n## {name}\n", flush=True)
+        try:
+            results[name] = run(fast=options.fast, **accepted)
+        except TriageError as error:
+            print(f"NOT MEASURED: {error}")
+            results[name] = {"not_measured": str(error)}
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    return 1 if any("not_measured" in r for r in results.values() if isinstance(r, dict)) else 0
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were taken on."""
+    import torch
+
+    return {
+        "processor": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
