@@ -16,9 +16,6 @@ from wfgy_triage.verdict import (
     Judgement,
     combine_full_check,
     differs,
-    format_gate,
-    format_value,
-    headline,
     judge_difference,
     judge_mean,
     judge_rate,
@@ -293,31 +290,6 @@ def test_full_check(judgements, state, failed):
     assert check.state is state
     assert check.failed == failed
     assert check.note
-
-
-def test_states_are_stated_in_plain_words():
-    label = "Answers that fit the schema"
-    assert headline(label, "share", 0.85, AT_LEAST_98, judge_rate(17, 20, AT_LEAST_98)) == (
-        "Answers that fit the schema: EXL2 85 %, outside the gate of at least 98 %."
-    )
-    assert headline(label, "share", 1.0, AT_LEAST_98, judge_rate(200, 200, AT_LEAST_98)) == (
-        "Answers that fit the schema: EXL2 100 %, inside the gate of at least 98 %."
-    )
-    assert headline(label, "share", 1.0, AT_LEAST_98, judge_rate(20, 20, AT_LEAST_98)) == (
-        "Answers that fit the schema: EXL2 100 %; too few questions to tell whether it meets the gate of at least "
-        "98 %. About 163 more questions would decide, if the rate stays."
-    )
-    assert headline(label, "share", None, AT_LEAST_98, not_measured("The run was stopped.")) == (
-        "Answers that fit the schema: not measured. The run was stopped."
-    )
-
-
-def test_numbers_as_people_read_them():
-    assert format_value(0.9, "share") == "90 %"
-    assert format_value(0.9875, "share") == "98.8 %"
-    assert format_value(0.0123456, "nats") == "0.0123"
-    assert format_value(None, "share") == "–"
-    assert format_gate(AT_MOST_10, "distance") == "at most 0.1"
 
 
 def test_a_gate_with_another_operator_is_refused():

@@ -181,7 +181,7 @@ def worker() -> None:
     """Measure queued runs; started by the web app."""
     from wfgy_triage.runs.worker import main as work
 
-    work(load_settings())
+    raise typer.Exit(work(load_settings()))
 
 
 @sessions.command("list")

@@ -199,36 +199,6 @@ def combine_full_check(judgements: Mapping[str, Judgement], level: float = 0.95)
     return FullCheck(State.INCONCLUSIVE, (), "Some checks need more questions.")
 
 
-HEADLINES: Mapping[State, str] = {
-    State.PASS: "{label}: EXL2 {value}, inside the gate of {gate}.",
-    State.FAIL: "{label}: EXL2 {value}, outside the gate of {gate}.",
-    State.INCONCLUSIVE: "{label}: EXL2 {value}; too few questions to tell whether it meets the gate of {gate}.",
-    State.NOT_MEASURED: "{label}: not measured.",
-}
-"""One sentence a state; `headline` fills them in."""
-
-
-def headline(label: str, unit: str, value: float | None, gate: Gate, judgement: Judgement) -> str:
-    """The plain first sentence of a verdict, with the reason or the next step after it."""
-    text = HEADLINES[judgement.state].format(
-        label=label, value=format_value(value, unit), gate=format_gate(gate, unit)
-    )
-    add_note = judgement.state in (State.INCONCLUSIVE, State.NOT_MEASURED) and judgement.note
-    return f"{text} {judgement.note}" if add_note else text
-
-
-def format_value(value: float | None, unit: str) -> str:
-    """A number as people read it: shares in per cent, others with three significant digits."""
-    if value is None:
-        return "–"
-    return f"{100 * value:.3g} %" if unit == "share" else f"{value:.3g}"
-
-
-def format_gate(gate: Gate, unit: str) -> str:
-    """The gate in words, e.g. `at least 98 %`."""
-    return f"{'at least' if _at_least(gate) else 'at most'} {format_value(gate.value, unit)}"
-
-
 def _at_least(gate: Gate) -> bool:
     if gate.op not in (">=", "<="):
         raise ValueError(f"a gate has the operator {gate.op!r}")

@@ -70,7 +70,9 @@ def comparison(question: int, kl: float, tokens: int = 20, side: str = "pair") -
 
 
 def answers(fp16: Sequence[str], exl2: Sequence[str], floor: Sequence[str] | None = None) -> list[Sample]:
-    rows = [sample(i, "fp16", a) for i, a in enumerate(fp16)] + [sample(i, "exl2", a) for i, a in enumerate(exl2)]
+    rows = [sample(i, "fp16", a) for i, a in enumerate(fp16)] + [
+        sample(i, "exl2", a) for i, a in enumerate(exl2)
+    ]
     return rows + [sample(i, "fp16_floor", a) for i, a in enumerate(floor if floor is not None else fp16)]
 
 
@@ -156,7 +158,9 @@ def test_nothing_answered_is_not_measured():
 
 def test_divergence_comes_from_the_tokens_and_splits_by_structure():
     samples = answers(["good"] * 20, ["good"] * 20)
-    samples += [comparison(i, 0.1) for i in range(20)] + [comparison(i, 0.001, side="pair_floor") for i in range(20)]
+    samples += [comparison(i, 0.1) for i in range(20)] + [
+        comparison(i, 0.001, side="pair_floor") for i in range(20)
+    ]
     found = evaluate(samples)
     kld = metric(found, "kld")
     assert kld.exl2 == pytest.approx(0.15)

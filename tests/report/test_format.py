@@ -76,7 +76,8 @@ def test_moment_and_size():
 
 @pytest.mark.parametrize(
     ("state", "word"),
-    [(State.PASS, "Pass"), (State.FAIL, "Fail"), (State.INCONCLUSIVE, "Inconclusive"), (State.NOT_MEASURED, "Not measured")],
+    [(State.PASS, "Pass"), (State.FAIL, "Fail"), (State.INCONCLUSIVE, "Inconclusive"),
+     (State.NOT_MEASURED, "Not measured")],
 )  # fmt: skip
 def test_every_state_has_icon_and_word(state, word):
     badge = state_chip(state)

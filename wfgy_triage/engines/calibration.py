@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.headers import check_folder_safe
 from wfgy_triage.exl2.walker import Visit
 
@@ -24,6 +25,9 @@ class TransformersWalker:
 
     Args:
         folder: transformers folder with safetensors.
+
+    Raises:
+        PrerequisiteError: an unsafe folder, or a model of another layout.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,6 +43,12 @@ class TransformersWalker:
             attn_implementation="sdpa",
         ).eval()
         self._model.requires_grad_(False)
+        body = getattr(self._model, "model", None)
+        if not all(hasattr(body, part) for part in ("layers", "norm")):
+            raise PrerequisiteError(
+                f"{type(self._model).__name__} is not laid out as embedding, layers, norm and head.",
+                "Quantize it with the library's own converter.",
+            )
 
     def encode(self, text: str) -> Sequence[int]:
         """Token ids of `text` without special tokens."""
@@ -79,17 +89,12 @@ class TransformersWalker:
         finally:
             for handle in hooks:
                 handle.remove()
-        tokens = sample.numel()
-        return {
-            key: gradient[key]
-            / tokens
-            * energy[key]
-            / tokens
-            * float(m.weight.square().mean())
-            / m.weight.numel()
-            for key, m in linears.items()
-            if key in gradient
-        }
+        sensitivity = {}
+        for key in gradient:
+            weight = linears[key].weight
+            power = gradient[key] * energy[key] / sample.numel() ** 2
+            sensitivity[key] = power * float(weight.square().mean()) / weight.numel()
+        return sensitivity
 
     @torch.inference_mode()
     def walk(self, rows: torch.Tensor, visit: Visit) -> None:

@@ -16,7 +16,7 @@ from wfgy_triage.exl2.allocation import Linear, allocate, rate
 from wfgy_triage.exl2.checkpoint import Checkpoint
 from wfgy_triage.exl2.codec import encode_linear
 from wfgy_triage.exl2.gptq import InputStatistics, input_hessian, prepare_inputs, quantize_gptq
-from wfgy_triage.exl2.modules import EMBEDDING, HEAD, module_order
+from wfgy_triage.exl2.modules import DECODER_LINEARS, EMBEDDING, HEAD, module_order
 from wfgy_triage.exl2.presets import HEAD_PRESETS, Preset
 from wfgy_triage.exl2.rtn import QuantizedLinear, quantize_rtn
 from wfgy_triage.exl2.walker import (
@@ -210,13 +210,14 @@ def _decoder_linears(source: Checkpoint) -> list[Linear]:
         )
     linears = []
     for name in source.plain_names():
-        shape = source.contents.tensors[name].shape
-        if name.startswith("model.layers.") and name.endswith("_proj.weight") and len(shape) == 2:
-            linears.append(Linear(name.removesuffix(".weight"), shape[1], shape[0]))
-    if not linears:
+        module = name.removesuffix(".weight")
+        if module != name and module_order(module)[1] in DECODER_LINEARS:
+            rows, columns = source.contents.tensors[name].shape
+            linears.append(Linear(module, columns, rows))
+    if {module_order(linear.key)[1] for linear in linears} != set(DECODER_LINEARS):
         raise PrerequisiteError(
-            f"{source.contents.folder.name} has no decoder linears of a known layout.",
-            "Llama-like models (Llama, Mistral, Qwen) can be quantized here.",
+            f"{source.contents.folder.name} has no decoder of a layout that can be quantized here.",
+            "Llama-like models (Llama, Mistral, Qwen) can; use the library's own converter for others.",
         )
     return sorted(linears, key=lambda linear: module_order(linear.key))
 

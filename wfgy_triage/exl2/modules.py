@@ -21,10 +21,13 @@ _BLOCK = re.compile(r"^model\.layers\.(\d+)\.(.+)$")
 _QUANTIZED_PARTS = {*EXL2_DTYPES, *GPTQ_DTYPES, "q_perm", "q_group_map"}
 _PLAIN_DTYPES = ("F16", "BF16", "F32")
 _LLAMA_LIKE = {"llama", "mistral", "qwen2", "qwen3"}
-_LLAMA_MODULES = (
+DECODER_LINEARS = (
     "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-    "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "input_layernorm", "post_attention_layernorm",
+    "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
 )  # fmt: skip
+"""The linears of a Llama-like block."""
+
+_LLAMA_MODULES = (*DECODER_LINEARS, "input_layernorm", "post_attention_layernorm")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact, share, t
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.result import Check, Gate, Metric, State
 from wfgy_triage.store.records import Sample
-from wfgy_triage.verdict import Judgement, headline, judge_rate, not_measured, page_rule
+from wfgy_triage.verdict import Judgement, judge_rate, not_measured, page_rule
 
 Payload = Mapping[str, Any]
 Outcome = Callable[[Payload], bool]
@@ -92,10 +92,9 @@ def evaluate_samples(
         *_token_metrics(sides, agreement, floor, settings.level),
     )
     value = rates[0].exl2
-    text = load_catalog().metrics[PRIMARY]
     return Evaluation(
         state=judged.state,
-        headline=headline(text.label, text.unit, value, gate, judged),
+        headline=_headline(sides, judged),
         page_rule=_page_rule(value, gate),
         metrics=metrics,
         diagnosis=diagnose_rate(_evidence(sides, judged, baseline, agreement, floor), checks),
@@ -249,6 +248,21 @@ def _evidence(
         kld=agreement.summary.kl_mean.value if agreement.summary else None,
         kld_floor=floor.summary.kl_mean.value if floor.summary else None,
     )
+
+
+def _headline(sides: _Sides, judged: Judgement) -> str:
+    """One sentence with the counts; the reason or the next step where there is no clear verdict."""
+    if judged.state is State.NOT_MEASURED:
+        return f"Not measured: {judged.note}"
+    total = len(sides.both)
+    broken = {
+        name: sum(not side[q]["schema_valid"] and not side[q]["truncated"] for q in sides.both)
+        for name, side in (("FP16", sides.fp16), ("EXL2", sides.exl2))
+    }
+    text = f"EXL2 breaks the schema in {broken['EXL2']} of {total} answers; FP16 in {broken['FP16']}."
+    if judged.state is State.INCONCLUSIVE:
+        return f"{text} Too few questions for a verdict. {judged.note}"
+    return text
 
 
 def _page_rule(value: float | None, gate: Gate) -> str:

@@ -6,6 +6,8 @@ The web process loads no model and imports no torch; it reads the store through 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 # Read by Gradio while it is imported: with this exact value it looks up no outside host at all.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -27,6 +29,8 @@ from wfgy_triage.workload import question_texts
 
 MAX_UPLOAD = "1mb"
 QUEUE_SIZE = 64
+UNDESCRIBED: Mapping[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
+"""For the outer application and for Gradio's own inside it: no interface description is served."""
 
 
 def build_app(settings: Settings, service: TriageService) -> FastAPI:
@@ -46,7 +50,7 @@ def build_app(settings: Settings, service: TriageService) -> FastAPI:
         probed=frozenset(available_symptoms()),
         question_texts=question_texts,
     )
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(**UNDESCRIBED)
 
     @app.api_route("/healthz", methods=["GET", "HEAD"], response_class=PlainTextResponse)
     def healthz() -> str:
@@ -61,6 +65,7 @@ def build_app(settings: Settings, service: TriageService) -> FastAPI:
         css_paths=[STYLE_SHEET],
         favicon_path=str(FAVICON),
         footer_links=[],
+        app_kwargs=dict(UNDESCRIBED),
         run_history=False,
         allowed_paths=[],
         max_file_size=MAX_UPLOAD,
