@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,6 +45,14 @@ app.add_typer(sessions, name="sessions")
 
 out = Console()
 err = Console(stderr=True)
+
+
+class Method(StrEnum):
+    """How `quantize` rounds."""
+
+    gptq = "gptq"
+    rtn = "rtn"
+
 
 FolderIn = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Model folder to read.")]
 FolderOut = Annotated[Path, typer.Argument(help="Folder to write; must not exist yet.")]
@@ -132,7 +141,9 @@ def quantize(
     out_dir: FolderOut,
     bpw: Annotated[float, typer.Option(min=2.2, max=8.5, help="Bits per weight of the decoder layers.")],
     head_bits: Annotated[int, typer.Option(help="Bits of the output head: 2, 3, 4, 5, 6 or 8.")] = 6,
-    method: Annotated[str, typer.Option(help="gptq (better) or rtn (faster).")] = "gptq",
+    method: Annotated[
+        Method, typer.Option(help="gptq is better, rtn (round to nearest) faster.")
+    ] = Method.gptq,
     calibration: Annotated[list[Path] | None, typer.Option(help="UTF-8 text files to calibrate on.")] = None,
 ) -> None:
     """Write an EXL2 checkpoint on the CPU."""
@@ -145,9 +156,9 @@ def quantize(
             out_dir,
             bpw=bpw,
             head_bits=head_bits,
-            method=method,
+            method=method.value,
             calibration_files=calibration or None,
-            walker=TransformersWalker,
+            walker=TransformersWalker(fp16_dir),
             progress=lambda done, total, label: report(label, done / max(total, 1)),
         )
     out.print(f"Wrote {out_dir}: {outcome.decoder_bpw:.2f} bits per weight in {outcome.seconds:.0f} s.")

@@ -201,7 +201,7 @@ def _quantize(settings: Settings, sibling: Sibling, progress: Progress) -> None:
         bpw=sibling.bpw,
         head_bits=HEAD_BITS,
         method="gptq",
-        walker=TransformersWalker,
+        walker=TransformersWalker(fp16_folder(settings)),
         progress=lambda done, total, label: progress(step, done / max(total, 1)),
     )
 

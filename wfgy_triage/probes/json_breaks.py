@@ -7,7 +7,7 @@ on the FP16 answer (`pair`, and `pair_floor` for the twin).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -209,6 +209,6 @@ def _mean(values: Sequence[float]) -> float | None:
     return round(sum(values) / len(values), 6) if values else None
 
 
-def _rounded(values: Sequence[float]) -> list[float]:
+def _rounded(values: Iterable[float]) -> list[float]:
     """Six decimals: far below any noise floor, and a fifth of the space of full floats in the store."""
     return [round(float(v), 6) for v in values]

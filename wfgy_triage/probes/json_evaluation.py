@@ -16,6 +16,7 @@ from wfgy_triage.catalog import load_catalog
 from wfgy_triage.diagnosis import RateEvidence, diagnose_rate
 from wfgy_triage.measure.agreement import (
     AgreementReport,
+    AgreementSummary,
     Estimate,
     QuestionTokens,
     mean_kl,
@@ -42,6 +43,17 @@ RATES: Mapping[str, Outcome] = {
     "enum_drift_rate": lambda p: bool(p["enum_drift"]),
 }
 """Metric id to what counts as a hit, over answers that were not cut off."""
+TOKEN_METRICS = (
+    "kld",
+    "kld_median",
+    "kld_p90",
+    "kld_p99",
+    "kld_structure",
+    "kld_content",
+    "top1",
+    "ppl_ratio",
+)
+"""Divergence metrics in the order in which they are shown."""
 
 
 @dataclass(frozen=True)
@@ -196,17 +208,26 @@ def _token_metrics(
     n = found.questions if found else 0
     structure, content = (_part(sides.pair, flag, level) for flag in (True, False))
     twin_structure, twin_content = (_part(sides.pair_floor, flag, level) for flag in (True, False))
-    rows: tuple[tuple[str, Estimate | None, Estimate | None], ...] = (
-        ("kld", found and found.kl_mean, twin and twin.kl_mean),
-        ("kld_median", found and found.kl_median, twin and twin.kl_median),
-        ("kld_p90", found and found.kl_p90, twin and twin.kl_p90),
-        ("kld_p99", found and found.kl_p99, twin and twin.kl_p99),
-        ("kld_structure", structure, twin_structure),
-        ("kld_content", content, twin_content),
-        ("top1", found and found.top1, twin and twin.top1),
-        ("ppl_ratio", found and found.ppl_ratio, twin and twin.ppl_ratio),
+    values = {**_estimates(found), "kld_structure": structure, "kld_content": content}
+    noise = {**_estimates(twin), "kld_structure": twin_structure, "kld_content": twin_content}
+    return tuple(
+        _token_metric(name, values.get(name), noise.get(name), n, agreement.reason, level)
+        for name in TOKEN_METRICS
     )
-    return tuple(_token_metric(name, value, noise, n, agreement.reason, level) for name, value, noise in rows)
+
+
+def _estimates(summary: AgreementSummary | None) -> dict[str, Estimate]:
+    """Metric id to estimate; empty without a summary."""
+    if summary is None:
+        return {}
+    return {
+        "kld": summary.kl_mean,
+        "kld_median": summary.kl_median,
+        "kld_p90": summary.kl_p90,
+        "kld_p99": summary.kl_p99,
+        "top1": summary.top1,
+        "ppl_ratio": summary.ppl_ratio,
+    }
 
 
 def _token_metric(

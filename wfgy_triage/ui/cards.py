@@ -59,8 +59,13 @@ def symptom_detail(context: PageContext, symptom_id: str) -> str:
     )
 
 
-def pair_cards(pairs: Mapping[str, Pair]) -> str:
-    """Return the registered pairs as radios; those still being prepared are shown but cannot be chosen."""
+def pair_cards(pairs: Mapping[str, Pair], warm: frozenset[str] = frozenset()) -> str:
+    """Return the registered pairs as radios; those still being prepared are shown but cannot be chosen.
+
+    Args:
+        pairs: by id.
+        warm: ids of the pairs whose models are loaded, so that a run starts at once.
+    """
     if not pairs:
         return (
             f'<p class="callout tone-mute">{icon("clock")}<span><b>No model pair is registered yet.</b> '
@@ -69,7 +74,7 @@ def pair_cards(pairs: Mapping[str, Pair]) -> str:
         )
     return (
         '<fieldset class="cards pairs"><legend>Which models?</legend>'
-        + "".join(_pair_card(p) for p in pairs.values())
+        + "".join(_pair_card(p, p.id in warm) for p in pairs.values())
         + "</fieldset>"
     )
 
@@ -95,12 +100,11 @@ def plan_card(context: PageContext, symptom_id: str, pair: Pair | None, question
         "FP16 answers once more in another way: the noise floor, the difference that means nothing.",
         "Both models score the same answers token by token, which shows damage before it is visible.",
     )
-    note = f'<p class="baseline">{icon("info")}<span>{escape(pair.note)}</span></p>' if pair.note else ""
     return (
         f'<div class="card aside"><p class="eyebrow">{escape(context.symptom_title(symptom_id))}</p>'
         f'<h3>What will happen</h3><ol class="plain">{"".join(f"<li>{s}</li>" for s in steps)}</ol>'
         f'<dl class="plan"><div><dt>Time</dt><dd>{time}</dd></div><div><dt>{questions} questions</dt>'
-        f"<dd>{power}</dd></div></dl>{note}</div>"
+        f"<dd>{power}</dd></div></dl></div>"
     )
 
 
@@ -115,14 +119,16 @@ def _symptom_card(symptom: Symptom, available: bool) -> str:
     )
 
 
-def _pair_card(pair: Pair) -> str:
+def _pair_card(pair: Pair, warm: bool) -> str:
     state = "" if pair.ready else " disabled"
     about = (
         _pair_facts(pair)
         if pair.ready
         else "<span>Its files are not complete yet. It can be chosen as soon as they are.</span>"
     )
-    tag = "" if pair.ready else f'<span class="tag">{icon("clock")}preparing</span>'
+    tag = '<span class="tag">loaded, starts at once</span>' if warm else ""
+    if not pair.ready:
+        tag = f'<span class="tag">{icon("clock")}preparing</span>'
     note = f"<small>{escape(pair.note)}</small>" if pair.note else ""
     return (
         f'<label class="pick{state}"><input type="radio" name="pair" value="{escape(pair.id)}"{state}>'

@@ -98,7 +98,7 @@ class TriageHandlers:
         chosen = pair_id if pair_id in ready else (ready[0] if ready else "")
         plan = plan_card(self.context, symptom, pairs.get(chosen), _whole(questions))
         return {
-            parts.pair: gr.HTML(options=pair_cards(pairs), value=chosen),
+            parts.pair: gr.HTML(options=pair_cards(pairs, self.context.service.warm_pairs()), value=chosen),
             parts.plan: plan,
             parts.start: gr.Button(interactive=bool(chosen) and symptom in self.context.probed),
         }

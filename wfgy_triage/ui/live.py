@@ -113,8 +113,8 @@ def _stage(stage: Stage) -> str:
     )
 
 
-def answers_so_far(rows: Sequence[Row]) -> str:
-    """Return the newest answers, FP16 and EXL2 side by side, and a count that is not a verdict."""
+def answers_so_far(rows: Sequence[Row], ended: bool = False) -> str:
+    """Return the newest answers, FP16 and EXL2 side by side, and a count that is no verdict while it runs."""
     if not rows:
         return (
             '<section class="card so-far"><h3>Answers so far</h3><p class="empty">The first answers appear here, FP16 '

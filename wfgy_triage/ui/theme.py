@@ -69,4 +69,10 @@ def build_theme() -> gr.themes.Base:
         block_label_text_color="#18232d",
         block_label_text_color_dark="#e8edf1",
         block_title_text_weight="700",
+        block_title_text_color="#18232d",
+        block_title_text_color_dark="#e8edf1",
+        block_info_text_color="#4c5c6a",
+        block_info_text_color_dark="#a3b1bd",
+        block_radius="12px",
+        container_radius="12px",
     )
