@@ -1,7 +1,7 @@
 """Measurements of speed, memory and quality: `python -m benchmarks [name ...] [--fast] [--json FILE]`.
 
-Every module `bench_<name>.py` has `run(fast, ...) -> dict`, prints its own table and returns what it measured. Arms that
-are compared run interleaved in one call, and a ratio is one of medians. `foreign` says how much of one core other
+Every module `bench_<name>.py` has `run(fast, ...) -> dict`, prints its own table and returns what it measured. Arms
+that are compared run interleaved in one call, and a ratio is one of medians. `foreign` says how much of one core other
 processes used meanwhile: rows taken under different loads must not be compared.
 """
 

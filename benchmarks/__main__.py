@@ -21,7 +21,9 @@ def main() -> int:
     """Parse the command line and run; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"which: {', '.join(NAMES)} (default: all)")
-    parser.add_argument("--fast", action="store_true", help="small sizes and few repeats: a check, not a result")
+    parser.add_argument(
+        "--fast", action="store_true", help="small sizes and few repeats: a check, not a result"
+    )
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     parser.add_argument("--fp16", type=Path, help="FP16 folder (default: the demo's)")
     parser.add_argument("--exl2", type=Path, help="EXL2 folder (default: the demo's)")

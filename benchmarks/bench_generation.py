@@ -7,13 +7,13 @@ how many prompts there are: it is timed on a few of them.
 
 from __future__ import annotations
 
-import random
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -53,23 +53,23 @@ class Arm:
 
 def prompts(count: int) -> list[str]:
     """Few-shot prompts that share their examples; records of one to four sentences."""
-    draw = random.Random(11)
+    draw = np.random.default_rng(11)
     items = ("desk lamp", "wool blanket", "garden spade", "tea tray", "brass clock", "oak stool")
     cities = ("Oslo", "Lima", "Cairo", "Kyoto", "Graz", "Accra")
     colours = ("green", "blue", "grey", "yellow", "brown")
     texts = []
     for _ in range(count):
         record = (
-            f"A {draw.choice(items)} in {draw.choice(cities)} costs {draw.randint(5, 99)} euro, is to be had in"
-            f" {' and '.join(draw.sample(colours, 2))}, and {draw.randint(1, 40)} are left."
+            f"A {draw.choice(items)} in {draw.choice(cities)} costs {draw.integers(5, 99)} euro, is to be had in"
+            f" {' and '.join(draw.choice(colours, 2, replace=False))}, and {draw.integers(1, 40)} are left."
         )
-        asides = draw.sample(ASIDES, draw.randint(0, 3))
+        asides = draw.choice(ASIDES, draw.integers(0, 4), replace=False)
         texts.append(f"{EXAMPLES}{' '.join([record, *asides])}\nJSON:")
     return texts
 
 
 def serial_arm(folder: Path) -> Arm:
-    """transformers' `generate` in fp32, one prompt at a time."""
+    """The `generate` of transformers in fp32, one prompt at a time."""
     model = _own_model(folder, torch.float32)
 
     def complete(rows: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
@@ -79,7 +79,7 @@ def serial_arm(folder: Path) -> Arm:
 
 
 def batched_arm(folder: Path, dtype: torch.dtype) -> Arm:
-    """transformers' `generate` on one left-padded batch."""
+    """The `generate` of transformers on one left-padded batch."""
     model = _own_model(folder, dtype)
     name = f"generate, left-padded batch, {'bf16' if dtype == torch.bfloat16 else 'fp32'}"
     return Arm(name, lambda rows: _generate(model, rows))
@@ -150,8 +150,7 @@ def identical_answers(engine: TransformersEngine, rows: Sequence[tuple[int, ...]
     """How many answers stay what they were in the whole batch when it is cut, shuffled, or not shared."""
     arm, unshared = engine_arm(engine), engine_arm(engine, share=False)
     whole = arm.complete(rows)
-    order = list(range(len(rows)))
-    random.Random(3).shuffle(order)
+    order = np.random.default_rng(3).permutation(len(rows)).tolist()
     shuffled = dict(zip(order, arm.complete([rows[i] for i in order]), strict=True))
     twenties = [a for i in range(0, len(rows), 20) for a in arm.complete(rows[i : i + 20])]
     alone = [arm.complete([row])[0] for row in rows[:10]]

@@ -17,7 +17,12 @@ def call(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     for name in ("DATABASE_URL", "WFGY_TRIAGE_PAIRS"):
         env.pop(name, None)
     return subprocess.run(
-        [sys.executable, "-m", "wfgy_triage", *arguments], capture_output=True, text=True, env=env, cwd=ROOT, check=False
+        [sys.executable, "-m", "wfgy_triage", *arguments],
+        capture_output=True,
+        text=True,
+        env=env,
+        cwd=ROOT,
+        check=False,
     )
 
 

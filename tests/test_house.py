@@ -21,14 +21,24 @@ def run_python(code: str) -> str:
 
 def test_floors_hold():
     outcome = subprocess.run(
-        [str(Path(sys.executable).parent / "lint-imports")], capture_output=True, text=True, cwd=ROOT, check=False
+        [str(Path(sys.executable).parent / "lint-imports")],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
     )
     assert outcome.returncode == 0, outcome.stdout[-3000:]
 
 
 @pytest.mark.parametrize(
     "module",
-    ["wfgy_triage", "wfgy_triage.cli", "wfgy_triage.runs.service", "wfgy_triage.exl2.inspect", "wfgy_triage.ui.app"],
+    [
+        "wfgy_triage",
+        "wfgy_triage.cli",
+        "wfgy_triage.runs.service",
+        "wfgy_triage.exl2.inspect",
+        "wfgy_triage.ui.app",
+    ],
 )
 def test_web_and_command_line_import_no_torch(module: str):
     heavy = run_python(
@@ -49,7 +59,9 @@ def test_nothing_that_runs_foreign_code(forbidden: str):
 
 def test_gradio_is_imported_in_the_page_only():
     pattern = re.compile(r"^\s*(import|from) gradio", re.MULTILINE)
-    users = {p.relative_to(PACKAGE).parts[0] for p in PACKAGE.rglob("*.py") if pattern.search(p.read_text("utf-8"))}
+    users = {
+        p.relative_to(PACKAGE).parts[0] for p in PACKAGE.rglob("*.py") if pattern.search(p.read_text("utf-8"))
+    }
     assert users == {"ui"}
 
 

@@ -20,7 +20,9 @@ def test_no_file_is_an_empty_list(settings: Settings):
 
 
 def test_relative_paths_start_at_the_file_and_order_is_kept(settings: Settings):
-    write(settings, "pairs:\n- {id: b, fp16: m/f, exl2: m/q}\n- {id: a, name: A, fp16: /f, exl2: /q, note: n}\n")
+    write(
+        settings, "pairs:\n- {id: b, fp16: m/f, exl2: m/q}\n- {id: a, name: A, fp16: /f, exl2: /q, note: n}\n"
+    )
     pairs = load_pairs(settings)
     assert list(pairs) == ["b", "a"]
     assert pairs["b"].fp16 == settings.home.resolve() / "m" / "f"
@@ -60,10 +62,19 @@ def test_a_pair_without_folders_is_not_ready(settings: Settings):
 
 
 def test_registering_replaces_by_id_and_keeps_the_rest(settings: Settings, tmp_path: Path):
-    write(settings, "pairs:\n- {id: old, fp16: /x, exl2: /y, engine: {cache: q8}}\n- {id: demo, fp16: /1, exl2: /2}\n")
+    write(
+        settings,
+        "pairs:\n- {id: old, fp16: /x, exl2: /y, engine: {cache: q8}}\n- {id: demo, fp16: /1, exl2: /2}\n",
+    )
     register_pairs(settings, [Pair("demo", "Demo", tmp_path, tmp_path, "said", {})])
     data = yaml.safe_load(settings.pairs_file.read_text("utf-8"))["pairs"]
     assert [p["id"] for p in data] == ["old", "demo"]
     assert data[0]["engine"] == {"cache": "q8"}
-    assert data[1] == {"id": "demo", "name": "Demo", "fp16": str(tmp_path), "exl2": str(tmp_path), "note": "said"}
+    assert data[1] == {
+        "id": "demo",
+        "name": "Demo",
+        "fp16": str(tmp_path),
+        "exl2": str(tmp_path),
+        "note": "said",
+    }
     assert list(settings.pairs_file.parent.iterdir()) == [settings.pairs_file]

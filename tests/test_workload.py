@@ -28,7 +28,9 @@ def test_every_gold_record_is_valid_and_stated_in_its_note(records: workload.Jso
     for question in records.questions:
         schema = records.classes[question.record_class].schema
         check_schema_safe(schema)
-        outcome = classify_json(records.gold_text(question), schema, truncated=False, expected=question.record)
+        outcome = classify_json(
+            records.gold_text(question), schema, truncated=False, expected=question.record
+        )
         assert outcome.schema_valid
         assert outcome.value_matches
         for value in leaves(question.record):
@@ -72,7 +74,9 @@ def test_the_file_is_what_its_script_writes(tmp_path, monkeypatch):
     assert out.read_bytes() == workload.JSON_RECORDS.read_bytes()
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"id": "x"}', json.dumps({"id": "x", "classes": {}, "records": [1]})])
+@pytest.mark.parametrize(
+    "content", ["", "{", '{"id": "x"}', json.dumps({"id": "x", "classes": {}, "records": [1]})]
+)
 def test_a_damaged_file_is_explained(tmp_path, monkeypatch, content: str):
     broken = tmp_path / "json_records.json"
     broken.write_text(content)

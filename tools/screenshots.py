@@ -51,6 +51,8 @@ class Camera:
         """Picture the whole page once it has come to rest."""
         page.wait_for_timeout(SETTLE_MS)
         page.evaluate("document.activeElement?.blur()")
+        # On a phone the main action is fixed to the window's edge, which a picture of the whole page does not have.
+        page.add_style_tag(content=".actions { position: static !important; padding: 0 !important; }")
         path = self._out / f"{self._variant.name}-{step}.png"
         page.screenshot(path=path, full_page=True, animations="disabled")
         print(path)

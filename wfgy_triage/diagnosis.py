@@ -41,8 +41,8 @@ class RateEvidence:
     Attributes:
         state: verdict of the EXL2 side against the gate.
         baseline_state: verdict of the FP16 side against the same gate.
-        pairs: questions with a usable answer on both sides.
-        lost: questions that FP16 gets right and EXL2 does not.
+        pairs: questions answered on both sides.
+        lost: questions where FP16 gives a usable answer and EXL2 does not.
         won: the reverse.
         p_value: exact McNemar p-value of lost against won, two-sided; None without pairs.
         floor_flips: questions whose outcome differs between the FP16 side and its twin; None when not measured.
@@ -91,6 +91,9 @@ def _measured_cause(e: RateEvidence, only_weights: bool) -> tuple[str, str]:
     if not _above_noise(e):
         if e.baseline_state is State.FAIL:
             return "baseline_also_fails", "high"
+        if e.state is State.FAIL and e.lost > e.won:
+            # Outside the gate, yet too few changes to tell them from chance: more questions are needed.
+            return "unknown", "low"
         return "within_noise", "high" if e.state is State.PASS else "medium"
     if not only_weights:
         return "unknown", "low"
@@ -126,14 +129,14 @@ def _baseline_rung(e: RateEvidence) -> Check:
 
 def _noise_rung(e: RateEvidence) -> Check:
     if e.p_value is None:
-        return Check("above_noise", UNKNOWN, "No question has a usable answer on both sides.")
+        return Check("above_noise", UNKNOWN, "No question was answered on both sides.")
     flips = (
         "how often FP16 changes against itself was not measured"
         if e.floor_flips is None
         else f"FP16 against itself changes {e.floor_flips}"
     )
     detail = (
-        f"Of {e.pairs} questions EXL2 loses {e.lost} and wins {e.won} against FP16 "
+        f"Of {e.pairs} questions EXL2 loses {e.lost} usable answers and wins {e.won} against FP16 "
         f"(exact McNemar p = {e.p_value:.2g}); {flips}."
     )
     return Check("above_noise", OK if _above_noise(e) else FAULT, detail)

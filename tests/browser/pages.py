@@ -38,7 +38,7 @@ def sideways_overflow(page: Page) -> int:
     return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
 
 
-def axe_faults(page: Page) -> list[str]:
-    """What axe finds: rule, and the first element of each."""
-    found = Axe().run(page, options={"runOnly": AXE_TAGS}).response["violations"]
+def axe_faults(page: Page, context: str | None = None) -> list[str]:
+    """What axe finds, on the page or in one part of it: rule, and the first element of each."""
+    found = Axe().run(page, context=context, options={"runOnly": AXE_TAGS}).response["violations"]
     return [f"{v['id']}: {v['nodes'][0]['html'][:160]}" for v in found]

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import Served, write_default_pairs
-from tests.browser.pages import open_page, pick, run_in_address, to_models
+from tests.browser.pages import axe_faults, open_page, pick, run_in_address, to_models
 from tests.browser.scripted import ScriptedWorker
 from wfgy_triage.result import State
 from wfgy_triage.store.records import RunStatus
@@ -93,6 +93,7 @@ def test_every_state_has_its_word(page: Page, served: Served, worker: ScriptedWo
     word = {"NOT MEASURED": "Not measured"}.get(state.value, state.value.capitalize())
     expect(page.locator("#verdict-word").get_by_text(word, exact=True)).to_be_visible()
     expect(page.locator("#verdict .verdict-icon svg")).to_be_visible()
+    assert axe_faults(page, "#verdict") == []
 
 
 def test_unknown_run_in_the_address(page: Page, served: Served):

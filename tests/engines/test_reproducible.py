@@ -14,18 +14,18 @@ from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.engines.sampling import greedy
 
 FEW_SHOT = (
-    'Extract a JSON record.\nText: Ana Silva is 34 and lives in Porto.\nJSON: {"name": "Ana Silva", "age": 34, '
-    '"city": "Porto"}\nText: Ben Ode is 51 and lives in Lagos.\nJSON: {"name": "Ben Ode", "age": 51, "city": '
-    '"Lagos"}\nText: '
+    'Extract a JSON record.\nText: The copper kettle from Porto costs 34 euro.\nJSON: {"item": "copper kettle", '
+    '"price": 34, "city": "Porto"}\nText: In Lagos they sell a folding chair for 51 euro.\nJSON: {"item": '
+    '"folding chair", "price": 51, "city": "Lagos"}\nText: '
 )
-NAMES = ["Mara Kern", "Ivo Duarte de Melo", "Lena", "Tom Sato", "Aiko Price-Haddad"]
+ITEMS = ["desk lamp", "very old wool blanket", "spade", "tea tray", "brass clock with a bell"]
 CITIES = ["Oslo", "Lima", "Cairo", "Kyoto", "Graz", "Accra", "Rio de Janeiro"]
 
 
 def few_shot_requests(engine, count: int, **settings) -> list[GenerationRequest]:
     """Prompts that share their examples and end in a record of their own."""
     texts = [
-        f"{NAMES[i % 5]} is {20 + i} and {'has long lived' if i % 3 else 'lives'} in {CITIES[i % 7]}.\nJSON:"
+        f"The {ITEMS[i % 5]} costs {20 + i} euro{' and is to be had' if i % 3 else ''} in {CITIES[i % 7]}.\nJSON:"
         for i in range(count)
     ]
     return [GenerationRequest(f"r{i}", engine.encode(FEW_SHOT + t), **settings) for i, t in enumerate(texts)]
@@ -66,7 +66,7 @@ def test_composition_of_the_batch(make_folder, family, temperature):
 @pytest.mark.demo
 def test_composition_of_the_batch_on_the_demo_model(demo_pair):
     engine = open_engine(demo_pair["fp16"], side="fp16")
-    check_composition(engine, few_shot_requests(engine, 60, max_new_tokens=12), alone=4)
+    check_composition(engine, few_shot_requests(engine, 60, max_new_tokens=8), alone=4)
     engine.close()
 
 

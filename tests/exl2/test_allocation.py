@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wfgy_triage.errors import InputError
-from wfgy_triage.exl2.allocation import Linear, allocate, expected_error, rate
+from wfgy_triage.exl2.allocation import Linear, Sensitivity, allocate, expected_error, rate
 from wfgy_triage.exl2.layout import BIT_WIDTHS
 from wfgy_triage.exl2.presets import HEAD_PRESETS, PRESETS
 
@@ -74,10 +74,25 @@ def test_more_bits_never_raise_the_expected_error(low, more):
 
 
 def test_a_sensitive_linear_gets_more_bits_than_its_twins():
-    linears = [Linear(f"l{i}", 576, 576, 50.0 if i == 3 else 1.0) for i in range(8)]
+    linears = [Linear(f"l{i}", 576, 576, Sensitivity(50.0 if i == 3 else 1.0)) for i in range(8)]
     choice = allocate(linears, 4.2)
     rates = {x.key: choice[x.key].storage_bits(576, 576) for x in linears}
     assert all(rates["l3"] > bits for key, bits in rates.items() if key != "l3")
+
+
+def test_concentrated_energy_earns_a_precise_head_of_rows():
+    concentrated = Sensitivity(1.0, (0.9, *[0.1 / 47] * 47))
+    flat = Sensitivity(1.0, (1 / 48,) * 48)
+    linears = [
+        Linear(f"{name}{i}", 1536, 576, s) for i in range(4) for name, s in (("c", concentrated), ("f", flat))
+    ]
+    choice = allocate(linears, 4.4)
+    assert all(choice[f"c{i}"].bits[0] > choice[f"f{i}"].bits[0] for i in range(4))
+
+
+def test_two_bits_only_where_nothing_else_fits():
+    assert min(b for p in allocate(SMOLLM2, 3.3).values() for b in p.bits) == 3
+    assert min(b for p in allocate(SMOLLM2, 2.6).values() for b in p.bits) == 2
 
 
 def test_an_impossible_rate_says_what_is_possible():

@@ -19,6 +19,7 @@ from tests.exl2.builders import TINY, tiny_tensors, write_folder
 from wfgy_triage.engines.calibration import TransformersWalker
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.exl2 import walker as walker_module
+from wfgy_triage.exl2.allocation import Sensitivity
 from wfgy_triage.exl2.checkpoint import Checkpoint
 from wfgy_triage.exl2.convert import quantize_folder
 from wfgy_triage.exl2.dequantize import dequantize_folder
@@ -125,7 +126,7 @@ class _RecordingWalker:
         return [ord(c) % 90 for c in text]
 
     def sensitivities(self, rows):
-        return {"model.layers.1.mlp.up_proj": 1e6}
+        return {"model.layers.1.mlp.up_proj": Sensitivity(1e6)}
 
     def walk(self, rows, visit):
         hidden = self.tensors["model.embed_tokens.weight"].float()[rows].flatten(0, 1)
@@ -164,7 +165,7 @@ def test_sensitivity_predicts_which_linear_hurts_most(tmp_path):
     rows = torch.arange(1, 129).view(4, 32)
     found = walker.sensitivities(rows)
     assert set(found) == {k for k, _ in model.named_modules() if k.endswith("_proj")}
-    assert all(value > 0 for value in found.values())
+    assert all(value.cost > 0 and sum(value.energy) == pytest.approx(1) for value in found.values())
 
     def damage(key):
         module = model.get_submodule(key)
@@ -179,10 +180,9 @@ def test_sensitivity_predicts_which_linear_hurts_most(tmp_path):
 
     measured = {key: damage(key) for key in found}
     keys = sorted(found)
-    order = [
-        torch.tensor([table[k] for k in keys]).argsort().argsort().double() for table in (found, measured)
-    ]
-    assert torch.corrcoef(torch.stack(order))[0, 1] > 0.8
+    predicted = torch.tensor([found[k].cost for k in keys])
+    ranks = [x.argsort().argsort().double() for x in (predicted, torch.tensor([measured[k] for k in keys]))]
+    assert torch.corrcoef(torch.stack(ranks))[0, 1] > 0.8
 
 
 def test_hooks_feed_later_linears_from_replaced_weights(tmp_path):

@@ -137,6 +137,7 @@ def test_cut_answers_are_neither_valid_nor_invalid():
     assert primary.gated_interval == pytest.approx((low, 1.0))
     assert metric(found, "truncated_rate").exl2 == 0.4
     assert "could not be judged" in primary.note
+    assert found.diagnosis.cause == "weights_too_few_bits", "eight cut answers are eight changes"
 
 
 def test_the_noise_floor_is_fp16_against_itself():

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 
 from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.exl2.allocation import Sensitivity
 from wfgy_triage.exl2.headers import check_folder_safe
+from wfgy_triage.exl2.layout import ROW_MULTIPLE
 from wfgy_triage.exl2.walker import Visit
 
 _SENSITIVITY_ROWS = 4
@@ -55,16 +57,16 @@ class TransformersWalker:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
 
-    def sensitivities(self, rows: torch.Tensor) -> dict[str, float]:
+    def sensitivities(self, rows: torch.Tensor) -> dict[str, Sensitivity]:
         """Estimate where weight errors hurt, from gradients on a few calibration rows.
 
         The second-order KL of a small output error d is E[(g . d)^2] / 2, with g the gradient of the log-likelihood
-        of a token drawn from the model itself. With independent weight errors it is proportional to
-        E|g|^2 * E|x|^2 * mean(w^2) for each unit of relative squared error.
+        of a token drawn from the model itself. With independent weight errors, a unit of relative squared error in
+        an input feature costs E|g|^2 * E[x^2] * mean(w^2), x and w being that feature's inputs and weights.
         """
         sample = rows[:: max(1, len(rows) // _SENSITIVITY_ROWS)][:_SENSITIVITY_ROWS]
         gradient: dict[str, float] = defaultdict(float)
-        energy: dict[str, float] = defaultdict(float)
+        power: dict[str, torch.Tensor] = {}
         linears = {f"model.{name}": module for name, module in _linears(self._model.model)}
 
         def record(key: str) -> Any:
@@ -72,7 +74,8 @@ class TransformersWalker:
                 gradient[key] += float(grad.square().sum())
 
             def hook(_: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-                energy[key] += float(args[0].detach().square().sum())
+                squares = args[0].detach().flatten(0, -2).square().sum(0)
+                power[key] = power[key] + squares if key in power else squares
                 output.register_hook(add)  # type: ignore[no-untyped-call]
 
             return hook
@@ -89,12 +92,11 @@ class TransformersWalker:
         finally:
             for handle in hooks:
                 handle.remove()
-        sensitivity = {}
-        for key in gradient:
-            weight = linears[key].weight
-            power = gradient[key] * energy[key] / sample.numel() ** 2
-            sensitivity[key] = power * float(weight.square().mean()) / weight.numel()
-        return sensitivity
+        tokens = sample.numel()
+        return {
+            key: _sensitivity(linears[key].weight, power[key] / tokens, gradient[key] / tokens)
+            for key in gradient
+        }
 
     @torch.inference_mode()
     def walk(self, rows: torch.Tensor, visit: Visit) -> None:
@@ -156,3 +158,14 @@ def _install(block: torch.nn.Module, prefix: str, visit: Visit) -> list[Any]:
 
 def _linears(module: torch.nn.Module) -> list[tuple[str, torch.nn.Linear]]:
     return [(name, m) for name, m in module.named_modules() if isinstance(m, torch.nn.Linear)]
+
+
+def _sensitivity(weight: torch.Tensor, power: torch.Tensor, gradient: float) -> Sensitivity:
+    """Combine mean squares of the inputs (in_features,) and of the output gradient (summed over outputs)."""
+    by_feature = power * weight.square().mean(0)
+    energy = by_feature[power.argsort(descending=True)]
+    blocks = torch.nn.functional.pad(energy, (0, -len(energy) % ROW_MULTIPLE)).view(-1, ROW_MULTIPLE).sum(1)
+    total = float(blocks.sum())
+    if total == 0:
+        return Sensitivity(cost=0.0)
+    return Sensitivity(gradient * total / weight.numel(), tuple((blocks / total).tolist()))

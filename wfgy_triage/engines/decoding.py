@@ -17,7 +17,7 @@ from wfgy_triage.errors import InputError, ProbeError
 
 # Two candidates closer than this (in logits) are decided by a pass over the row alone. Rounding moves fp32 logits
 # by less than a tenth of it, whatever the batch; see tests/engines/test_reproducible.py.
-NEAR_TIE = 2e-3
+NEAR_TIE = 1e-3
 # Free slots of the storage behind the prompts; it grows when an answer needs more.
 _HEADROOM = 64
 

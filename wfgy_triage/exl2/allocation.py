@@ -8,20 +8,32 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from wfgy_triage.errors import InputError
+from wfgy_triage.exl2.layout import ROW_MULTIPLE
 from wfgy_triage.exl2.presets import PRESETS, Preset
 
 
 @dataclass(frozen=True)
-class Linear:
-    """A linear to quantize.
+class Sensitivity:
+    """Where errors in a linear hurt.
 
-    `sensitivity` is the cost, per weight, of one unit of relative squared error; only ratios matter.
+    Attributes:
+        cost: expected damage, per weight, of one unit of relative squared output error; only ratios matter.
+        energy: share of the output's energy that each 32 input features carry, the most active features first;
+            sums to 1. Empty: the usual profile is assumed.
     """
+
+    cost: float = 1.0
+    energy: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear to quantize."""
 
     key: str
     in_features: int
     out_features: int
-    sensitivity: float = 1.0
+    sensitivity: Sensitivity = Sensitivity()
 
     @property
     def size(self) -> int:
@@ -83,28 +95,32 @@ class _Rung:
 
 def _ladders(
     linears: Sequence[Linear], bpw: float, budget: int, presets: Sequence[Preset]
-) -> dict[str, list[_Rung]]:
+) -> dict[str, tuple[_Rung, ...]]:
     """Ladders that start at most about two bits under the rate, and at 2 bits only where nothing else fits.
 
     The expected damage is a second-order estimate for small errors; rounding to 2 bits is far outside it, and
     buying bits elsewhere with it costs more than it brings.
     """
-    ladders: dict[str, list[_Rung]] = {}
+    ladders: dict[str, tuple[_Rung, ...]] = {}
     for lowest in (max(3, int(bpw) - 1), 2):
-        allowed = [preset for preset in presets if min(preset.bits) >= lowest]
+        allowed = tuple(preset for preset in presets if min(preset.bits) >= lowest)
         if allowed:
-            ladders = {linear.key: _ladder(linear, allowed) for linear in linears}
+            ladders = {x.key: _ladder(x.in_features, x.out_features, x.sensitivity, allowed) for x in linears}
             if sum(ladder[0].bits for ladder in ladders.values()) <= budget:
                 break
     return ladders
 
 
-def _ladder(linear: Linear, presets: Sequence[Preset]) -> list[_Rung]:
+@lru_cache(maxsize=1024)
+def _ladder(
+    in_features: int, out_features: int, sensitivity: Sensitivity, presets: tuple[Preset, ...]
+) -> tuple[_Rung, ...]:
     """The lower convex hull of damage over bits: on it, every further bit buys less than the one before."""
+    unit = sensitivity.cost * in_features * out_features
     rungs = [
         _Rung(
-            preset.storage_bits(linear.in_features, linear.out_features),
-            linear.sensitivity * linear.size * expected_error(preset, linear.in_features),
+            preset.storage_bits(in_features, out_features),
+            unit * expected_error(preset, in_features, sensitivity.energy),
             preset,
         )
         for preset in presets
@@ -116,7 +132,7 @@ def _ladder(linear: Linear, presets: Sequence[Preset]) -> list[_Rung]:
         while len(hull) > 1 and _slope(hull[-1], rung) >= _slope(hull[-2], hull[-1]):
             hull.pop()
         hull.append(rung)
-    return hull
+    return tuple(hull)
 
 
 def _slope(a: _Rung, b: _Rung) -> float:
@@ -141,14 +157,22 @@ _ENERGY_EXPONENT = 0.7
 """The most active share f of the input features carries about f^0.7 of the input energy."""
 
 
-@lru_cache(maxsize=4096)
-def expected_error(preset: Preset, in_features: int) -> float:
-    """Expected relative squared output error of a preset, the first rows being the most active features."""
-    total, row = 0.0, 0
+def expected_error(preset: Preset, in_features: int, energy: Sequence[float] = ()) -> float:
+    """Expected relative squared output error of a preset.
+
+    Args:
+        preset: the mix.
+        in_features: rows.
+        energy: see `Sensitivity.energy`.
+    """
+    blocks = in_features // ROW_MULTIPLE
+    shares = energy or [
+        ((i + 1) / blocks) ** _ENERGY_EXPONENT - (i / blocks) ** _ENERGY_EXPONENT for i in range(blocks)
+    ]
     sizes = dict(zip(preset.bits, preset.group_sizes, strict=True))
+    total = 0.0
     for group in preset.groups(in_features):
-        top, bottom = (row + group.rows) / in_features, row / in_features
-        energy = top**_ENERGY_EXPONENT - bottom**_ENERGY_EXPONENT
-        total += energy * _GAUSSIAN_ERROR[group.bits][sizes[group.bits]]
-        row += group.rows
+        first = group.row // ROW_MULTIPLE
+        carried = sum(shares[first : first + group.rows // ROW_MULTIPLE])
+        total += carried * _GAUSSIAN_ERROR[group.bits][sizes[group.bits]]
     return total

@@ -97,8 +97,10 @@ def quantize_folder(
         linears = _decoder_linears(source)
         tokens = _calibration_tokens(walker, calibration_files) if walker else None
         if walker is not None and tokens is not None:
+            if progress is not None:
+                progress(0, len(linears) + 1, "sensitivity of the layers")
             sensitivity = walker.sensitivities(tokens)
-            linears = [replace(linear, sensitivity=sensitivity.get(linear.key, 1.0)) for linear in linears]
+            linears = [replace(x, sensitivity=sensitivity.get(x.key, x.sensitivity)) for x in linears]
         choice = allocate(linears, bpw)
         plan = {**choice, HEAD: HEAD_PRESETS[head_bits]}
         job = _Job(source, plan, method, progress)

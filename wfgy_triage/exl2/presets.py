@@ -41,29 +41,28 @@ class Preset:
         Raises:
             InputError: when the width is no multiple of 32 and so cannot be stored.
         """
-        if in_features <= 0 or in_features % ROW_MULTIPLE:
-            raise InputError(
-                f"A linear with {in_features} inputs cannot be stored as EXL2.",
-                "Widths must be multiples of 32.",
-            )
-        plan: list[tuple[int, int]] = []
-        left = in_features
-        for bits, share, size in zip(self.bits, self.shares, self.group_sizes, strict=True):
-            for _ in range(math.ceil(min(in_features * share, left) / size)):
-                rows = min(size, left)
-                plan.append((bits, rows))
-                left -= rows
-        return make_groups(plan)
+        return _split(self, in_features)
 
     def storage_bits(self, in_features: int, out_features: int) -> int:
         """Bits on disk for a linear of this shape."""
         padded = -(-out_features // ROW_MULTIPLE) * ROW_MULTIPLE
-        return _storage_bits(self, in_features, padded)
+        return storage_bits(self.groups(in_features), in_features, padded)
 
 
 @lru_cache(maxsize=4096)
-def _storage_bits(preset: Preset, in_features: int, out_padded: int) -> int:
-    return storage_bits(preset.groups(in_features), in_features, out_padded)
+def _split(preset: Preset, in_features: int) -> tuple[RowGroup, ...]:
+    if in_features <= 0 or in_features % ROW_MULTIPLE:
+        raise InputError(
+            f"A linear with {in_features} inputs cannot be stored as EXL2.", "Widths must be multiples of 32."
+        )
+    plan: list[tuple[int, int]] = []
+    left = in_features
+    for bits, share, size in zip(preset.bits, preset.shares, preset.group_sizes, strict=True):
+        for _ in range(math.ceil(min(in_features * share, left) / size)):
+            rows = min(size, left)
+            plan.append((bits, rows))
+            left -= rows
+    return make_groups(plan)
 
 
 def _mix(size: int | tuple[int, ...], bits: tuple[int, ...], shares: tuple[float, ...] = (1.0,)) -> Preset:

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 
 from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.exl2.allocation import Sensitivity
 
 EVALUATION_CHARACTERS = 60_000
 """The start of `wiki.utf8` that is kept for evaluation and never calibrated on."""
@@ -45,11 +46,8 @@ class LayerWalker(Protocol):
         """Token ids of `text` without special tokens."""
         ...
 
-    def sensitivities(self, rows: torch.Tensor) -> Mapping[str, float]:
-        """Expected KL per weight that a unit of relative squared weight error costs, by linear.
-
-        Only ratios matter; a linear that is left out counts as 1.
-        """
+    def sensitivities(self, rows: torch.Tensor) -> Mapping[str, Sensitivity]:
+        """Where errors hurt, by linear; for a linear that is left out the defaults count."""
         ...
 
     def walk(self, rows: torch.Tensor, visit: Visit) -> None:

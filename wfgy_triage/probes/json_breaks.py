@@ -22,8 +22,6 @@ from wfgy_triage.store.records import Sample, SampleKey
 from wfgy_triage.workload import JsonWorkload, RecordQuestion, load_json_workload
 
 SYMPTOM = "json_breaks"
-BLOCK = 40
-"""Questions per round: FP16 answers, then EXL2 answers, so that both can be seen side by side early."""
 LENGTH_FACTOR, LENGTH_MARGIN = 2.0, 32
 """Answer budget: twice the tokens of the right answer and a margin; only runaway answers reach it."""
 STAGES = {
@@ -51,8 +49,7 @@ class JsonBreaks:
         workload = load_json_workload()
         questions = workload.questions[: context.settings.questions]
         measuring = _Measuring(context, workload, questions)
-        for start in range(0, len(questions), BLOCK):
-            block = questions[start : start + BLOCK]
+        for block in measuring.classes:
             measuring.answer("fp16", context.fp16, block)
             measuring.answer("exl2", context.exl2, block)
         if context.should_stop() or not measuring.missing("fp16_floor", "pair", "pair_floor"):
@@ -60,7 +57,8 @@ class JsonBreaks:
         measuring.compare("pair", context.exl2)
         if measuring.missing("fp16_floor", "pair_floor") and not context.should_stop():
             twin = context.open_floor()
-            measuring.answer("fp16_floor", twin, questions)
+            for block in measuring.classes:
+                measuring.answer("fp16_floor", twin, block)
             measuring.compare("pair_floor", twin)
 
     def evaluate(
@@ -92,6 +90,15 @@ class _Measuring:
         self._prompts = {q.id: self._prompt(q) for q in questions}
         self._done = set(context.done)
 
+    @property
+    def classes(self) -> list[list[RecordQuestion]]:
+        """The questions class by class: prompts of a class share their examples, which an engine reads once.
+
+        It also brings the answers of both sides to the page early.
+        """
+        ordered = sorted(self._questions, key=lambda q: q.record_class)
+        return [list(group) for _, group in groupby(ordered, key=lambda q: q.record_class)]
+
     def missing(self, *sides: str) -> bool:
         """Whether any question lacks a sample on one of these sides."""
         return any(self._key(q.id, side) not in self._done for side in sides for q in self._questions)
@@ -122,19 +129,17 @@ class _Measuring:
             for s in self._context.stored()
             if s.key.side == "fp16"
         }
-        todo = [
-            ScoreRequest(q.id, self._prompts[q.id].ids + answers[q.id], len(self._prompts[q.id].ids))
-            for q in sorted(self._questions, key=lambda q: q.record_class)
-            if answers.get(q.id) and self._key(q.id, side) not in self._done
-        ]
-        if todo and not self._context.should_stop():
+        for block in self.classes:
+            todo = [
+                ScoreRequest(q.id, self._prompts[q.id].ids + answers[q.id], len(self._prompts[q.id].ids))
+                for q in block
+                if answers.get(q.id) and self._key(q.id, side) not in self._done
+            ]
+            if not todo or self._context.should_stop():
+                continue
             self._report(side)
-        # One call a class: its prompts share their examples, which the engine then reads once.
-        for _, group in groupby(todo, key=lambda r: self._by_id[r.id].record_class):
-            for scores in score_pair(self._context.fp16, candidate, list(group)):
+            for scores in score_pair(self._context.fp16, candidate, todo):
                 self._store(side, scores.id, self._compared(scores, answers[scores.id]))
-                if self._context.should_stop():
-                    return
 
     def _prompt(self, question: RecordQuestion) -> _Prompt:
         engine = self._context.fp16

@@ -249,6 +249,18 @@ def _token_metric(
     )
 
 
+def _usable(sides: _Sides, other: Mapping[str, Payload]) -> PairedCounts:
+    """Complete answers that fit the schema, FP16 against another side.
+
+    Unlike the rates, an answer that was cut off counts here: it is not called invalid, but where FP16 gave a whole
+    record it is a change, and rung 6 asks about changes.
+    """
+    questions = [q for q in sides.fp16 if q in other]
+    return PairedCounts.from_outcomes(
+        [sides.fp16[q]["schema_valid"] for q in questions], [other[q]["schema_valid"] for q in questions]
+    )
+
+
 def _evidence(
     sides: _Sides,
     judged: Judgement,
@@ -256,8 +268,8 @@ def _evidence(
     agreement: AgreementReport,
     floor: AgreementReport,
 ) -> RateEvidence:
-    counts = _counts(PRIMARY, sides, sides.exl2)
-    twin = _counts(PRIMARY, sides, sides.floor)
+    counts = _usable(sides, sides.exl2)
+    twin = _usable(sides, sides.floor)
     return RateEvidence(
         state=judged.state,
         baseline_state=baseline.state,

@@ -50,11 +50,12 @@ def fix_panel(result: Result, catalog: Catalog) -> str:
     symptom = catalog.symptoms.get(result.symptom)
     linked = [m.id for m in result.modules] or list(symptom.modules if symptom else ())
     names = wfgy_names(symptom.wfgy if symptom else (), catalog)
+    remedies = cause.remedies if cause else ()
     advice = f"<p>{escape(cause.what_to_do)}</p>" if cause else ""
     return (
         '<div class="columns"><section class="card"><p class="eyebrow">What the cause asks for</p>'
         f"<h3>{escape(cause.title if cause else result.diagnosis.cause)}</h3>{advice}"
-        f"{verified_note(result)}{_remedies(cause.remedies if cause else (), catalog)}</section>"
+        f"{verified_note(result)}{_remedies(remedies, catalog)}</section>"
         '<section class="card"><p class="eyebrow">Fix pages of the WFGY map</p>'
         f"{module_cards(linked, catalog)}"
         + (
@@ -74,7 +75,7 @@ def verified_note(result: Result) -> str:
         return '<p class="callout tone-ok">This symptom was not confirmed, so there is nothing to fix.</p>'
     return (
         f'<p class="callout tone-mute">{icon("warning")}<span><b>Nothing has been verified.</b> No change was '
-        "tried on your models in this run. The candidates below come from the fix map; make one change, then "
+        "tried on your models in this run. What you find here comes from the fix map; make one change, then "
         "measure again.</span></p>"
     )
 

@@ -72,12 +72,18 @@ def number(value: float, digits: int = 3) -> str:
     return f"{MINUS}{text}" if value < 0 and text != "0" else text
 
 
+def percent(share: float) -> str:
+    """Write a share as a percentage without its sign: one decimal, two digits below one per cent."""
+    scaled = round(share * 100, 1)
+    return number(scaled, 4) if abs(scaled) >= 1 else number(share * 100, 2)
+
+
 def quantity(value: float | None, unit: str) -> str:
     """Write a value with its unit; shares become percent. None is a dash (not measured)."""
     if value is None:
         return MISSING
     if unit == "share":
-        return f"{number(value * 100)} %"
+        return f"{percent(value)} %"
     if unit == "ratio":
         return f"{number(value)} \N{MULTIPLICATION SIGN}"
     if unit in ("", "count"):
@@ -89,9 +95,8 @@ def difference(value: float | None, unit: str) -> str:
     """Write a signed difference; shares become percentage points ("pts")."""
     if value is None:
         return MISSING
-    scaled, word = (value * 100, "pts") if unit == "share" else (value, unit)
-    text = number(scaled)
-    sign = "+" if scaled > 0 and text != "0" else ""
+    text, word = (percent(value), "pts") if unit == "share" else (number(value), unit)
+    sign = "+" if value > 0 and text != "0" else ""
     return f"{sign}{text} {word}".strip()
 
 
@@ -99,8 +104,8 @@ def interval(bounds: tuple[float, float] | None, unit: str) -> str:
     """Write `(lo, hi)` as "lo to hi" in the unit's scale, without repeating the unit; None is empty."""
     if bounds is None:
         return ""
-    scale = 100 if unit == "share" else 1
-    return f"{number(bounds[0] * scale)} to {number(bounds[1] * scale)}"
+    write = percent if unit == "share" else number
+    return f"{write(bounds[0])} to {write(bounds[1])}"
 
 
 def gate_text(gate: Gate | None, unit: str) -> str:

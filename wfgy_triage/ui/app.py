@@ -6,6 +6,7 @@ The web process loads no model and imports no torch; it reads the store through 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,6 +58,8 @@ def build_app(settings: Settings, service: TriageService) -> FastAPI:
         """Answer that the web process is up (a dead worker does not make it unhealthy)."""
         return "ok"
 
+    # Said of every mounted app with several pages, although server-side rendering is switched off below.
+    warnings.filterwarnings("ignore", message="SSR mode is not supported")
     mounted: FastAPI = gr.mount_gradio_app(
         app,
         build_pages(context),

@@ -115,11 +115,10 @@ def _stage(stage: Stage) -> str:
 
 def answers_so_far(rows: Sequence[Row], ended: bool = False) -> str:
     """Return the newest answers, FP16 and EXL2 side by side, and a count that is no verdict while it runs."""
+    title = "The last answers" if ended else "Answers so far"
     if not rows:
-        return (
-            '<section class="card so-far"><h3>Answers so far</h3><p class="empty">The first answers appear here, FP16 '
-            "and EXL2 side by side.</p></section>"
-        )
+        text = "No question was answered." if ended else "The first answers appear here, side by side."
+        return f'<section class="card so-far"><h3>{title}</h3><p class="empty">{text}</p></section>'
     tally = " \N{MIDDLE DOT} ".join(
         _tally(name, [getattr(row, side) for row in rows])
         for name, side in (("FP16", "fp16"), ("EXL2", "exl2"))
@@ -127,8 +126,9 @@ def answers_so_far(rows: Sequence[Row], ended: bool = False) -> str:
     newest = sorted(rows, key=lambda row: row.latest, reverse=True)[:NEWEST]
     items = "".join(_live_row(row) for row in newest)
     return (
-        f'<section class="card so-far"><div class="so-far-head"><h3>Answers so far</h3><p class="dim">{tally}. '
-        f'Not a verdict yet.</p></div><div class="live-rows">{items}</div></section>'
+        f'<section class="card so-far"><div class="so-far-head"><h3>{title}</h3><p class="dim">{tally}'
+        f"{'' if ended else '. Not a verdict yet.'}</p></div>"
+        f'<div class="live-rows">{items}</div></section>'
     )
 
 

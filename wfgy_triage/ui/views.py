@@ -40,9 +40,11 @@ class RunView:
         return self.record.status in OPEN_STATUSES
 
     def row(self, key: str) -> Row | None:
-        """The question with this key; without a key, the first whose texts differ."""
-        chosen = next((row for row in self.rows if row.key == key), None)
-        return chosen or (None if key else next((r for r in self.rows if r.different), None))
+        """The question with this key; without a key, the most telling: EXL2 invalid, else the texts differ."""
+        if key:
+            return next((row for row in self.rows if row.key == key), None)
+        different = [row for row in self.rows if row.different]
+        return next((row for row in different if "exl2-invalid" in row.classes), next(iter(different), None))
 
 
 def read_run(context: PageContext, run_id: str) -> RunView:
@@ -65,7 +67,7 @@ def live_updates(context: PageContext, parts: Parts, view: RunView) -> Updates:
     resumable = record.status in (RunStatus.CANCELLED, RunStatus.FAILED)
     return {
         parts.live: status_card(record, view.events, position, context.service.worker_alive()),
-        parts.so_far: answers_so_far(view.rows),
+        parts.so_far: answers_so_far(view.rows, ended),
         parts.live_title: _live_title(view),
         parts.stop: gr.Button(visible=view.open, interactive=not record.cancel_requested),
         parts.resume: gr.Button(visible=resumable),

@@ -128,15 +128,12 @@ def _verdict_step(context: PageContext) -> dict[str, Any]:
         more = gr.Button("Check with more questions", scale=0, elem_id="more")
     metrics = panel(elem_id="metrics")
     columns, plots, notes = {}, {}, {}
-    for left, right in (("", "rates"), ("failures", "kld")):
-        with gr.Row(elem_classes="split-row", equal_height=False):
-            with gr.Column(scale=1, min_width=320):
-                if left:
-                    columns[left], plots[left], notes[left] = _chart(left)
-                else:
-                    cause = panel(elem_id="cause")
-            with gr.Column(scale=1, min_width=320):
-                columns[right], plots[right], notes[right] = _chart(right)
+    with gr.Row(elem_classes="split-row", equal_height=False):
+        with gr.Column(scale=1, min_width=320):
+            cause = panel(elem_id="cause")
+        with gr.Column(scale=1, min_width=320):
+            for name in CHART_HEADS:
+                columns[name], plots[name], notes[name] = _chart(name)
     panel(
         '<div class="step-head"><h3>Answers side by side</h3><p>Choose a question to read both in full.</p></div>'
     )
