@@ -6,9 +6,7 @@ off by the length limit are a class of their own and, in the verdict, may count 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -22,27 +20,14 @@ from wfgy_triage.measure.agreement import (
     mean_kl,
     summarise_agreement,
 )
-from wfgy_triage.measure.json_validity import JsonKind
-from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact, share, tango, wilson
+from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact, share, tango
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
+from wfgy_triage.probes.json_charts import chart_data
+from wfgy_triage.probes.json_samples import PRIMARY, RATES, Payload, Sides
 from wfgy_triage.result import Check, Gate, Metric, State
 from wfgy_triage.store.records import Sample
 from wfgy_triage.verdict import Judgement, judge_rate, not_measured, page_rule
 
-Payload = Mapping[str, Any]
-Outcome = Callable[[Payload], bool]
-
-PRIMARY = "schema_valid_rate"
-RATES: Mapping[str, Outcome] = {
-    PRIMARY: lambda p: p["schema_valid"],
-    "parse_valid_rate": lambda p: p["parse_valid"],
-    "value_match_rate": lambda p: bool(p["value_matches"]),
-    "trailing_text_rate": lambda p: p["trailing_text"],
-    "key_drift_rate": lambda p: bool(p["missing_keys"] or p["extra_keys"]),
-    "type_drift_rate": lambda p: bool(p["type_drift"]),
-    "enum_drift_rate": lambda p: bool(p["enum_drift"]),
-}
-"""Metric id to what counts as a hit, over answers that were not cut off."""
 TOKEN_METRICS = (
     "kld",
     "kld_median",
@@ -56,42 +41,11 @@ TOKEN_METRICS = (
 """Divergence metrics in the order in which they are shown."""
 
 
-@dataclass(frozen=True)
-class _Sides:
-    """Payloads by question id for each kind of sample."""
-
-    fp16: Mapping[str, Payload]
-    exl2: Mapping[str, Payload]
-    floor: Mapping[str, Payload]
-    pair: Mapping[str, Payload]
-    pair_floor: Mapping[str, Payload]
-
-    @classmethod
-    def of(cls, samples: Sequence[Sample]) -> _Sides:
-        found: dict[str, dict[str, Payload]] = {
-            side: {} for side in ("fp16", "exl2", "fp16_floor", "pair", "pair_floor")
-        }
-        for sample in samples:
-            found[sample.key.side][sample.key.question] = sample.payload
-        return cls(*(dict(sorted(found[side].items())) for side in found))
-
-    @property
-    def both(self) -> list[str]:
-        """Questions answered on both sides."""
-        return [q for q in self.fp16 if q in self.exl2]
-
-    def complete(self, other: Mapping[str, Payload]) -> list[str]:
-        """Questions whose answer was cut off neither on the FP16 side nor in `other`."""
-        return [
-            q for q in self.fp16 if q in other and not self.fp16[q]["truncated"] and not other[q]["truncated"]
-        ]
-
-
 def evaluate_samples(
     samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings
 ) -> Evaluation:
     """Evaluate whatever is stored; the order of the samples does not matter."""
-    sides = _Sides.of(samples)
+    sides = Sides.of(samples)
     gate = _gate(PRIMARY)
     judged = _judge(sides, sides.exl2, gate, PRIMARY, settings.level)
     baseline = _judge(sides, sides.fp16, gate, PRIMARY, settings.level)
@@ -110,7 +64,7 @@ def evaluate_samples(
         page_rule=_page_rule(value, gate),
         metrics=metrics,
         diagnosis=diagnose_rate(_evidence(sides, judged, baseline, agreement, floor), checks),
-        charts=_charts(sides, metrics, agreement, settings.level),
+        charts=chart_data(sides, metrics, agreement, settings.level),
     )
 
 
@@ -119,7 +73,7 @@ def _gate(metric: str) -> Gate:
     return found.gate()
 
 
-def _judge(sides: _Sides, side: Mapping[str, Payload], gate: Gate, metric: str, level: float) -> Judgement:
+def _judge(sides: Sides, side: Mapping[str, Payload], gate: Gate, metric: str, level: float) -> Judgement:
     """Hold one side's rate against the gate; only questions answered on both sides count."""
     if not sides.both:
         return not_measured("No question was answered on both sides.")
@@ -129,7 +83,7 @@ def _judge(sides: _Sides, side: Mapping[str, Payload], gate: Gate, metric: str, 
     return judge_rate(hits, len(whole), gate, level, unmeasured=len(payloads) - len(whole))
 
 
-def _counts(name: str, sides: _Sides, other: Mapping[str, Payload]) -> PairedCounts:
+def _counts(name: str, sides: Sides, other: Mapping[str, Payload]) -> PairedCounts:
     questions = sides.complete(other)
     hit = RATES[name]
     return PairedCounts.from_outcomes(
@@ -137,7 +91,7 @@ def _counts(name: str, sides: _Sides, other: Mapping[str, Payload]) -> PairedCou
     )
 
 
-def _rate_metric(name: str, sides: _Sides, level: float) -> Metric:
+def _rate_metric(name: str, sides: Sides, level: float) -> Metric:
     text = load_catalog().metrics[name]
     counts = _counts(name, sides, sides.exl2)
     floor = _counts(name, sides, sides.floor)
@@ -163,7 +117,7 @@ def _rate_metric(name: str, sides: _Sides, level: float) -> Metric:
     )
 
 
-def _truncated_metric(sides: _Sides, level: float) -> Metric:
+def _truncated_metric(sides: Sides, level: float) -> Metric:
     text = load_catalog().metrics["truncated_rate"]
     counts = PairedCounts.from_outcomes(
         [sides.fp16[q]["truncated"] for q in sides.both], [sides.exl2[q]["truncated"] for q in sides.both]
@@ -201,7 +155,7 @@ def _part(pair: Mapping[str, Payload], structural: bool, level: float) -> Estima
 
 
 def _token_metrics(
-    sides: _Sides, agreement: AgreementReport, floor: AgreementReport, level: float
+    sides: Sides, agreement: AgreementReport, floor: AgreementReport, level: float
 ) -> tuple[Metric, ...]:
     """Divergence metrics; where there are too few tokens they are NOT MEASURED and say why."""
     found, twin = agreement.summary, floor.summary
@@ -249,7 +203,7 @@ def _token_metric(
     )
 
 
-def _usable(sides: _Sides, other: Mapping[str, Payload]) -> PairedCounts:
+def _usable(sides: Sides, other: Mapping[str, Payload]) -> PairedCounts:
     """Complete answers that fit the schema, FP16 against another side.
 
     Unlike the rates, an answer that was cut off counts here: it is not called invalid, but where FP16 gave a whole
@@ -262,7 +216,7 @@ def _usable(sides: _Sides, other: Mapping[str, Payload]) -> PairedCounts:
 
 
 def _evidence(
-    sides: _Sides,
+    sides: Sides,
     judged: Judgement,
     baseline: Judgement,
     agreement: AgreementReport,
@@ -283,7 +237,7 @@ def _evidence(
     )
 
 
-def _headline(sides: _Sides, judged: Judgement) -> str:
+def _headline(sides: Sides, judged: Judgement) -> str:
     """One sentence with the counts; the reason or the next step where there is no clear verdict."""
     if judged.state is State.NOT_MEASURED:
         return f"Not measured: {judged.note}"
@@ -305,56 +259,3 @@ def _page_rule(value: float | None, gate: Gate) -> str:
     word = "meets" if met else "does not meet"
     rule = f"{gate.op} {100 * gate.value:g} %"
     return f"On this sample EXL2 ({100 * value:.0f} %) {word} the page's literal rule ({rule})."
-
-
-def _charts(
-    sides: _Sides, metrics: Sequence[Metric], agreement: AgreementReport, level: float
-) -> dict[str, Any]:
-    charts: dict[str, Any] = {
-        "rates": [
-            _rate_chart(m, level) for m in metrics if m.unit == "share" and m.id in RATES and m.gate and m.n
-        ],
-        "failure_classes": _classes(sides),
-    }
-    if agreement.summary:
-        charts["kld_buckets"] = [
-            {
-                "lo": b.low,
-                "hi": b.high,
-                "n": b.tokens,
-                "mean": b.kl.value,
-                "interval": list(b.kl.interval.bounds) if b.kl.interval else None,
-            }
-            for b in agreement.summary.buckets
-            if b.kl
-        ]
-    by_id = {m.id: m for m in metrics}
-    parts = {k: by_id[f"kld_{m}"].exl2 for k, m in (("structural", "structure"), ("content", "content"))}
-    if all(v is not None for v in parts.values()):
-        charts["structural_kld"] = parts
-    return charts
-
-
-def _rate_chart(metric: Metric, level: float) -> dict[str, Any]:
-    row: dict[str, Any] = {"metric": metric.id, "label": metric.label, "floor": metric.floor}
-    for side, value in (("fp16", metric.fp16), ("exl2", metric.exl2)):
-        hits = round((value or 0.0) * metric.n)
-        row[side] = value
-        row[f"{side}_interval"] = list(wilson(hits, metric.n, level).bounds)
-    if metric.gate:
-        row |= {"gate": metric.gate.value, "gate_op": metric.gate.op}
-    return row
-
-
-def _classes(sides: _Sides) -> dict[str, Any]:
-    """How many answers of each side fall into each class, classes that nobody is in left out."""
-    count = {
-        side: [sum(payloads[q]["kind"] == kind for q in sides.both) for kind in JsonKind]
-        for side, payloads in (("fp16", sides.fp16), ("exl2", sides.exl2))
-    }
-    used = [i for i, _ in enumerate(JsonKind) if count["fp16"][i] or count["exl2"][i]]
-    labels = [str(kind) for kind in JsonKind]
-    return {
-        "labels": [labels[i] for i in used],
-        **{side: [values[i] for i in used] for side, values in count.items()},
-    }
