@@ -15,7 +15,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 	@touch $@
 
 run: $(VENV)/.runtime
-	$(BIN)/python -m wfgy_triage serve --prepare-demo
+	$(BIN)/python -m wfgy_triage serve
 
 test: $(VENV)/.dev
 	$(BIN)/python tools/ensure_chromium.py

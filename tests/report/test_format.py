@@ -34,7 +34,8 @@ def test_number(value, text):
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [(0.95, "share", "95 %"), (0.737, "share", "73.7 %"),
-     (0.05882, "share", "5.9 %"), (0.00042, "share", "0.042 %"), (0.166, "nats", "0.166 nats"), (1.08, "ratio", "1.08 ×"),
+     (0.05882, "share", "5.9 %"), (0.00042, "share", "0.042 %"),
+     (0.166, "nats", "0.166 nats"), (1.08, "ratio", "1.08 ×"),
      (None, "share", "—"), (12, "tokens", "12 tokens"), (3, "count", "3")],
 )  # fmt: skip
 def test_quantity(value, unit, text):
