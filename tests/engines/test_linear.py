@@ -29,10 +29,13 @@ def test_a_row_has_the_same_bits_whatever_the_batch(shape):
     weight, bias, x, residual = weights(*shape)
     layer = PackedLinear(weight, bias, torch.float32, CPU)
     whole, added = layer(x), layer(x, residual=residual)
+    swished, scaled = layer.swish(x), layer.times(x, residual)
     assert layer.packed
     for rows in (1, 2, 3, 4, 7, 8, 9, 16, 17, 31, 33, 60, 64, 65, 129):
         assert torch.equal(layer(x[:rows]), whole[:rows])
         assert torch.equal(layer(x[:rows], residual=residual[:rows]), added[:rows])
+        assert torch.equal(layer.swish(x[:rows]), swished[:rows])
+        assert torch.equal(layer.times(x[:rows], residual[:rows]), scaled[:rows])
     order = torch.arange(129, -1, -1)
     assert torch.equal(layer(x[order]), whole[order])
 
@@ -50,6 +53,8 @@ def test_it_is_the_ordinary_product(monkeypatch, packing, bias):
     torch.testing.assert_close(layer(x), expected)
     torch.testing.assert_close(layer(x.view(10, 13, 40)), expected.view(10, 13, 48))
     torch.testing.assert_close(layer(x, residual=residual), expected + residual)
+    torch.testing.assert_close(layer.swish(x), functional.silu(expected), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(layer.times(x, residual), expected * residual)
     torch.testing.assert_close(layer(x.view(10, 13, 40)[:, 2]), expected.view(10, 13, 48)[:, 2])
 
 

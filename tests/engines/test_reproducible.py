@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from wfgy_triage.engines.base import GenerationRequest, ScoreRequest
 from wfgy_triage.engines.decoding import NEAR_TIE
 from wfgy_triage.engines.loading import open_engine
-from wfgy_triage.engines.sampling import greedy
+from wfgy_triage.engines.sampling import Choice, greedy
 
 FEW_SHOT = (
     'Extract a JSON record.\nText: The copper kettle from Porto costs 34 euro.\nJSON: {"item": "copper kettle", '
@@ -63,6 +63,21 @@ def test_composition_of_the_batch(make_folder, family, temperature):
     check_composition(engine, requests, alone=12)
 
 
+@pytest.mark.parametrize("family", ["llama", "olmo2"])
+def test_families_of_prompts_in_one_batch(make_folder, family):
+    engine = open_engine(make_folder(family), side="fp16")
+    requests = [
+        GenerationRequest(
+            f"{r.id}-{kind}",
+            engine.encode(f"{kind}: {engine.decode(r.prompt_ids)}"),
+            max_new_tokens=12 + 9 * (i % 3),
+        )
+        for kind in ("orders", "tickets", "recipes")
+        for i, r in enumerate(few_shot_requests(engine, 7, max_new_tokens=1))
+    ]
+    check_composition(engine, requests, alone=6)
+
+
 @pytest.mark.demo
 def test_composition_of_the_batch_on_the_demo_model(demo_pair):
     engine = open_engine(demo_pair["fp16"], side="fp16")
@@ -111,5 +126,5 @@ def test_an_exact_tie_is_settled_alike(make_folder, tmp_path):
 def test_greedy_gap_is_the_distance_to_the_second_best():
     logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 4.5, -1.0]])
     kept = logits.clone()
-    assert greedy(logits) == ([1, 0], [2.0, 0.5])
+    assert greedy(logits) == [Choice(1, 2.0), Choice(0, 0.5)]
     assert torch.equal(logits, kept)

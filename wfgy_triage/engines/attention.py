@@ -1,13 +1,14 @@
 """Two-part ("cascade") attention and the static key-value storage it reads.
 
-The rows of a batch share one prefix, whose keys and values are computed and stored once; each row has its own
-suffix in static storage. Suffixes are right-justified: all rows write at the same slot, so a decoding step
-is a plain slice copy, and row r sees the slots from `starts[r]` on. Heads come before rows everywhere, so that the
-product with the shared prefix is one matrix product a head and needs no rearranging.
+The rows of a batch come in groups; the rows of a group share a prefix, whose keys and values are computed and stored
+once, and each row has its own suffix in static storage. Suffixes are right-justified: all rows write at the same slot,
+so a decoding step is a plain slice copy, and row r sees the slots from `starts[r]` on. Heads come before rows
+everywhere, so that the product with a shared prefix is one matrix product a head.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,20 +44,34 @@ class PrefixKV:
     length: int
 
 
+@dataclass(frozen=True)
+class PrefixGroup:
+    """Consecutive rows of a batch that share a prefix (None: they share nothing)."""
+
+    rows: int
+    prefix: PrefixKV | None
+
+    @property
+    def length(self) -> int:
+        """Tokens of the shared prefix."""
+        return self.prefix.length if self.prefix else 0
+
+
 class SegmentedCache:
-    """Key-value storage of one batch: a shared prefix and a static suffix for each row.
+    """Key-value storage of one batch: groups of rows that share a prefix, and a static suffix for each row.
 
     Args:
         shape: sizes of the model's storage.
         lengths: real suffix tokens that each row will have when its prompt is in.
         capacity: slots of the suffix storage; it grows when more are opened.
-        prefix: what all rows share, or None.
+        groups: which rows share what, in the order of the rows; nothing shared without it.
     """
 
     def __init__(
-        self, shape: KVShape, lengths: list[int], capacity: int, prefix: PrefixKV | None = None
+        self, shape: KVShape, lengths: list[int], capacity: int, groups: Sequence[PrefixGroup] = ()
     ) -> None:
-        self.shape, self.prefix, self.rows, self.capacity = shape, prefix, len(lengths), capacity
+        self.shape, self.rows, self.capacity = shape, len(lengths), capacity
+        self.groups = tuple(groups) or (PrefixGroup(len(lengths), None),)
         longest = max(lengths)
         self.starts = torch.tensor([longest - n for n in lengths], device=shape.device)
         self.padded = longest > min(lengths)
@@ -67,9 +82,9 @@ class SegmentedCache:
         self.bias: torch.Tensor | None = None
 
     @property
-    def prefix_length(self) -> int:
-        """Tokens in the shared prefix."""
-        return self.prefix.length if self.prefix else 0
+    def longest_prefix(self) -> int:
+        """Tokens of the longest shared prefix."""
+        return max(group.length for group in self.groups)
 
     def begin(self, steps: int) -> torch.Tensor:
         """Open `steps` new slots in every row; returns their position ids, (rows, steps)."""
@@ -88,7 +103,9 @@ class SegmentedCache:
             )
             # The lowest finite number: a padded query sees nothing, and must not become NaN.
             self.bias = bias.masked_fill_(before | after, torch.finfo(self.shape.dtype).min)
-        return (queries[None, :] - self.starts[:, None]).clamp_(min=0) + self.prefix_length
+        ahead = torch.tensor([g.length for g in self.groups], device=self.shape.device)
+        ahead = ahead.repeat_interleave(torch.tensor([g.rows for g in self.groups], device=self.shape.device))
+        return (queries[None, :] - self.starts[:, None]).clamp_(min=0) + ahead[:, None]
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
@@ -105,7 +122,7 @@ class SegmentedCache:
         return keys[:, : self.length], values[:, : self.length]
 
     def adopt(self, part: SegmentedCache, begin: int) -> None:
-        """Copy the rows of a filled cache with the same prefix to rows `begin..`, ending at slot `length`."""
+        """Copy the rows of a filled cache to rows `begin..` with the same prefix, ending at slot `length`."""
         rows = slice(begin, begin + part.rows)
         window = slice(self.length - part.length, self.length)
         for layer in range(self.shape.layers):
@@ -115,6 +132,7 @@ class SegmentedCache:
     def keep(self, rows: list[int]) -> None:
         """Drop the other rows, and the slots that only they used."""
         index = torch.tensor(rows, device=self.shape.device)
+        self.groups = tuple(_kept_groups(self.groups, rows))
         starts = self.starts[index]
         skip = int(starts.min())
         self.starts, self.rows = starts - skip, len(rows)
@@ -139,6 +157,16 @@ class SegmentedCache:
                 new[:, :, : kept.shape[2]] = kept
                 store[layer] = new
         self.capacity = capacity
+
+
+def _kept_groups(groups: Sequence[PrefixGroup], rows: Sequence[int]) -> Iterator[PrefixGroup]:
+    """The groups when only `rows` (ascending) stay."""
+    first = 0
+    for group in groups:
+        left = sum(first <= row < first + group.rows for row in rows)
+        first += group.rows
+        if left:
+            yield PrefixGroup(left, group.prefix)
 
 
 def causal_mask(count: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
@@ -182,17 +210,61 @@ def cascade_attention(
     scores = torch.bmm(grouped, keys.transpose(1, 2))
     if kv_store.bias is not None:
         scores.view(kv_heads, rows, group, steps, -1).add_(kv_store.bias[:, None])
-    prefix = kv_store.prefix
-    if prefix is None:
-        mixed = torch.bmm(scores.softmax(-1), values)
+    if kv_store.longest_prefix:
+        mixed = _with_prefixes(kv_store, layer, grouped.view(kv_heads, rows, -1, dim), scores, values)
     else:
-        ahead = torch.bmm(grouped.view(kv_heads, -1, dim), prefix.keys[layer].transpose(1, 2))
-        weights = torch.cat([ahead.view(kv_heads * rows, -1, prefix.length), scores], dim=-1).softmax(-1)
-        ahead, scores = weights[..., : prefix.length], weights[..., prefix.length :]
-        shared = torch.bmm(ahead.view(kv_heads, -1, prefix.length), prefix.values[layer])
-        mixed = torch.bmm(scores, values).add_(shared.view(kv_heads * rows, -1, dim))
+        mixed = torch.bmm(scores.softmax(-1), values)
     mixed = mixed.view(kv_heads, rows, group, steps, dim).permute(1, 3, 0, 2, 4)
     return mixed.reshape(rows, steps, heads, dim), None
+
+
+def _with_prefixes(
+    kv_store: SegmentedCache, layer: int, query: torch.Tensor, scores: torch.Tensor, values: torch.Tensor
+) -> torch.Tensor:
+    """One softmax over each row's shared prefix and its own suffix.
+
+    Args:
+        kv_store: the batch's storage.
+        layer: which layer's prefixes.
+        query: scaled queries (kv_heads, rows, group * steps, dim).
+        scores: suffix scores (kv_heads * rows, group * steps, slots).
+        values: suffix values (kv_heads * rows, slots, dim).
+
+    Returns:
+        (kv_heads * rows, group * steps, dim).
+    """
+    kv_heads, rows, queries, dim = query.shape
+    widest = kv_store.longest_prefix
+    # Prefixes end where the suffix begins; what a shorter one leaves free gets no weight.
+    joint = scores.new_full(
+        (kv_heads, rows, queries, widest + scores.shape[-1]), torch.finfo(scores.dtype).min
+    )
+    joint[..., widest:] = scores.view(kv_heads, rows, queries, -1)
+    spans = _spans(kv_store.groups)
+    for begin, end, prefix in spans:
+        ahead = torch.bmm(query[:, begin:end].reshape(kv_heads, -1, dim), prefix.keys[layer].transpose(1, 2))
+        joint[:, begin:end, :, widest - prefix.length : widest] = ahead.view(
+            kv_heads, end - begin, queries, -1
+        )
+    weights = joint.softmax(-1)
+    mixed = torch.bmm(weights[..., widest:].reshape(kv_heads * rows, queries, -1), values)
+    mixed = mixed.view(kv_heads, rows, queries, dim)
+    for begin, end, prefix in spans:
+        ahead = weights[:, begin:end, :, widest - prefix.length : widest].reshape(kv_heads, -1, prefix.length)
+        mixed[:, begin:end] += torch.bmm(ahead, prefix.values[layer]).view(
+            kv_heads, end - begin, queries, dim
+        )
+    return mixed
+
+
+def _spans(groups: Sequence[PrefixGroup]) -> list[tuple[int, int, PrefixKV]]:
+    """Rows `begin..end-1` and their prefix, for the groups that have one."""
+    spans, begin = [], 0
+    for group in groups:
+        if group.prefix is not None:
+            spans.append((begin, begin + group.rows, group.prefix))
+        begin += group.rows
+    return spans
 
 
 AttentionInterface.register(ATTENTION_NAME, cascade_attention)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 # Rows of one prefill pass: prompts of nearly the same length, so that little is spent on padding.
 MICRO_BATCH_ROWS = 8
@@ -20,6 +22,57 @@ def shared_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
     while length < limit and low[length] == high[length]:
         length += 1
     return length if length >= MIN_SHARED else 0
+
+
+@dataclass(frozen=True)
+class SharingGroup:
+    """Prompts that are worth computing with a common beginning.
+
+    Attributes:
+        members: indices of the prompts, the longest first.
+        shared: how many first tokens they share and that are computed once; 0 for none.
+    """
+
+    members: tuple[int, ...]
+    shared: int
+
+
+def sharing_groups(prompts: Sequence[tuple[int, ...]]) -> list[SharingGroup]:
+    """Group prompts so that few tokens have to be computed: families of few-shot prompts, say.
+
+    Sorted prompts with a long common beginning are neighbours; a range of them is cut where neighbours share the
+    least, as long as that saves a fifth of its tokens.
+    """
+    order = sorted(range(len(prompts)), key=lambda i: prompts[i])
+    common = [_common(prompts[a], prompts[b]) for a, b in pairwise(order)]
+    groups = []
+    todo = [(0, len(order))]
+    while todo:
+        begin, end = todo.pop()
+        inner = common[begin : end - 1]
+        cuts = [begin + i + 1 for i, shared in enumerate(inner) if shared == min(inner)]
+        parts = list(pairwise([begin, *cuts, end]))
+        if len(parts) > 1 and sum(_cost(prompts, order[a:b]) for a, b in parts) <= 0.8 * _cost(
+            prompts, order[begin:end]
+        ):
+            todo += reversed(parts)
+            continue
+        members = order[begin:end]
+        ranked = tuple(members[i] for i in by_length([len(prompts[m]) for m in members]))
+        groups.append(SharingGroup(ranked, shared_prefix([prompts[m] for m in members])))
+    return groups
+
+
+def _common(left: tuple[int, ...], right: tuple[int, ...]) -> int:
+    return next(
+        (i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right))
+    )
+
+
+def _cost(prompts: Sequence[tuple[int, ...]], members: Sequence[int]) -> int:
+    """Tokens to compute when these prompts share what they can."""
+    shared = shared_prefix([prompts[m] for m in members])
+    return shared + sum(len(prompts[m]) - shared for m in members)
 
 
 def by_length(lengths: Sequence[int]) -> list[int]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import torch
 
-from wfgy_triage.engines.attention import SegmentedCache
+from wfgy_triage.engines.attention import PrefixGroup, SegmentedCache
 from wfgy_triage.engines.base import Completion, FinishReason, GenerationRequest
-from wfgy_triage.engines.batching import by_length, micro_batches, shared_prefix, waves
+from wfgy_triage.engines.batching import SharingGroup, by_length, micro_batches, sharing_groups, waves
 from wfgy_triage.engines.runner import QUERY_TOKENS, ModelRunner
 from wfgy_triage.engines.sampling import Choice, greedy, sample
 from wfgy_triage.engines.text import TextStream, first_stop
@@ -20,6 +21,8 @@ from wfgy_triage.errors import InputError, ProbeError
 NEAR_TIE = 1e-3
 # Free slots of the storage behind the prompts; it grows when an answer needs more.
 _HEADROOM = 64
+# Rows of logits looked at together: few enough to stay in the processor's caches between passes.
+_BLOCK_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -111,19 +114,32 @@ class Decoder:
         if not requests:
             return
         prompts = [r.prompt_ids for r in requests]
-        shared = shared_prefix(prompts) if self._options.share_prefix else 0
-        order = by_length([len(p) for p in prompts])
-        widths = [len(prompts[i]) - shared + requests[i].max_new_tokens for i in order]
-        with torch.inference_mode():
-            prefix = self._runner.prefix(prompts[0][:shared])
+        groups = [SharingGroup(tuple(by_length([len(p) for p in prompts])), 0)]
+        if self._options.share_prefix:
+            groups = sharing_groups(prompts)
+        rows = [(group, i) for group in groups for i in group.members]
+        widths = [len(prompts[i]) - group.shared + requests[i].max_new_tokens for group, i in rows]
         for wave in waves(widths, self._runner.kv_shape.bytes_per_token, self._options.kv_budget_bytes):
-            rows = [self._row(requests[order[i]]) for i in wave]
-            suffixes = [r.request.prompt_ids[shared:] for r in rows]
+            members = [rows[w] for w in wave]
+            shared = [
+                self._prefix_group(g, list(m), prompts) for g, m in groupby(members, key=lambda m: m[0])
+            ]
+            suffixes = [prompts[i][group.shared :] for group, i in members]
             lengths = [len(s) for s in suffixes]
-            cache = SegmentedCache(self._runner.kv_shape, lengths, lengths[0] + _HEADROOM, prefix)
-            yield from self._wave(rows, suffixes, cache, should_stop)
+            cache = SegmentedCache(self._runner.kv_shape, lengths, max(lengths) + _HEADROOM, shared)
+            yield from self._wave([self._row(requests[i]) for _, i in members], suffixes, cache, should_stop)
             if should_stop():
                 return
+
+    @torch.inference_mode()
+    def _prefix_group(
+        self,
+        group: SharingGroup,
+        members: Sequence[tuple[SharingGroup, int]],
+        prompts: Sequence[tuple[int, ...]],
+    ) -> PrefixGroup:
+        """Compute what the members of a group share."""
+        return PrefixGroup(len(members), self._runner.prefix(prompts[members[0][1]][: group.shared]))
 
     def _row(self, request: GenerationRequest) -> _Row:
         return _Row(request, TextStream(self._decode) if request.stop_strings else None)
@@ -137,20 +153,28 @@ class Decoder:
         should_stop: Callable[[], bool],
     ) -> Iterator[Completion]:
         last = []
-        cache.length = len(suffixes[0])
-        for begin, end in micro_batches([len(s) for s in suffixes], QUERY_TOKENS):
-            if should_stop():
-                return
-            part = suffixes[begin:end]
-            lengths = [len(s) for s in part]
-            filled = SegmentedCache(self._runner.kv_shape, lengths, lengths[0], cache.prefix)
-            last.append(self._runner.prefill(part, filled)[:, -1])
-            cache.adopt(filled, begin)
+        cache.length = max(len(s) for s in suffixes)
+        first = 0
+        for group in cache.groups:
+            own = suffixes[first : first + group.rows]
+            for begin, end in micro_batches([len(s) for s in own], QUERY_TOKENS):
+                if should_stop():
+                    return
+                part = own[begin:end]
+                lengths = [len(s) for s in part]
+                shared = [PrefixGroup(len(part), group.prefix)]
+                filled = SegmentedCache(self._runner.kv_shape, lengths, lengths[0], shared)
+                last.append(self._runner.prefill(part, filled)[:, -1])
+                cache.adopt(filled, first + begin)
+            first += group.rows
         hidden = torch.cat(last)
         while True:
             live = [i for i, row in enumerate(rows) if row.finish is None]
             picked = hidden if len(live) == len(rows) else hidden[live]
-            self._advance([rows[i] for i in live], self._runner.logits(picked))
+            logits = self._runner.logits(picked)
+            for begin in range(0, len(live), _BLOCK_ROWS):
+                block = live[begin : begin + _BLOCK_ROWS]
+                self._advance([rows[i] for i in block], logits[begin : begin + _BLOCK_ROWS].float())
             for i in live:
                 if rows[i].finish is not None:
                     yield self._completion(rows[i])
@@ -181,7 +205,7 @@ class Decoder:
 
     def _choose(self, rows: list[_Row], logits: torch.Tensor) -> list[Choice]:
         if all(row.request.temperature == 0 for row in rows):
-            choices = [Choice(t, g) for t, g in zip(*greedy(logits), strict=True)]
+            choices = greedy(logits)
         else:
             choices = [self._draw(row, logits[i : i + 1]) for i, row in enumerate(rows)]
         if self._options.settle_ties:
@@ -193,8 +217,7 @@ class Decoder:
     def _draw(self, row: _Row, logits: torch.Tensor) -> Choice:
         request = row.request
         if request.temperature == 0:
-            tokens, gaps = greedy(logits)
-            return Choice(tokens[0], gaps[0])
+            return greedy(logits)[0]
         numbers = logits[0].cpu().numpy()
         return sample(numbers, request.temperature, request.top_p, request.seed, len(row.tokens))
 
@@ -202,7 +225,7 @@ class Decoder:
         """Logits (1, vocab) for the row's next token from a pass that nothing else takes part in."""
         ids = (*row.request.prompt_ids, *row.tokens)
         cache = SegmentedCache(self._runner.kv_shape, [len(ids)], len(ids))
-        return self._runner.logits(self._runner.prefill([ids], cache)[:, -1])
+        return self._runner.logits(self._runner.prefill([ids], cache)[:, -1]).float()
 
     def _append(self, row: _Row, token: int, logprob: float) -> None:
         if token in self._eos:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from wfgy_triage.engines.attention import PrefixKV, SegmentedCache
+from wfgy_triage.engines.attention import PrefixGroup, PrefixKV, SegmentedCache
 from wfgy_triage.engines.base import LogitChunk, ScoreRequest
 from wfgy_triage.engines.batching import MIN_SHARED, by_length, micro_batches, shared_prefix
 from wfgy_triage.engines.decoding import check_tokens
@@ -59,7 +59,7 @@ def _stream(runner: ModelRunner, requests: Sequence[ScoreRequest], chunk: int) -
         for request, hidden in zip(block, states, strict=True):
             for offset in range(0, len(hidden), chunk):
                 with torch.inference_mode():
-                    logits = runner.logits(hidden[offset : offset + chunk])
+                    logits = runner.logits(hidden[offset : offset + chunk]).float()
                 yield LogitChunk(request.id, request.first + offset, logits)
 
 
@@ -83,7 +83,7 @@ def _block_states(
     states: dict[int, torch.Tensor] = {}
     for begin, end in micro_batches([len(s) for s in ordered], QUERY_TOKENS):
         lengths = [len(s) for s in ordered[begin:end]]
-        cache = SegmentedCache(runner.kv_shape, lengths, lengths[0], prefix)
+        cache = SegmentedCache(runner.kv_shape, lengths, lengths[0], [PrefixGroup(len(lengths), prefix)])
         hidden = runner.prefill(ordered[begin:end], cache)
         for row, index in enumerate(order[begin:end]):
             scored = len(block[index].token_ids) - block[index].first

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.activations import SiLUActivation
 
 from wfgy_triage.engines.attention import KVShape, SegmentedCache, cascade_attention, causal_mask
 from wfgy_triage.engines.linear import FusedRMSNorm, PackedLinear
@@ -42,9 +43,11 @@ class FusedLayer(nn.Module):
         self.q_norm = getattr(attention, "q_norm", None)
         self.k_norm = getattr(attention, "k_norm", None)
         self.act = mlp.act_fn
+        self.is_silu = isinstance(mlp.act_fn, (nn.SiLU, SiLUActivation))
         self.qkv = _join([attention.q_proj, attention.k_proj, attention.v_proj], shape)
         self.out = _join([attention.o_proj], shape)
-        self.gate_up = _join([mlp.gate_proj, mlp.up_proj], shape)
+        self.gate = _join([mlp.gate_proj], shape)
+        self.up = _join([mlp.up_proj], shape)
         self.down = _join([mlp.down_proj], shape)
 
     def forward(
@@ -66,8 +69,9 @@ class FusedLayer(nn.Module):
         kv_store.update(key, value, self.layer_idx)
         mixed, _weights = cascade_attention(self, query, key, value, None, self.scaling, kv_store)
         hidden_states = self.out(mixed.reshape(rows, steps, -1), residual=hidden_states)
-        gate, up = self.gate_up(self.mlp_norm(hidden_states)).chunk(2, dim=-1)
-        output: torch.Tensor = self.down(self.act(gate) * up, residual=hidden_states)
+        normed = self.mlp_norm(hidden_states)
+        gate = self.gate.swish(normed) if self.is_silu else self.act(self.gate(normed))
+        output: torch.Tensor = self.down(self.up.times(normed, gate), residual=hidden_states)
         return output
 
 

@@ -30,10 +30,14 @@ def packing_works(dtype: torch.dtype) -> bool:
         packed = torch.ops.mkldnn._reorder_linear_weight(weight, _LAYOUT_ROWS)
         product = torch.ops.mkldnn._linear_pointwise(rows, packed, None, "none", [], "")
         summed = torch.ops.mkldnn._linear_pointwise.binary(rows, rows, packed, None, "add")
+        scaled = torch.ops.mkldnn._linear_pointwise.binary(rows, rows, packed, None, "mul")
+        swished = torch.ops.mkldnn._linear_pointwise(rows, packed, None, "swish", [], "")
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
     expected = functional.linear(rows, weight)
-    return bool(torch.equal(product, expected) and torch.equal(summed, expected + rows))
+    exact = ((product, expected), (summed, expected + rows), (scaled, expected * rows))
+    close = torch.allclose(swished, functional.silu(expected), rtol=2e-2, atol=2e-2)
+    return close and all(torch.equal(a, b) for a, b in exact)
 
 
 class PackedLinear(nn.Module):
@@ -66,20 +70,35 @@ class PackedLinear(nn.Module):
         if not self.packed:
             product = functional.linear(x, self.matrix, self.bias)
             return product if residual is None else product + residual
-        rows = x.reshape(-1, self.in_features)
-        alone = rows.shape[0] == 1
-        if alone:
-            # A single row would take a matrix-vector kernel that adds up in another order.
-            rows = rows.expand(2, -1)
-        rows = rows.contiguous()
-        if residual is None:
-            out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-                rows, self.matrix, self.bias, "none", [], ""
-            )
-        else:
-            other = residual.reshape(-1, self.out_features).expand(len(rows), -1).contiguous()
-            out = torch.ops.mkldnn._linear_pointwise.binary(rows, other, self.matrix, self.bias, "add")
-        return (out[:1] if alone else out).view(*x.shape[:-1], self.out_features)
+        return self._packed(x, "none") if residual is None else self._packed_with(x, residual, "add")
+
+    def swish(self, x: torch.Tensor) -> torch.Tensor:
+        """`silu(x Wᵀ + b)`."""
+        return self._packed(x, "swish") if self.packed else functional.silu(self(x))
+
+    def times(self, x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+        """`(x Wᵀ + b) * factor`."""
+        return self._packed_with(x, factor, "mul") if self.packed else self(x) * factor
+
+    def _packed(self, x: torch.Tensor, after: str) -> torch.Tensor:
+        rows = self._rows(x, self.in_features)
+        out = torch.ops.mkldnn._linear_pointwise(rows, self.matrix, self.bias, after, [], "")
+        return self._shaped(out, x)
+
+    def _packed_with(self, x: torch.Tensor, other: torch.Tensor, after: str) -> torch.Tensor:
+        rows, partner = self._rows(x, self.in_features), self._rows(other, self.out_features)
+        out = torch.ops.mkldnn._linear_pointwise.binary(rows, partner, self.matrix, self.bias, after)
+        return self._shaped(out, x)
+
+    @staticmethod
+    def _rows(x: torch.Tensor, width: int) -> torch.Tensor:
+        rows = x.reshape(-1, width)
+        # A single row would take a matrix-vector kernel that adds up in another order: it is given a twin.
+        return (rows.expand(2, -1) if rows.shape[0] == 1 else rows).contiguous()
+
+    def _shaped(self, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        rows = x.numel() // self.in_features
+        return out[:rows].view(*x.shape[:-1], self.out_features)
 
 
 class CompactEmbedding(nn.Module):

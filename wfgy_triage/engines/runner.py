@@ -7,7 +7,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from wfgy_triage.engines.attention import ATTENTION_NAME, KVShape, PrefixKV, SegmentedCache, causal_mask
+from wfgy_triage.engines.attention import (
+    ATTENTION_NAME,
+    KVShape,
+    PrefixGroup,
+    PrefixKV,
+    SegmentedCache,
+    causal_mask,
+)
 from wfgy_triage.engines.linear import CompactEmbedding, PackedLinear
 from wfgy_triage.errors import PrerequisiteError
 
@@ -43,9 +50,9 @@ class ModelRunner:
         return hidden
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits in float32 of hidden states (positions, hidden), padding of the vocabulary cut off."""
+        """Logits of hidden states (positions, hidden) in the dtype of computation, padded vocabulary cut off."""
         out: torch.Tensor = self.head(hidden)
-        return out[..., : self.vocab_size].float()
+        return out[..., : self.vocab_size]
 
     def prefill(self, rows: list[tuple[int, ...]], cache: SegmentedCache) -> torch.Tensor:
         """Run right-justified prompts in chunks of columns; returns hidden states (rows, longest, hidden)."""
@@ -71,8 +78,8 @@ class ModelRunner:
         count, split = 24, 5
         ids = (torch.arange(count, device=self.device) * 7919 % self.vocab_size)[None]
         prefix = self.prefix(tuple(ids[0, :split].tolist()))
-        behind = SegmentedCache(self.kv_shape, [count - split], count, prefix)
-        ours = self.logits(self.forward(ids[:, split:], behind)[0])
+        behind = SegmentedCache(self.kv_shape, [count - split], count, [PrefixGroup(1, prefix)])
+        ours = self.logits(self.forward(ids[:, split:], behind)[0]).float()
         theirs = self._class_logits(ids)[split:]
         scale = max(1.0, float(theirs.abs().max()))
         difference = float((ours - theirs).abs().max())

@@ -81,14 +81,11 @@ def _best(candidates: np.ndarray, scaled: np.ndarray, noise: np.ndarray, tempera
     return Choice(token, gap)
 
 
-def greedy(logits: torch.Tensor) -> tuple[list[int], list[float]]:
-    """Most likely tokens of `logits` (rows, vocab), and their distance to the second best.
-
-    Equal logits give the lowest id. `logits` is left as it was.
-    """
+def greedy(logits: torch.Tensor) -> list[Choice]:
+    """Most likely token of each row of `logits` (rows, vocab), which is left as it was."""
     best, tokens = logits.max(dim=-1)
     tokens = tokens[:, None]
     logits.scatter_(1, tokens, -torch.inf)
     second = logits.amax(dim=-1)
     logits.scatter_(1, tokens, best[:, None])
-    return tokens[:, 0].tolist(), (best - second).tolist()
+    return [Choice(t, g) for t, g in zip(tokens[:, 0].tolist(), (best - second).tolist(), strict=True)]

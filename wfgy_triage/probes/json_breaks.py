@@ -22,6 +22,8 @@ from wfgy_triage.store.records import Sample, SampleKey
 from wfgy_triage.workload import JsonWorkload, RecordQuestion, load_json_workload
 
 SYMPTOM = "json_breaks"
+BLOCK = 40
+"""Questions per round: FP16 answers, then EXL2 answers, so that the page shows both sides early."""
 LENGTH_FACTOR, LENGTH_MARGIN = 2.0, 32
 """Answer budget: twice the tokens of the right answer and a margin; only runaway answers reach it."""
 STAGES = {
@@ -49,7 +51,8 @@ class JsonBreaks:
         workload = load_json_workload()
         questions = workload.questions[: context.settings.questions]
         measuring = _Measuring(context, workload, questions)
-        for block in measuring.classes:
+        for start in range(0, len(questions), BLOCK):
+            block = questions[start : start + BLOCK]
             measuring.answer("fp16", context.fp16, block)
             measuring.answer("exl2", context.exl2, block)
         if context.should_stop() or not measuring.missing("fp16_floor", "pair", "pair_floor"):
@@ -57,8 +60,7 @@ class JsonBreaks:
         measuring.compare("pair", context.exl2)
         if measuring.missing("fp16_floor", "pair_floor") and not context.should_stop():
             twin = context.open_floor()
-            for block in measuring.classes:
-                measuring.answer("fp16_floor", twin, block)
+            measuring.answer("fp16_floor", twin, questions)
             measuring.compare("pair_floor", twin)
 
     def evaluate(
@@ -92,10 +94,7 @@ class _Measuring:
 
     @property
     def classes(self) -> list[list[RecordQuestion]]:
-        """The questions class by class: prompts of a class share their examples, which an engine reads once.
-
-        It also brings the answers of both sides to the page early.
-        """
+        """The questions class by class: prompts of a class share their examples, which scoring then reads once."""
         ordered = sorted(self._questions, key=lambda q: q.record_class)
         return [list(group) for _, group in groupby(ordered, key=lambda q: q.record_class)]
 
