@@ -51,7 +51,7 @@ def obj(**properties: Any) -> dict[str, Any]:
     }
 
 
-TEXT, INT, FLAG = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
+TEXT, INT, FLAG = {"type": "string", "maxLength": 60}, {"type": "integer"}, {"type": "boolean"}
 PRIORITY = {"enum": ["low", "medium", "high"]}
 STATUS = {"enum": ["open", "waiting", "closed"]}
 
@@ -155,7 +155,7 @@ def long(r: random.Random) -> tuple[str, dict[str, Any]]:
 
 
 ADDRESS = obj(street=TEXT, city=TEXT)
-WORDS = {"type": "array", "items": TEXT, "minItems": 1}
+WORDS = {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 8}
 CLASSES: dict[str, tuple[Maker, dict[str, Any]]] = {
     "flat": (flat, obj(name=TEXT, city=TEXT, item=TEXT, quantity=INT)),
     "enums": (enums, obj(ticket=INT, topic=TEXT, priority=PRIORITY, status=STATUS)),

@@ -34,6 +34,7 @@ ANSWERS = {
     "trailing": ('{"n": 1, "c": "a"} and more', False),
     "broken": ('{"n": 1, "c": ', False),
     "cut": ('{"n": 1, "c": "aaaaaa', True),
+    "runaway": ('{"n": 1, "c": "a", "d": 2, "e": 3, "f": ', True),
 }
 CHECKS = tuple(Check(name, "ok", "") for name in [*CHECK_CAUSES, ONLY_WEIGHTS])
 
@@ -47,6 +48,8 @@ def sample(question: int, side: str, answer: str) -> Sample:
         "parse_valid": o.parse_valid,
         "schema_valid": o.schema_valid,
         "truncated": o.truncated,
+        "never_parses": o.never_parses,
+        "never_fits": o.never_fits,
         "trailing_text": o.trailing_text,
         "missing_keys": list(o.missing_keys),
         "extra_keys": list(o.extra_keys),
@@ -138,6 +141,16 @@ def test_cut_answers_are_neither_valid_nor_invalid():
     assert metric(found, "truncated_rate").exl2 == 0.4
     assert "could not be judged" in primary.note
     assert found.diagnosis.cause == "weights_too_few_bits", "eight cut answers are eight changes"
+
+
+def test_a_runaway_answer_that_already_broke_the_schema_counts_as_broken():
+    found = evaluate(answers(["good"] * 20, ["good"] * 12 + ["runaway"] * 8))
+    primary = metric(found, "schema_valid_rate")
+    assert (found.state, primary.exl2, primary.n) == (State.FAIL, 0.6, 20)
+    assert "8 of 20" in found.headline
+    parse = metric(found, "parse_valid_rate")
+    assert (parse.exl2, parse.n) == (1.0, 12), "it might still have become JSON"
+    assert metric(found, "truncated_rate").exl2 == 0.4
 
 
 def test_the_noise_floor_is_fp16_against_itself():

@@ -18,12 +18,13 @@ record is given, from the comparison with it; for JSON inside other text it desc
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from jsonschema.exceptions import ValidationError
 
+from wfgy_triage.measure.json_prefix import judge_prefix
 from wfgy_triage.measure.json_structure import structural_positions
 from wfgy_triage.measure.schema_guard import check_schema_safe, schema_errors
 from wfgy_triage.measure.strict_json import EmbeddedJson, JsonRefused, find_json, parse_json
@@ -63,6 +64,8 @@ class JsonOutcome:
         enum_drift: paths of values outside their `enum` or `const`.
         value_matches: equal to the expected record; None when none is given or the answer is truncated.
         recoverable: not parse-valid, but the JSON inside fits the schema.
+        never_parses: truncated, and no continuation would have been JSON.
+        never_fits: truncated, and no continuation would have fitted the schema.
         detail: one short English sentence for the page.
     """
 
@@ -78,6 +81,8 @@ class JsonOutcome:
     value_matches: bool | None
     detail: str
     recoverable: bool = False
+    never_parses: bool = False
+    never_fits: bool = False
 
 
 def classify_json(
@@ -103,7 +108,7 @@ def classify_json(
     except JsonRefused as error:
         return _not_json(text, schema, truncated, expected, str(error))
     if truncated and not isinstance(value, dict | list):
-        return _outcome(JsonKind.TRUNCATED, "The answer was cut off by the length limit.")
+        return _cut_off(text, schema)
     drift = _Drift.of(value, schema, expected)
     kind = JsonKind.VALID if drift.schema_valid else JsonKind.SCHEMA_MISMATCH
     matches = None if expected is None else same_value(value, expected)
@@ -131,7 +136,7 @@ def _not_json(
     found = find_json(text)
     # Brackets inside a preamble may not be the answer yet, so a preamble that was cut off decides nothing.
     if truncated and (found is None or found.before):
-        return _outcome(JsonKind.TRUNCATED, "The answer was cut off by the length limit.")
+        return _cut_off(text, schema)
     matches = None if expected is None else False
     if found is None:
         if not text.strip():
@@ -140,6 +145,13 @@ def _not_json(
     drift = _Drift.of(found.value, schema, expected)
     kind, sentence = _surrounded(found)
     return _outcome(kind, f"{sentence} {drift.sentence}", drift, matches, found)
+
+
+def _cut_off(text: str, schema: Mapping[str, Any] | bool) -> JsonOutcome:
+    prefix = judge_prefix(text, schema)
+    detail = "The answer was cut off by the length limit" + (f"; {prefix.reason}" if prefix.reason else "")
+    outcome = _outcome(JsonKind.TRUNCATED, f"{detail}.")
+    return replace(outcome, never_parses=prefix.never_parses, never_fits=prefix.never_fits)
 
 
 def _surrounded(found: EmbeddedJson) -> tuple[JsonKind, str]:

@@ -164,6 +164,8 @@ class _Measuring:
             "parse_valid": outcome.parse_valid,
             "schema_valid": outcome.schema_valid,
             "truncated": outcome.truncated,
+            "never_parses": outcome.never_parses,
+            "never_fits": outcome.never_fits,
             "trailing_text": outcome.trailing_text,
             "missing_keys": list(outcome.missing_keys),
             "extra_keys": list(outcome.extra_keys),

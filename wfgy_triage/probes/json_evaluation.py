@@ -1,7 +1,8 @@
-"""From stored samples of the JSON probe to metrics, verdict, cause and chart data. A pure function of them.
+"""From stored samples of the JSON probe to metrics, verdict and cause. A pure function of them.
 
-Rates are over questions whose answers were not cut off on either side, so that the comparison is paired; answers cut
-off by the length limit are a class of their own and, in the verdict, may count as either outcome.
+Rates are over questions whose outcome is settled on both sides, so that the comparison is paired. An answer cut off by
+the length limit is settled only where no continuation could have helped; otherwise it leaves the rate and, in the
+verdict, may count as either outcome.
 """
 
 from __future__ import annotations
@@ -77,18 +78,14 @@ def _judge(sides: Sides, side: Mapping[str, Payload], gate: Gate, metric: str, l
     """Hold one side's rate against the gate; only questions answered on both sides count."""
     if not sides.both:
         return not_measured("No question was answered on both sides.")
-    payloads = [side[q] for q in sides.both]
-    whole = [p for p in payloads if not p["truncated"]]
-    hits = sum(RATES[metric](p) for p in whole)
-    return judge_rate(hits, len(whole), gate, level, unmeasured=len(payloads) - len(whole))
+    outcomes = [RATES[metric](side[q]) for q in sides.both]
+    settled = [o for o in outcomes if o is not None]
+    return judge_rate(sum(settled), len(settled), gate, level, unmeasured=len(outcomes) - len(settled))
 
 
 def _counts(name: str, sides: Sides, other: Mapping[str, Payload]) -> PairedCounts:
-    questions = sides.complete(other)
-    hit = RATES[name]
-    return PairedCounts.from_outcomes(
-        [hit(sides.fp16[q]) for q in questions], [hit(other[q]) for q in questions]
-    )
+    pairs = sides.decided(name, other)
+    return PairedCounts.from_outcomes([a for a, _ in pairs], [b for _, b in pairs])
 
 
 def _rate_metric(name: str, sides: Sides, level: float) -> Metric:
@@ -243,7 +240,7 @@ def _headline(sides: Sides, judged: Judgement) -> str:
         return f"Not measured: {judged.note}"
     total = len(sides.both)
     broken = {
-        name: sum(not side[q]["schema_valid"] and not side[q]["truncated"] for q in sides.both)
+        name: sum(RATES[PRIMARY](side[q]) is False for q in sides.both)
         for name, side in (("FP16", sides.fp16), ("EXL2", sides.exl2))
     }
     text = f"EXL2 breaks the schema in {broken['EXL2']} of {total} answers; FP16 in {broken['FP16']}."

@@ -9,19 +9,41 @@ from typing import Any
 from wfgy_triage.store.records import Sample
 
 Payload = Mapping[str, Any]
-Outcome = Callable[[Payload], bool]
+Outcome = Callable[[Payload], bool | None]
+"""Whether an answer is a hit; None where it was cut off before that was settled."""
+
+
+def _fits(answer: Payload) -> bool | None:
+    undecided = answer["truncated"] and not answer["never_fits"]
+    return None if undecided else answer["schema_valid"]
+
+
+def _parses(answer: Payload) -> bool | None:
+    undecided = answer["truncated"] and not answer["never_parses"]
+    return None if undecided else answer["parse_valid"]
+
+
+def _matches(answer: Payload) -> bool | None:
+    undecided = answer["truncated"] and not answer["never_fits"]
+    return None if undecided else bool(answer["value_matches"])
+
+
+def _whole(*keys: str) -> Outcome:
+    """A hit when any of these is set, for answers that were not cut off."""
+    return lambda answer: None if answer["truncated"] else any(answer[key] for key in keys)
+
 
 PRIMARY = "schema_valid_rate"
 RATES: Mapping[str, Outcome] = {
-    PRIMARY: lambda p: p["schema_valid"],
-    "parse_valid_rate": lambda p: p["parse_valid"],
-    "value_match_rate": lambda p: bool(p["value_matches"]),
-    "trailing_text_rate": lambda p: p["trailing_text"],
-    "key_drift_rate": lambda p: bool(p["missing_keys"] or p["extra_keys"]),
-    "type_drift_rate": lambda p: bool(p["type_drift"]),
-    "enum_drift_rate": lambda p: bool(p["enum_drift"]),
+    PRIMARY: _fits,
+    "parse_valid_rate": _parses,
+    "value_match_rate": _matches,
+    "trailing_text_rate": _whole("trailing_text"),
+    "key_drift_rate": _whole("missing_keys", "extra_keys"),
+    "type_drift_rate": _whole("type_drift"),
+    "enum_drift_rate": _whole("enum_drift"),
 }
-"""Metric id to what counts as a hit, over answers that were not cut off."""
+"""Metric id to what counts as a hit."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +71,8 @@ class Sides:
         """Questions answered on both sides."""
         return [q for q in self.fp16 if q in self.exl2]
 
-    def complete(self, other: Mapping[str, Payload]) -> list[str]:
-        """Questions whose answer was cut off neither on the FP16 side nor in `other`."""
-        return [
-            q for q in self.fp16 if q in other and not self.fp16[q]["truncated"] and not other[q]["truncated"]
-        ]
+    def decided(self, metric: str, other: Mapping[str, Payload]) -> list[tuple[bool, bool]]:
+        """Outcomes (FP16, other) of the questions where both are settled."""
+        hit = RATES[metric]
+        pairs = [(hit(self.fp16[q]), hit(other[q])) for q in self.fp16 if q in other]
+        return [(a, b) for a, b in pairs if a is not None and b is not None]
