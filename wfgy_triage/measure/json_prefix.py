@@ -6,7 +6,7 @@ that more text cannot take back are counted; whenever that is not certain, the a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,18 +68,8 @@ def _close(text: str) -> str | None:
     """The text up to its last complete element, open brackets closed; None when there is no such element."""
     stack: list[str] = []
     best: str | None = None
-    in_string = escaped = False
-    for index, character in enumerate(text):
-        if in_string:
-            if escaped:
-                escaped = False
-            elif character == "\\":
-                escaped = True
-            elif character == '"':
-                in_string = False
-        elif character == '"':
-            in_string = True
-        elif character in "{[":
+    for index, character in _outside_strings(text):
+        if character in _CLOSERS:
             stack.append(_CLOSERS[character])
         elif character in "}]":
             if not stack or stack.pop() != character:
@@ -90,6 +80,21 @@ def _close(text: str) -> str | None:
         elif character == ",":
             best = text[:index] + "".join(reversed(stack))
     return best
+
+
+def _outside_strings(text: str) -> Iterator[tuple[int, str]]:
+    """Characters with their places, those of strings left out."""
+    in_string = escaped = False
+    for index, character in enumerate(text):
+        if not in_string:
+            in_string = character == '"'
+            yield index, character
+        elif escaped:
+            escaped = False
+        elif character == "\\":
+            escaped = True
+        elif character == '"':
+            in_string = False
 
 
 def _lasts(error: ValidationError) -> bool:
