@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.diagnosis import CHECK_CAUSES, EQUAL_IN_THIS_RUN, ONLY_WEIGHTS, RateEvidence, diagnose_rate
-from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact
+from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact, tango
 from wfgy_triage.result import Check, State
 
 GOOD = tuple(Check(name, "ok", "") for name in [*CHECK_CAUSES, ONLY_WEIGHTS])
@@ -23,6 +23,7 @@ def evidence(lost: int, won: int, **changes: object) -> RateEvidence:
         lost=lost,
         won=won,
         p_value=mcnemar_exact(counts),
+        interval=tango(counts).bounds,
         floor_flips=0,
         kld=0.5,
         kld_floor=0.001,
@@ -48,6 +49,15 @@ def test_a_weaker_loss_gives_less_confidence():
 
 def test_no_more_than_chance_is_noise():
     assert diagnose_rate(evidence(3, 1, state=State.INCONCLUSIVE), GOOD).cause == "within_noise"
+
+
+def test_few_losses_count_where_the_gate_the_interval_and_the_tokens_agree():
+    assert mcnemar_exact(PairedCounts(16, 4, 0, 0)) == 0.125
+    found = diagnose_rate(evidence(4, 0), GOOD)
+    assert (found.cause, found.confidence) == ("weights_too_few_bits", "medium")
+    assert diagnose_rate(evidence(4, 0, state=State.INCONCLUSIVE), GOOD).cause == "within_noise"
+    assert diagnose_rate(evidence(4, 0, kld=0.001), GOOD).cause == "unknown"
+    assert diagnose_rate(evidence(4, 0, kld=None), GOOD).cause == "unknown"
 
 
 def test_a_failure_that_chance_could_explain_is_not_blamed_on_anything():

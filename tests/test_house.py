@@ -48,7 +48,8 @@ def test_web_and_command_line_import_no_torch(module: str):
 
 
 @pytest.mark.parametrize(
-    "forbidden", [r"torch\.load\(", r"\bpickle\b\s*\.", r"trust_remote_code=True", r"\beval\(", r"joblib"]
+    "forbidden",
+    [r"torch\.load\(", r"(?m)^\s*(import|from) pickle", r"trust_remote_code=True", r"\beval\(", r"joblib"],
 )
 def test_nothing_that_runs_foreign_code(forbidden: str):
     # `model.eval()` is a method; the builtin would run text.
@@ -69,7 +70,7 @@ def test_every_environment_variable_is_documented():
     names: set[str] = set()
     for path in [*PACKAGE.rglob("*.py"), ROOT / "app.py"]:
         names |= set(re.findall(r"\b(?:WFGY_TRIAGE_[A-Z0-9_]+|DATABASE_URL)\b", path.read_text("utf-8")))
-    private = {"WFGY_TRIAGE_PARENT"}  # set by the app for its own worker
+    private = {"WFGY_TRIAGE_SUPERVISOR"}  # set by the app for its own worker
     documented = (ROOT / "README.md").read_text("utf-8")
-    missing = {n for n in names if not any(n.startswith(p) for p in private) and n not in documented}
+    missing = {n for n in names if n not in private and n not in documented}
     assert missing == set()

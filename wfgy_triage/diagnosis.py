@@ -45,6 +45,7 @@ class RateEvidence:
         lost: questions where FP16 gives a usable answer and EXL2 does not.
         won: the reverse.
         p_value: exact McNemar p-value of lost against won, two-sided; None without pairs.
+        interval: 95 % interval of the paired difference in the rate, EXL2 minus FP16; None without pairs.
         floor_flips: questions whose outcome differs between the FP16 side and its twin; None when not measured.
         kld: mean KL(FP16||EXL2) in nats; None when not measured.
         kld_floor: the same between FP16 and its twin.
@@ -56,6 +57,7 @@ class RateEvidence:
     lost: int
     won: int
     p_value: float | None
+    interval: tuple[float, float] | None
     floor_flips: int | None
     kld: float | None
     kld_floor: float | None
@@ -102,10 +104,18 @@ def _measured_cause(e: RateEvidence, only_weights: bool) -> tuple[str, str]:
 
 
 def _above_noise(e: RateEvidence) -> bool:
-    """Significantly more questions lost than won, and more changes than FP16 shows against itself."""
-    if e.p_value is None or e.p_value > SIGNIFICANT or e.lost <= e.won:
+    """Whether EXL2 loses more than chance explains, and changes more than FP16 does against itself.
+
+    Fewer than six one-sided changes can never reach p = 0.05 in the exact test. Where EXL2 is outside the gate, the
+    paired interval lies below zero and every token says the same (divergence above its floor), that is enough.
+    """
+    if e.p_value is None or e.lost <= e.won:
         return False
-    return e.floor_flips is None or e.lost + e.won > e.floor_flips
+    if e.floor_flips is not None and e.lost + e.won <= e.floor_flips:
+        return False
+    if e.p_value <= SIGNIFICANT:
+        return True
+    return e.state is State.FAIL and e.interval is not None and e.interval[1] < 0 and _kld_above_floor(e)
 
 
 def _kld_above_floor(e: RateEvidence) -> bool:
@@ -139,6 +149,12 @@ def _noise_rung(e: RateEvidence) -> Check:
         f"Of {e.pairs} questions EXL2 loses {e.lost} usable answers and wins {e.won} against FP16 "
         f"(exact McNemar p = {e.p_value:.2g}); {flips}."
     )
+    if e.p_value > SIGNIFICANT and _above_noise(e) and e.interval is not None:
+        low, high = (100 * bound for bound in e.interval)
+        detail += (
+            f" Few changes for that test alone, but the paired difference ({low:.0f} to {high:.0f} points) lies below "
+            "zero and the word-by-word comparison says the same."
+        )
     return Check("above_noise", OK if _above_noise(e) else FAULT, detail)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -110,6 +111,7 @@ def test_ctrl_c_twice_ends_at_once_and_keeps_the_samples(settings):
     def interrupt(event):
         if event.kind == "stage" and event.payload["name"] == "fp16":
             os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)  # two signals in one moment would arrive as one
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):

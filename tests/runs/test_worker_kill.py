@@ -121,17 +121,21 @@ def test_killed_at(point, home, uninterrupted):
 def test_killed_again_and_again_at_random_moments(seed, home, uninterrupted):
     chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
     run = home.repo.create(spec(QUESTIONS, pause=0.02))
+    kills = 0
     for _ in range(8):
         stored = {(s.key.question, s.key.side) for s in home.repo.samples(run.id)}
         assert len(stored) == len(home.repo.samples(run.id))
-        assert len(stored) < QUESTIONS * len(SIDES)
+        if len(stored) + 4 > QUESTIONS * len(SIDES):
+            break  # a slow machine got further between two kills; there is no question left to be killed at
         begun = len(home.measured())
         target = len(stored) + chance.choice([0, 1, 1, 2, 3])
         home.start_worker()
         wait_for(lambda target=target: len(home.repo.done_keys(run.id)) >= target)
         wait_for(lambda: chance.random() < 0.3)
         home.kill_worker()
+        kills += 1
         assert not stored & set(home.measured()[begun:]), "a stored question was measured again"
+    assert kills >= 3
     home.start_worker()
     record = wait_for(lambda: home.ended(run.id))
     assert_same(home, record, uninterrupted)

@@ -228,6 +228,7 @@ def _evidence(
         lost=counts.only_reference,
         won=counts.only_candidate,
         p_value=mcnemar_exact(counts) if counts.n else None,
+        interval=tango(counts).bounds if counts.n else None,
         floor_flips=twin.only_reference + twin.only_candidate if twin.n else None,
         kld=agreement.summary.kl_mean.value if agreement.summary else None,
         kld_floor=floor.summary.kl_mean.value if floor.summary else None,
