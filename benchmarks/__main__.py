@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     parser.add_argument("--fp16", type=Path, help="FP16 folder (default: the demo's)")
     parser.add_argument("--exl2", type=Path, help="EXL2 folder (default: the demo's)")
+    parser.add_argument("--repeats", type=int, help="timed repeats of each arm (default: 5)")
     options = parser.parse_args()
     unknown = set(options.names) - set(NAMES)
     if unknown:
@@ -34,8 +35,8 @@ def main() -> int:
     results: dict[str, Any] = {"machine": machine(), "fast": options.fast}
     for name in options.names or NAMES:
         run = importlib.import_module(f"benchmarks.bench_{name}").run
-        folders = {k: v for k, v in (("fp16", options.fp16), ("exl2", options.exl2)) if v is not None}
-        accepted = {k: v for k, v in folders.items() if k in inspect.signature(run).parameters}
+        given = {k: v for k in ("fp16", "exl2", "repeats") if (v := getattr(options, k)) is not None}
+        accepted = {k: v for k, v in given.items() if k in inspect.signature(run).parameters}
         print(f"\n## {name}\n", flush=True)
         try:
             results[name] = run(fast=options.fast, **accepted)

@@ -166,7 +166,7 @@ def identical_answers(engine: TransformersEngine, rows: Sequence[tuple[int, ...]
     }
 
 
-def run(fast: bool = False, fp16: Path | None = None) -> dict[str, Any]:
+def run(fast: bool = False, fp16: Path | None = None, repeats: int = REPEATS) -> dict[str, Any]:
     """Measure and print; see the module."""
     folder = fp16 or model_folders(None, None)[0]
     engines = [open_fp16(folder, mode="reproducible"), open_fp16(folder, mode="fast")]
@@ -176,7 +176,7 @@ def run(fast: bool = False, fp16: Path | None = None) -> dict[str, Any]:
         batched_arm(folder, torch.bfloat16),
         *(engine_arm(e) for e in engines),
     ]
-    sizes, repeats = ((12,), 1) if fast else ((40, 60), REPEATS)
+    sizes, repeats = ((12,), 1) if fast else ((40, 60), repeats)
     rows = [engines[0].encode(p) for p in prompts(max(sizes))]
     shared = len(engines[0].encode(EXAMPLES))
     lengths = [len(r) for r in rows]
@@ -191,7 +191,7 @@ def run(fast: bool = False, fp16: Path | None = None) -> dict[str, Any]:
     same = {e.info.mode: identical_answers(e, rows) for e in engines}
     for mode, counts in same.items():
         print(f"same answers, {mode}: " + ", ".join(f"{k} {v}" for k, v in counts.items()))
-    return {"shared_tokens": shared, "timings": tables, "same_answers": same}
+    return {"shared_tokens": shared, "repeats": repeats, "timings": tables, "same_answers": same}
 
 
 def _print_table(size: int, results: list[dict[str, Any]]) -> None:

@@ -79,10 +79,12 @@ def _child(arm: str, workload: str, count: int, fp16: Path, exl2: Path, plain: P
     return result
 
 
-def run(fast: bool = False, fp16: Path | None = None, exl2: Path | None = None) -> dict[str, Any]:
+def run(
+    fast: bool = False, fp16: Path | None = None, exl2: Path | None = None, repeats: int = REPEATS
+) -> dict[str, Any]:
     """Measure and print; see the module."""
     fp16, exl2 = model_folders(fp16, exl2)
-    repeats = 1 if fast else REPEATS
+    repeats = 1 if fast else repeats
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         plain = Path(scratch) / "plain"
