@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -214,11 +215,12 @@ def sessions_show(run_id: str, json_file: JsonFile = None) -> None:
 
 def main() -> None:
     """Run the command line; errors are sentences, not tracebacks."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' own bars would be mixed with ours
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except TyperException as error:
         err.print(f"[bold red]Error:[/] {_usage_message(error)}", highlight=False)
-        err.print("See 'wfgy-triage --help' for commands and options.")
+        err.print("See 'python -m wfgy_triage --help' for commands and options.")
         sys.exit(EXIT_ERROR)
     except TriageError as error:
         err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False)

@@ -168,9 +168,7 @@ def _dequantize_gguf(gguf: Path, out: Path) -> None:
     """Write a plain FP16 transformers folder from the GGUF file."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-    from transformers.utils import logging as hf_logging
 
-    hf_logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent,
         gguf_file=gguf.name,
