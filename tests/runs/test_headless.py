@@ -107,6 +107,15 @@ def test_ctrl_c_stops_and_evaluates(settings):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.fixture
+def pythons_ctrl_c():
+    """Python's own handler, as on the command line; the browser tests leave their event loop's one in place."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("pythons_ctrl_c")
 def test_ctrl_c_twice_ends_at_once_and_keeps_the_samples(settings):
     def interrupt(event):
         if event.kind == "stage" and event.payload["name"] == "fp16":
