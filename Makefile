@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test lint types bench clean
+.PHONY: run test lint bench clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.runtime: requirements.txt
