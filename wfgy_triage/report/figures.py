@@ -12,6 +12,7 @@ from typing import Any
 
 from wfgy_triage.report.chart_tables import class_table, kld_table
 from wfgy_triage.report.charts import Figure, failures_figure, kld_figure, rates_figure
+from wfgy_triage.report.charts_damage import damage_figure, damage_table
 
 
 def _no_table(data: Any) -> str:
@@ -64,6 +65,15 @@ FIGURES: tuple[FigureKind, ...] = (
         "anyway, matters less.",
         kld_figure,
         kld_table,
+    ),
+    FigureKind(
+        "damage",
+        "damage",
+        "Which weights do the damage",
+        "FP16 weights were put back into one part of the EXL2 model at a time. The longer the bar, the more of the "
+        "drift that part causes.",
+        damage_figure,
+        damage_table,
     ),
 )
 """In the order in which the page shows them."""
