@@ -18,7 +18,11 @@ from wfgy_triage.measure.citations import (
     without_citations,
 )
 
-SUPPLIED = {"S1": "The mast is 96 metres tall.", "S2": "The pump weighs 18 kilograms.", "S3": "Leaves are cut."}
+SUPPLIED = {
+    "S1": "The mast is 96 metres tall.",
+    "S2": "The pump weighs 18 kilograms.",
+    "S3": "Leaves are cut.",
+}
 SECTIONS = {"S1": "mast", "S2": "pump", "S3": "tomatoes"}
 
 # text, truncated, kind, cited, dangling, (present, valid, correct, cite_first), all by hand; gold is S1

@@ -17,12 +17,13 @@ _TOKEN = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?|\d+(?:\.\d+)?|[^\W\d_]+")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _NUMBER = re.compile(r"-?\d")
 _ARTICLES = frozenset({"a", "an", "the"})
-_FUNCTION_WORDS = _ARTICLES | frozenset(
-    "about after again all also an and any are as at be been before but by can could did do does each for from had "
-    "has have he her his how if in into is it its may more most must no not of on only or other our out over she "
-    "should so some such than that their them then there these they this those to under up us was we were what when "
-    "where which while who whose will with would you your".split()  # noqa: SIM905 - a list of words reads as one
-)
+_WORDS = """
+about after again all also an and any are as at be been before but by can could did do does each for from had has have
+he her his how if in into is it its may more most must no not of on only or other our out over she should so some such
+than that their them then there these they this those to under up us was we were what when where which while who whose
+will with would you your
+"""
+_FUNCTION_WORDS = _ARTICLES | frozenset(_WORDS.split())
 """English words that carry no fact; in other languages every word counts as content."""
 
 

@@ -184,7 +184,7 @@ def classify_record(text: str, supplied: Mapping[str, str], sections: Mapping[st
         completeness=len(fields) / len(REQUIRED_FIELDS),
         missing=tuple(name for name in REQUIRED_FIELDS if name not in fields),
         dangling=snippet is not None and snippet not in supplied,
-        section_matches=snippet in sections and fields.get("section_id") == sections[snippet],
+        section_matches=bool(snippet) and fields.get("section_id") == sections.get(snippet or "", ""),
         offsets=(start, start + len(quote)) if quote and start >= 0 else None,
     )
 
