@@ -120,6 +120,9 @@ def probe(
     workload: Annotated[
         Path | None, typer.Option(help="Your own questions: a .jsonl, .csv or .md file, or a folder of them.")
     ] = None,
+    level: Annotated[
+        str | None, typer.Option(help="How hard the tasks are, where the symptom has levels: standard, hard.")
+    ] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Measure one symptom on one pair, here and now. The exit code is the verdict."""
@@ -134,7 +137,9 @@ def probe(
         )
     pair_id = chosen.id if chosen else pair
     asked = _workload(settings, workload)
-    spec: RunSpec = RunSpec(symptom, pair_id or "", questions=questions, seed=seed, workload_id=asked)
+    spec: RunSpec = RunSpec(
+        symptom, pair_id or "", questions, seed, workload_id=asked, options={"level": level} if level else {}
+    )
     with _progress() as report:
         record = run_headless(settings, spec, _event_printer(report), pair=chosen)
     raise typer.Exit(_finish(record, json_file))
