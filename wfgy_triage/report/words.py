@@ -12,6 +12,7 @@ CHECKS = {
     "causal_attention": "Later words cannot change earlier ones",
     "baseline_passes": "FP16 itself passes",
     "above_noise": "The difference is larger than the noise",
+    "fluency_holds": "The text stays fluent",
     "token_divergence": "Word probabilities moved by more than the noise",
     "all_weights_back": "With all FP16 weights put back, the drift ends",
     "one_part_is_to_blame": "One part of the model causes most of it",
@@ -25,6 +26,11 @@ ANSWER_CLASSES = {
     "code_fence": "Wrapped in a code fence",
     "malformed": "Not JSON",
     "empty": "Empty",
+    "cites_right_passage": "Cites the right passage",
+    "cites_other_passage": "Cites another passage",
+    "cites_unknown_passage": "Cites what was not supplied",
+    "no_citation": "Cites nothing",
+    "incomplete_record": "Fields are missing",
     "truncated": "Cut off",
 }
 
