@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wfgy_triage.corpus import Corpus, load_corpus
+from wfgy_triage.workload.corpus import Corpus, load_corpus
 from wfgy_triage.errors import PrerequisiteError
 
 

@@ -7,7 +7,6 @@ Equal scores are ordered by the passage's place in the index, so that a ranking 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -88,19 +87,6 @@ def found_at(rank: int | None, k: int) -> bool:
 def reciprocal_rank(rank: int | None) -> float:
     """1 / rank, 0 when no gold passage was ranked; its mean over questions is MRR."""
     return 0.0 if rank is None else 1.0 / rank
-
-
-def ndcg(order: Sequence[int] | NDArray[np.int64], gold: Collection[int], k: int) -> float:
-    """Normalised discounted cumulative gain of the first `k` with binary relevance, in [0, 1].
-
-    Raises:
-        ValueError: no gold passage.
-    """
-    if not gold:
-        raise ValueError("no gold passage")
-    gain = sum(1 / math.log2(place + 1) for place, i in enumerate(order[:k], 1) if int(i) in gold)
-    ideal = sum(1 / math.log2(place + 1) for place in range(1, min(k, len(gold)) + 1))
-    return gain / ideal
 
 
 def rank_correlation(left: ArrayLike, right: ArrayLike) -> float | None:
