@@ -16,6 +16,10 @@ DUPLICATE_LIMIT = 0.15
 """Above it the vectorstore fragmentation page asks to rebuild (gate `index_duplicates`)."""
 
 
+SAME_ORDER = 0.9
+"""Spearman ρ below which the same page calls two indexes different (gate `index_rank_agreement`)."""
+
+
 @dataclass(frozen=True)
 class ArmEvidence:
     """One arm against the FP16 reference, question by question.
@@ -126,7 +130,11 @@ def _cause_of_loss(e: RetrievalEvidence) -> tuple[str, str]:
 def _cause_without_loss(e: RetrievalEvidence) -> tuple[str, str]:
     if e.duplicates is not None and e.duplicates > DUPLICATE_LIMIT:
         return "index_fragmented", "medium"
-    if e.independent is not None and e.independent.won > e.independent.lost and e.independent.p_value <= SIGNIFICANT:
+    if (
+        e.independent is not None
+        and e.independent.won > e.independent.lost
+        and e.independent.p_value <= SIGNIFICANT
+    ):
         return "baseline_also_fails", "high"
     if e.state is State.FAIL and e.deployed.lost > e.deployed.won:
         return "unknown", "low"
@@ -151,8 +159,10 @@ def _ruled_out(e: RetrievalEvidence) -> list[str]:
 def _rungs(e: RetrievalEvidence) -> tuple[Check, ...]:
     found = [_noise_rung(e)]
     if e.correlation is not None:
-        word = f"Scores of FP16 and the deployed arm have a mean Spearman ρ of {e.correlation:.3f} (1 is the same order)."
-        found.append(Check("same_ranking", OK if e.correlation >= 0.9 else FAULT, word))
+        detail = (
+            f"The two orders of the passages have a mean Spearman ρ of {e.correlation:.3f} (1 is the same)."
+        )
+        found.append(Check("same_ranking", OK if e.correlation >= SAME_ORDER else FAULT, detail))
     if e.maker:
         found.append(_maker_rung(e.maker))
     if e.given_unit is not None:
@@ -199,6 +209,9 @@ def _maker_rung(maker: str) -> Check:
         "fp16": "The stored vectors are those that FP16 gives for these passages; the queries come from EXL2.",
         "exl2": "The stored vectors are those that EXL2 gives for these passages.",
         "encoder": "The stored vectors are those of the independent sentence model.",
-    }.get(maker, "The stored vectors resemble those of neither model: another encoder, layer, or order of passages.")
+    }.get(
+        maker,
+        "The stored vectors resemble those of neither model: another encoder, layer, or order of passages.",
+    )
     result = {"fp16": FAULT, "unknown": FAULT}.get(maker, OK)
     return Check("index_from_serving_model", result, detail)

@@ -69,7 +69,11 @@ def test_ranks_agree_with_scikit_learn(scores, k, data):
     assert reciprocal_rank(rank) == pytest.approx(mrr)
     assert found_at(rank, k) == (reference.coverage_error(truth, scores[None]) <= k)
     classes = np.arange(len(scores))
-    top_k = reference.top_k_accuracy_score([gold], scores[None], k=k, labels=classes) if len(classes) > 2 else None
+    top_k = (
+        reference.top_k_accuracy_score([gold], scores[None], k=k, labels=classes)
+        if len(classes) > 2
+        else None
+    )
     assert top_k is None or bool(top_k) == found_at(rank, k)
 
 

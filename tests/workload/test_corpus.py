@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from wfgy_triage.workload.corpus import Corpus, load_corpus
 from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.workload.corpus import Corpus, load_corpus
 
 
 @pytest.fixture

@@ -92,9 +92,8 @@ def build_arms(
     exl2 = states(context.exl2, "exl2")
     theirs = _Rows(exl2.rows(passages, layer), exl2.rows(questions, layer))
     report(2)
-    ruler, asked = (
-        np.asarray(sentence_rows(load_encoder, cache, texts, encoder_identity), np.float64)
-        for texts in (passages, questions)
+    ruler = _Rows(
+        *(sentence_rows(load_encoder, cache, texts, encoder_identity) for texts in (passages, questions))
     )
     report(3)
     twin = states(context.open_floor(), "fp16").rows(questions, layer)
@@ -104,14 +103,15 @@ def build_arms(
         "fp16": index.arm(ours.queries),
         "mixed": index.arm(theirs.queries),
         "rebuilt": Space.of(theirs.passages).arm(theirs.queries),
-        "independent": Arm(ruler, asked),
+        "independent": Arm(unit_rows(ruler.passages), unit_rows(ruler.queries)),
         "fp16_floor": index.arm(twin),
     }
     facts = {**_facts(plan, index), "layer": layer, **chosen, "encoder": encoder_identity}
     if plan.given is not None:
-        more, facts["given"] = _given(plan.given, ours, theirs, _Rows(ruler, asked))
+        more, facts["given"] = _given(plan.given, ours, theirs, ruler)
         arms |= more
-    return Arms(arms, facts, ruler, asked)
+    independent = arms["independent"]
+    return Arms(arms, facts, independent.passages, independent.queries)
 
 
 def _layer(states: HiddenStates, plan: Plan, passages: Sequence[str]) -> tuple[int, dict[str, Any]]:

@@ -66,7 +66,11 @@ def _primary(stored: Stored, k: int, level: float) -> Metric:
         return replace(
             metric, interval=zero, gated_interval=zero, state=State.PASS, note=SAME_BY_CONSTRUCTION
         )
-    return replace(metric, note=f"Among the first {k}. {metric.note}".strip())
+    return replace(metric, note=f"{_within(k)} {metric.note}".strip())
+
+
+def _within(k: int) -> str:
+    return f"Among the first {k}."
 
 
 def _recall(stored: Stored, k: int, level: float) -> Metric:
@@ -93,7 +97,9 @@ def _means(stored: Stored, level: float) -> list[Metric]:
 
 def _numbers(values: Any) -> Numbers:
     """Leave out questions without a value."""
-    return Numbers(*({q: v for q, v in s.items() if v is not None} for s in (values.fp16, values.exl2, values.floor)))
+    return Numbers(
+        *({q: v for q, v in s.items() if v is not None} for s in (values.fp16, values.exl2, values.floor))
+    )
 
 
 def _agreement(stored: Stored, k: int, level: float) -> list[Metric]:
@@ -180,7 +186,9 @@ def _headline(stored: Stored, primary: Metric, k: int) -> str:
     n = len(found.both)
     if stored.by_construction:
         return f"The independent embedder finds {hits[1]} of {n} passages, with FP16 and with EXL2 alike."
-    text = f"With EXL2 the right passage is among the first {k} for {hits[1]} of {n} questions; with FP16 for {hits[0]}."
+    text = (
+        f"EXL2 has the right passage among the first {k} for {hits[1]} of {n} questions; FP16 for {hits[0]}."
+    )
     if primary.state is State.INCONCLUSIVE:
-        return f"{text} Too few questions for a verdict. {primary.note.partition('. ')[2]}".strip()
+        return f"{text} Too few questions for a verdict.{primary.note.removeprefix(_within(k))}".strip()
     return text

@@ -73,11 +73,15 @@ def make_plan(settings: ProbeSettings) -> Plan:
         InputError: an option has a value that is not possible, or a file cannot be used.
     """
     options = settings.options
-    chunks = load_chunks(Path(str(options["chunks"]))) if options.get("chunks") else chunk_corpus(load_corpus())
+    chunks = (
+        load_chunks(Path(str(options["chunks"]))) if options.get("chunks") else chunk_corpus(load_corpus())
+    )
     given = given_vectors(chunks)
     if options.get("index"):
         if not options.get("chunks"):
-            raise InputError("An index was given without its passages.", "Give --chunks too, in the index's order.")
+            raise InputError(
+                "An index was given without its passages.", "Give --chunks too, in the index's order."
+            )
         given = load_index(Path(str(options["index"])), len(chunks.chunks))
     tuning = chunks.queries[TUNING_EVERY - 1 :: TUNING_EVERY]
     if len(tuning) < MIN_TUNING:

@@ -62,9 +62,7 @@ class Stored:
         return self.sides.each(lambda p: found_at(p["rank"], k))
 
 
-def query_payload(
-    plan: Plan, arms: Arms, arm: str, number: int, reference: Floats | None
-) -> dict[str, Any]:
+def query_payload(plan: Plan, arms: Arms, arm: str, number: int, reference: Floats | None) -> dict[str, Any]:
     """What one arm found for one question.
 
     Args:
@@ -90,9 +88,7 @@ def query_payload(
         "scores": [round(float(scores[i]), 6) for i in order[:DEPTH]],
         "gold": sorted(plan.chunks.chunks[i].id for i in query.gold),
         "ds": {str(k): round(context_distance(asked, arms.ruler_passages[order[:k]]), 6) for k in depth},
-        "coverage": {
-            str(k): section_coverage([int(i) for i in order[:k]], target, lengths) for k in depth
-        },
+        "coverage": {str(k): section_coverage([int(i) for i in order[:k]], target, lengths) for k in depth},
         "rho": None if reference is None else _rounded(rank_correlation(reference, scores)),
         "text": _hits(plan, order[: plan.k], scores, query.gold),
         "kind": "passage_found" if hit else "passage_missed",

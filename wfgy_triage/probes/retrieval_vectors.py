@@ -32,9 +32,6 @@ class Stopped(Exception):  # noqa: N818 - a request of the user, not an error
 class Encoder(Protocol):
     """A sentence model (`engines.sentences.SentenceEncoder`)."""
 
-    name: str
-    version: str
-
     def encode(self, texts: Sequence[str]) -> Array:
         """Unit rows (texts, dimensions), float32."""
         ...
@@ -60,8 +57,8 @@ class Arm:
         products: Floats = self.queries @ self.passages.T
         if self.measure == "ip":
             return products
-        squares = (self.queries**2).sum(1)[:, None] + (self.passages**2).sum(1)[None] - 2 * products
-        return -squares
+        lengths: Floats = (self.queries**2).sum(1)[:, None] + (self.passages**2).sum(1)[None]
+        return 2 * products - lengths
 
 
 @dataclass(frozen=True)
@@ -174,7 +171,9 @@ def _mrr(arm: Arm, questions: Sequence[Query]) -> float:
     return float(np.mean([reciprocal_rank(r) for r in ranks]))
 
 
-def sentence_rows(load: Callable[[], Encoder], cache: EmbeddingCache, texts: Sequence[str], name: str) -> Array:
+def sentence_rows(
+    load: Callable[[], Encoder], cache: EmbeddingCache, texts: Sequence[str], name: str
+) -> Array:
     """Unit rows of the independent sentence model; the model is loaded only when they are not kept."""
     found = cache.get((name,), texts, (len(texts), -1))
     if found is None:

@@ -48,7 +48,7 @@ class WrongSnippet:
 
     symptom = SYMPTOM
 
-    def __init__(self, load_encoder: Callable[[], Encoder] = load_sentence_encoder) -> None:
+    def __init__(self, load_encoder: Callable[[], Encoder] = lambda: load_sentence_encoder()) -> None:
         self._load_encoder = load_encoder
 
     def workload_info(self, settings: ProbeSettings) -> Mapping[str, Any]:
@@ -93,7 +93,9 @@ def _sides(plan: Plan) -> dict[str, str]:
         others += ["given", "given_fp16", "given_normalised"]
     used = {"fp16": reference, "exl2": deployed}
     # In the mode `independent` FP16's own hidden-state index is one more arm, under a name of its own.
-    rest = {("hidden_fp16" if arm == "fp16" else arm): arm for arm in others if arm not in (reference, deployed)}
+    rest = {
+        ("hidden_fp16" if arm == "fp16" else arm): arm for arm in others if arm not in (reference, deployed)
+    }
     return {**used, **rest, "fp16_floor": "independent" if reference == "independent" else "fp16_floor"}
 
 
@@ -101,9 +103,7 @@ def _missing(context: ProbeContext, plan: Plan, side: str) -> list[int]:
     return [n for n, q in enumerate(plan.judged) if _key(context, q.id, side) not in context.done]
 
 
-def _store(
-    context: ProbeContext, plan: Plan, arms: Arms, side: str, arm: str, places: Sequence[int]
-) -> None:
+def _store(context: ProbeContext, plan: Plan, arms: Arms, side: str, arm: str, places: Sequence[int]) -> None:
     label = STAGES.get(side, "FP16's own hidden states")
     reference = arms.by_name[DEPLOYED[plan.mode][0]]
     total = len(plan.judged)

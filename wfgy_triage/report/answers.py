@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from html import escape
 from typing import Any
@@ -23,6 +23,7 @@ TOO_LONG_TO_COMPARE = 4000
 
 VALID = Look("Valid", "ok", "check")
 INVALID = Look("Invalid", "bad", "cross")
+OWN_WORDS = frozenset({"passage_found", "passage_missed"})
 CUT_OFF = Look("Cut off", "warn", "question")
 
 
@@ -47,7 +48,9 @@ class Answer:
             return CUT_OFF
         if self.valid is None:
             return None
-        return VALID if self.valid else INVALID
+        look = VALID if self.valid else INVALID
+        # A found passage is not "valid": classes of such probes have words of their own.
+        return replace(look, word=class_words(self.kind)) if self.kind in OWN_WORDS else look
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ def collect_rows(samples: Iterable[Sample], questions: Mapping[str, str]) -> lis
         if sample.key.side not in ANSWER_SIDES:
             continue
         key = f"{sample.key.question}/{sample.key.paraphrase}/{sample.key.seed}"
-        titles.setdefault(key, questions.get(sample.key.question, sample.key.question))
+        asked = sample.payload.get("question") or questions.get(sample.key.question, sample.key.question)
+        titles.setdefault(key, str(asked))
         found.setdefault(key, {})[sample.key.side] = _answer(sample.payload)
         latest[key] = moment
     return [
@@ -198,7 +202,8 @@ def _table_row(number: int, row: Row, selected: bool) -> str:
 def _panel(title: str, answer: Answer | None, marked_text: str, side: str) -> str:
     if answer is None:
         return f'<section class="answer side-{side}"><h5>{title}</h5><p class="empty">Not measured.</p></section>'
-    facts = [class_words(answer.kind)] if answer.kind and not answer.valid else []
+    own = answer.kind in OWN_WORDS
+    facts = [class_words(answer.kind)] if answer.kind and not answer.valid and not own else []
     if answer.detail:
         facts.append(answer.detail)
     if answer.tokens is not None:

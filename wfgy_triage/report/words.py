@@ -12,6 +12,13 @@ CHECKS = {
     "causal_attention": "Later words cannot change earlier ones",
     "baseline_passes": "FP16 itself passes",
     "above_noise": "The difference is larger than the noise",
+    "same_ranking": "Both sides order the passages alike",
+    "index_from_serving_model": "The stored vectors come from the model that asks",
+    "vectors_normalised": "The stored vectors have length one",
+    "normalising_restores": "Scaling the vectors to length one brings the passages back",
+    "rebuilding_restores": "Rebuilding the index with EXL2 brings the passages back",
+    "independent_restores": "An independent embedder brings the passages back",
+    "few_duplicates": "Few near-duplicates in the index",
     "token_divergence": "Word probabilities moved by more than the noise",
 }
 
@@ -24,6 +31,8 @@ ANSWER_CLASSES = {
     "malformed": "Not JSON",
     "empty": "Empty",
     "truncated": "Cut off",
+    "passage_found": "Found",
+    "passage_missed": "Missed",
 }
 
 

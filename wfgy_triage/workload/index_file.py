@@ -1,4 +1,4 @@
-"""An index that a user brings: a FAISS file, or the embeddings beside the passages. Data from outside, so never trusted.
+"""An index that a user brings: a FAISS file, or the embeddings beside the passages. Data from outside: not trusted.
 
 The file's header is read and held against the file's size here; the index itself is opened by faiss in a process of
 its own, so that a broken file can end that process and nothing else. Nothing is unpickled.
@@ -124,7 +124,9 @@ def _read_apart(path: Path) -> NDArray[np.float32]:
                 f"{path.name} could not be read within {READ_SECONDS} s.", "Write it again."
             ) from error
         if done.returncode or not out.is_file():
-            reason = (done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it ended the reader"])[-1]
+            reason = (done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it ended the reader"])[
+                -1
+            ]
             raise InputError(
                 f"faiss cannot read the vectors of {path.name}: {reason[:300]}",
                 "Indexes that keep whole vectors work (Flat, IVF-Flat, HNSW-Flat, ID map over them).",
