@@ -118,7 +118,7 @@ def test_an_empty_answer_is_measured_but_not_scored():
 
 
 def test_unknown_symptoms_have_no_probe():
-    assert available_symptoms() == ("json_breaks",)
+    assert available_symptoms() == ("json_breaks", "wrong_snippet")
     with pytest.raises(InputError, match="has no live probe"):
         get_probe("long_chain")
 

@@ -20,6 +20,7 @@ DEPTH = 20
 TUNING_EVERY = 4
 """Of every four questions the last is not judged: the layer is chosen on those."""
 MIN_TUNING = 4
+OPTIONS = frozenset({"chunks", "index", "mode", "k", "layer"})
 
 DEPLOYED = {
     "mixed": ("fp16", "mixed"),
@@ -73,6 +74,8 @@ def make_plan(settings: ProbeSettings) -> Plan:
         InputError: an option has a value that is not possible, or a file cannot be used.
     """
     options = settings.options
+    if unknown := sorted(set(options) - OPTIONS):
+        raise InputError(f"There is no setting {unknown[0]!r}.", f"Settings: {', '.join(sorted(OPTIONS))}.")
     chunks = (
         load_chunks(Path(str(options["chunks"]))) if options.get("chunks") else chunk_corpus(load_corpus())
     )
