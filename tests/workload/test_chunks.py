@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,17 @@ def test_the_corpus_is_cut_so_that_each_question_has_one_gold_passage():
         assert found.chunks[place].section == question.section
     joined = {s: " ".join(found.chunks[i].text for i in places) for s, places in found.sections.items()}
     assert joined == {s.id: s.text for s in corpus.sections.values()}
+
+
+def test_evidence_over_two_sentences_or_none_at_all():
+    corpus = load_corpus()
+    section = corpus.sections["pump"]
+    one, two, *_ = sentences(section.text)
+    across = f"{one[-10:]} {two[:8]}"
+    asked = [replace(corpus.questions[0], evidence=e) for e in ((across,), (), ("not there",))]
+    found = chunk_corpus(replace(corpus, questions=tuple(asked))).queries
+    every = set(range(len(sentences(section.text))))
+    assert [set(q.gold) for q in found] == [{0, 1}, every, every]
 
 
 def test_a_users_passages_with_questions(tmp_path: Path):

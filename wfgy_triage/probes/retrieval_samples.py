@@ -93,6 +93,7 @@ def query_payload(plan: Plan, arms: Arms, arm: str, number: int, reference: Floa
         "text": _hits(plan, order[: plan.k], scores, query.gold),
         "kind": "passage_found" if hit else "passage_missed",
         "valid": hit,
+        "mark": "Found" if hit else "Missed",
         "truncated": False,
         "detail": f"The right passage is at place {rank} of {len(order)}.",
     }

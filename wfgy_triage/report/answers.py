@@ -23,7 +23,6 @@ TOO_LONG_TO_COMPARE = 4000
 
 VALID = Look("Valid", "ok", "check")
 INVALID = Look("Invalid", "bad", "cross")
-OWN_WORDS = frozenset({"passage_found", "passage_missed"})
 CUT_OFF = Look("Cut off", "warn", "question")
 
 
@@ -32,6 +31,7 @@ class Answer:
     """One side's answer to one question, as the probe classed it.
 
     `kind` is the probe's class (`valid`, `truncated`, ...); `valid` is None when the probe gave no judgement.
+    `mark` is what its badge says where the probe has words of its own.
     """
 
     text: str
@@ -40,17 +40,18 @@ class Answer:
     valid: bool | None
     truncated: bool
     tokens: int | None
+    mark: str = ""
 
     @property
     def look(self) -> Look | None:
         """How the answer's class is shown; None without a judgement."""
         if self.truncated:
-            return CUT_OFF
-        if self.valid is None:
+            found = CUT_OFF
+        elif self.valid is None:
             return None
-        look = VALID if self.valid else INVALID
-        # A found passage is not "valid": classes of such probes have words of their own.
-        return replace(look, word=class_words(self.kind)) if self.kind in OWN_WORDS else look
+        else:
+            found = VALID if self.valid else INVALID
+        return replace(found, word=self.mark) if self.mark else found
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def collect_rows(samples: Iterable[Sample], questions: Mapping[str, str]) -> lis
 
     Args:
         samples: everything stored for the run; the noise floor and token-level samples are passed over.
-        questions: text of each question id; an unknown id is shown as it is.
+        questions: text of each question id, where the sample does not carry it; an unknown id is shown as it is.
     """
     found: dict[str, dict[str, Answer]] = {}
     titles: dict[str, str] = {}
@@ -184,6 +185,7 @@ def _answer(payload: Mapping[str, Any]) -> Answer:
         detail=str(payload.get("detail") or ""),
         valid=None if valid is None else bool(valid),
         truncated=bool(payload.get("truncated", payload.get("finish_reason") == "length")),
+        mark=str(payload.get("mark") or ""),
         tokens=tokens if isinstance(tokens, int) else len(tokens) if isinstance(tokens, list) else None,
     )
 
@@ -202,8 +204,7 @@ def _table_row(number: int, row: Row, selected: bool) -> str:
 def _panel(title: str, answer: Answer | None, marked_text: str, side: str) -> str:
     if answer is None:
         return f'<section class="answer side-{side}"><h5>{title}</h5><p class="empty">Not measured.</p></section>'
-    own = answer.kind in OWN_WORDS
-    facts = [class_words(answer.kind)] if answer.kind and not answer.valid and not own else []
+    facts = [class_words(answer.kind)] if answer.kind and not answer.valid else []
     if answer.detail:
         facts.append(answer.detail)
     if answer.tokens is not None:

@@ -31,8 +31,8 @@ ANSWER_CLASSES = {
     "malformed": "Not JSON",
     "empty": "Empty",
     "truncated": "Cut off",
-    "passage_found": "Found",
-    "passage_missed": "Missed",
+    "passage_found": "The right passage is there",
+    "passage_missed": "The right passage is not there",
 }
 
 
