@@ -14,9 +14,10 @@ from wfgy_triage.catalog import load_catalog
 from wfgy_triage.errors import InputError
 from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.probes.wrong_snippet import PROBE
-from wfgy_triage.report.answers import both_answers, collect_rows
+from wfgy_triage.report.answers import answers_table, both_answers, collect_rows
 from wfgy_triage.report.figures import build_figures, figure_table
 from wfgy_triage.result import State
+from wfgy_triage.ui.live import answers_so_far
 from wfgy_triage.workload.chunks import chunk_corpus
 from wfgy_triage.workload.corpus import load_corpus
 
@@ -181,6 +182,11 @@ def test_the_page_can_draw_and_read_it(other_basis: Desk):
     assert "Missed" in html
     assert missed.fp16.text.count("← the right passage") == 1
     assert "←" not in missed.exl2.text
+    table = answers_table(rows)
+    assert "EXL2 missed" in table
+    assert "invalid" not in table.casefold().replace("exl2-invalid", "").replace("fp16-invalid", "")
+    assert "EXL2: " in (live := answers_so_far(rows))
+    assert "of 48 found" in live
     assert missed.question in {q.text for q in CHUNKS.queries}
 
 

@@ -133,7 +133,8 @@ def answers_table(rows: Sequence[Row], selected: str = "") -> str:
     counts = {name: sum(name in row.classes for row in rows) for name, _ in FILTERS}
     filters = "".join(
         f'<label class="pill"><input type="radio" name="answer-filter" data-filter value="{name}"'
-        f"{' checked' if name == 'all' else ''}><span>{label} <b>{counts[name]}</b></span></label>"
+        f"{' checked' if name == 'all' else ''}><span>{_filter_label(name, label, rows)} "
+        f"<b>{counts[name]}</b></span></label>"
         for name, label in FILTERS
         if counts[name] or name in ("all", "different")
     )
@@ -144,6 +145,16 @@ def answers_table(rows: Sequence[Row], selected: str = "") -> str:
         f'<div class="answers-body">{body}</div>'
         '<p class="empty none-left" hidden>No question is in this class.</p></fieldset>'
     )
+
+
+def _filter_label(name: str, label: str, rows: Sequence[Row]) -> str:
+    """The filter's name, with the probe's own word for an answer that is not valid where it has exactly one."""
+    side, _, kind = name.partition("-")
+    if kind != "invalid":
+        return label
+    marks = {getattr(row, side).mark for row in rows if name in row.classes}
+    word = next(iter(marks)) if len(marks) == 1 else ""
+    return f"{side.upper()} {escape(word.lower())}" if word else label
 
 
 def both_answers(row: Row) -> str:
