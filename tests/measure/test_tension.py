@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cosine
 
-from wfgy_triage.measure.tension import Lambda, context_distance, course, flat_and_high, flips, observe
+from wfgy_triage.measure.tension import Lambda, context_distance, course, flat_and_high, leads_away, observe
 
 C, R, D, X = Lambda.CONVERGENT, Lambda.RECURSIVE, Lambda.DIVERGENT, Lambda.CHAOTIC
 
@@ -39,9 +39,9 @@ def test_states_of_a_course(steps, states):
     assert observe(steps) == states
 
 
-def test_flips_and_flat_courses():
-    assert not flips([0.50, 0.51, 0.50])
-    assert flips([0.50, 0.51, 0.58])
+def test_leading_away_and_flat_courses():
+    assert not leads_away([0.50, 0.51, 0.50])
+    assert leads_away([0.50, 0.51, 0.58])
     assert flat_and_high([0.70, 0.71, 0.70])
     assert not flat_and_high([0.70, 0.65, 0.60])
     assert not flat_and_high([0.55, 0.55, 0.55])
@@ -49,7 +49,7 @@ def test_flips_and_flat_courses():
 
 
 @given(st.lists(st.floats(0, 2), min_size=1, max_size=12))
-def test_every_step_has_a_state_and_a_falling_course_never_flips(steps):
+def test_every_step_has_a_state_and_a_falling_course_never_leads_away(steps):
     assert len(observe(steps)) == len(steps) - 1
     falling = [2 - 0.05 * i for i in range(len(steps))]
-    assert not flips(falling)
+    assert not leads_away(falling)

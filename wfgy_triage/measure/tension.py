@@ -81,10 +81,11 @@ def _state(changes: Sequence[float], resting: bool, distance: float) -> Lambda:
     return Lambda.DIVERGENT
 
 
-def flips(course: Sequence[float]) -> bool:
-    """Whether λ is stable (convergent or recursive) at some k and leaves that state at a larger one.
+def leads_away(course: Sequence[float]) -> bool:
+    """Whether λ leaves its stable states (convergent, recursive) anywhere as k grows.
 
-    The first step has no state before it; being divergent there counts, since k = first is where one starts from.
+    Where a section has fewer passages than k, what is added is off the subject, so this is common on any model; what
+    says something about a model is how its labels differ from the baseline's.
     """
     return any(state not in STABLE for state in observe(course))
 

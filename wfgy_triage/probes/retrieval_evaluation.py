@@ -10,7 +10,7 @@ from wfgy_triage.catalog import load_catalog
 from wfgy_triage.diagnosis_retrieval import ArmEvidence, RetrievalEvidence, diagnose_retrieval
 from wfgy_triage.measure.retrieval import found_at, reciprocal_rank, top_overlap
 from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact
-from wfgy_triage.measure.tension import course, flat_and_high, flips
+from wfgy_triage.measure.tension import course, flat_and_high, leads_away, observe
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.probes.chart_data import rate_charts
 from wfgy_triage.probes.paired import (
@@ -84,7 +84,7 @@ def _means(stored: Stored, level: float) -> list[Metric]:
     found = [
         mean_metric("mrr", sides.each(lambda p: reciprocal_rank(p["rank"])), level),
         mean_metric("ds_retrieved", sides.each(lambda p: course(p["ds"])[0]), level),
-        rate_metric("lambda_flip_rate", sides.each(lambda p: flips(course(p["ds"]))), level),
+        rate_metric("lambda_divergent_rate", sides.each(lambda p: leads_away(course(p["ds"]))), level),
         rate_metric("flat_high_rate", sides.each(lambda p: flat_and_high(course(p["ds"]))), level),
     ]
     covered = _numbers(sides.each(lambda p: p["coverage"].get(COVERAGE_K)))
@@ -115,12 +115,16 @@ def _agreement(stored: Stored, k: int, level: float) -> list[Metric]:
     def overlap(side: Mapping[str, Payload]) -> dict[str, float]:
         return {q: top_overlap(sides.fp16[q]["ids"], p["ids"], k) for q, p in side.items() if q in sides.fp16}
 
+    def flipped(side: Mapping[str, Payload]) -> dict[str, float]:
+        labels = {q: observe(course(p["ds"])) for q, p in sides.fp16.items()}
+        return {q: float(labels[q] != observe(course(p["ds"]))) for q, p in side.items() if q in labels}
+
+    readings = {"score_rank_correlation": correlation, "topk_overlap": overlap, "lambda_flip_rate": flipped}
     found = [
-        distance_metric(name, read(sides.exl2), read(sides.floor), level)
-        for name, read in (("score_rank_correlation", correlation), ("topk_overlap", overlap))
+        distance_metric(name, read(sides.exl2), read(sides.floor), level) for name, read in readings.items()
     ]
     if stored.by_construction:
-        return [replace(m, state=State.PASS, note=SAME_BY_CONSTRUCTION) for m in found]
+        return [replace(m, state=State.PASS if m.gate else None, note=SAME_BY_CONSTRUCTION) for m in found]
     return found
 
 
