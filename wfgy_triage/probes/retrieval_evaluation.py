@@ -136,7 +136,7 @@ def _duplicates(stored: Stored, level: float) -> Metric:
         return missing_metric(name, "The index was not built.", level)
     text, state = load_catalog().metrics[name], State.PASS if page_rule(value, gate.gate()) else State.FAIL
     return Metric(
-        name, text.label, text.unit, value, value, level=level, gate=gate.gate(), state=state,
+        name, text.label, text.unit, None, value, level=level, gate=gate.gate(), state=state,
         note="Counted over all passages.",
     )  # fmt: skip
 
