@@ -110,8 +110,9 @@ def rank_figure(changes: Sequence[Mapping[str, Any]]) -> Figure | None:
     ]
     layout = _layout(height=120 + 26 * len(rows))
     layout["xaxis"] |= {"title": _title("Place of the right passage (1 is best)"), "type": "log"}
-    layout["xaxis"] |= {"tickvals": [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]}
+    layout["xaxis"] |= {"tickvals": [1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000]}
     layout["yaxis"] |= {"tickmode": "array", "tickvals": places, "ticktext": names, "showgrid": False}
+    layout["yaxis"] |= {"range": [-0.6, len(rows) - 0.4]}
     return _figure([joins, *dots], layout)
 
 
@@ -162,5 +163,5 @@ def _lines(arms: Sequence[Mapping[str, Any]], layout: Figure, shown: str) -> Fig
     return _figure(traces, layout)
 
 
-def _short(text: str, width: int = 46) -> str:
+def _short(text: str, width: int = 36) -> str:
     return escape(text if len(text) <= width else f"{text[: width - 1]}…")
