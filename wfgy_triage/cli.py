@@ -23,7 +23,7 @@ from typer.exceptions import TyperException
 
 from wfgy_triage.errors import InputError, TriageError
 from wfgy_triage.result import Result, State
-from wfgy_triage.settings import load_settings
+from wfgy_triage.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,6 +117,9 @@ def probe(
     ] = None,
     questions: Questions = 20,
     seed: Annotated[int, typer.Option(min=0, help="Base seed of every request.")] = 0,
+    workload: Annotated[
+        Path | None, typer.Option(help="Your own questions: a .jsonl, .csv or .md file, or a folder of them.")
+    ] = None,
     chunks: Annotated[
         Path | None,
         typer.Option(help="wrong_snippet: your passages, one JSON object a line.", dir_okay=False),
@@ -143,7 +146,10 @@ def probe(
         )
     pair_id = chosen.id if chosen else pair
     options = _options(option or [], chunks=chunks, index=index)
-    spec: RunSpec = RunSpec(symptom, pair_id or "", questions=questions, seed=seed, options=options)
+    asked = _workload(settings, workload)
+    spec: RunSpec = RunSpec(
+        symptom, pair_id or "", questions=questions, seed=seed, workload_id=asked, options=options
+    )
     with _progress() as report:
         record = run_headless(settings, spec, _event_printer(report), pair=chosen)
     raise typer.Exit(_finish(record, json_file))
@@ -275,6 +281,20 @@ def _pair(pair: str | None, fp16: Path | None, exl2: Path | None) -> Pair | None
     baseline, quantized = fp16.resolve(), exl2.resolve()
     digest = hashlib.sha256(f"{baseline}\n{quantized}".encode()).hexdigest()[:8]
     return Pair(f"folders-{digest}", f"{fp16.name} against {exl2.name}", baseline, quantized)
+
+
+def _workload(settings: Settings, path: Path | None) -> str:
+    """The id of the questions to ask: a kept copy of the user's own, or the built-in ones."""
+    from wfgy_triage.workload.stored import BUILTIN, store_upload
+    from wfgy_triage.workload.upload import read_path
+
+    if path is None:
+        return BUILTIN
+    upload = read_path(path)
+    err.print(f"Read {upload.questions} questions from {path}.", highlight=False, markup=False)
+    for note in upload.notes:
+        err.print(note, highlight=False, markup=False)
+    return store_upload(settings.home, upload).id
 
 
 def _finish(record: RunRecord, json_file: Path | None) -> int:

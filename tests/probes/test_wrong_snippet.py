@@ -50,7 +50,7 @@ def test_every_question_is_searched_in_every_way(same: Desk):
     facts = same.side("index")[0].payload
     assert facts["layer"] == 1, "the layer that holds the words is the best on FP16"
     assert facts["layer_scores"][1] > max(facts["layer_scores"][0], facts["layer_scores"][2])
-    assert (facts["vectors"], facts["dimensions"], facts["norms"]) == (201, HIDDEN, [1.0, 1.0])
+    assert (facts["vectors"], facts["dimensions"], facts["norms"]) == (len(CHUNKS.chunks), HIDDEN, [1.0, 1.0])
 
 
 def test_the_layer_is_chosen_on_questions_that_are_not_judged(same: Desk):
@@ -58,7 +58,7 @@ def test_the_layer_is_chosen_on_questions_that_are_not_judged(same: Desk):
     tuning = {q.id for q in CHUNKS.queries[3::4]}
     assert len(judged) == 48
     assert not judged & tuning
-    assert PROBE.workload_info(ProbeSettings(questions=200))["questions"] == 48
+    assert PROBE.workload_info(ProbeSettings(questions=200))["questions"] == len(CHUNKS.queries) * 3 // 4
 
 
 def test_equal_models_lose_nothing_and_are_not_accused(same: Desk):
@@ -137,7 +137,7 @@ def test_a_stopped_run_resumes_without_repeating(tmp_path: Path):
         if len(desk.samples) == len(whole.samples):
             break
     assert desk.samples == whole.samples
-    assert len(desk.exl2.embedded) == len(set(desk.exl2.embedded)) == 211
+    assert len(desk.exl2.embedded) == len(set(desk.exl2.embedded)) == len(CHUNKS.chunks) + 10
 
 
 def test_a_second_run_embeds_nothing(tmp_path: Path):
@@ -149,7 +149,7 @@ def test_a_second_run_embeds_nothing(tmp_path: Path):
     assert len(desk.side("exl2")) == 48
     changed = Desk(WordEngine("exl2", noise=1.0), cache=tmp_path)
     changed.run()
-    assert len(changed.exl2.embedded) == 201 + 48
+    assert len(changed.exl2.embedded) == len(CHUNKS.chunks) + 48
 
 
 def test_nothing_stored_is_not_measured():
@@ -205,6 +205,36 @@ def test_the_page_can_draw_and_read_it(other_basis: Desk):
 def test_bad_settings_are_refused(options: dict[str, Any], message: str):
     with pytest.raises(InputError, match=message):
         PROBE.workload_info(ProbeSettings(options=options))
+
+
+def test_a_question_set_of_the_user_is_searched(tmp_path: Path):
+    sections = [
+        {
+            "id": s,
+            "title": s,
+            "text": f"The {s} is {n} metres long. It is made of oak.",
+            "distractor_of": None,
+        }
+        for n, s in enumerate(("bridge", "ladder", "shelf"), 3)
+    ]
+    asked = [
+        {"id": f"q{s['id']}", "paraphrases": [f"How long is the {s['id']}?"], "answer": "x", "aliases": []}
+        | {"section": s["id"], "evidence": [s["text"].partition(" It")[0]]}
+        for s in sections
+    ]
+    path = tmp_path / "set.json"
+    path.write_text(json.dumps({"id": "mine", "sections": sections, "questions": asked}))
+    desk = Desk(WordEngine("exl2"))
+    desk.settings = replace(desk.settings, workload=path)
+    desk.run()
+    assert desk.probe.workload_info(desk.settings)["id"] == "mine-sentences"
+    assert len(desk.side("fp16")) == 3
+    assert [s.payload["rank"] for s in desk.side("independent")] == [1, 1, 1]
+    assert "too few questions to choose on" in desk.side("index")[0].payload["chosen"]
+    assert desk.evaluate().state is State.NOT_MEASURED
+    both = replace(desk.settings, options={"chunks": "x.jsonl"})
+    with pytest.raises(InputError, match="Both a question set"):
+        PROBE.workload_info(both)
 
 
 def test_k_is_the_users(same: Desk):

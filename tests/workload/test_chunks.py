@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wfgy_triage.errors import InputError
-from wfgy_triage.workload.chunks import chunk_corpus, load_chunks, sentences
-from wfgy_triage.workload.corpus import load_corpus
+from wfgy_triage.workload.chunks import chunk_corpus, load_chunks
+from wfgy_triage.workload.corpus import load_corpus, sentences
 from wfgy_triage.workload.index_file import given_vectors
 
 GOOD = [

@@ -14,12 +14,21 @@ from wfgy_triage.store.records import Sample, SampleKey
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """What a run may vary. `questions`: how many of the workload; `seed`: base seed of every request."""
+    """What a run may vary.
+
+    Attributes:
+        questions: how many of the workload.
+        seed: base seed of every request.
+        level: two-sided level of the intervals.
+        options: what only some probes know.
+        workload: file of a user's question set; None for the built-in one.
+    """
 
     questions: int = 20
     seed: int = 0
     level: float = 0.95
     options: Mapping[str, Any] = field(default_factory=dict)
+    workload: Path | None = None
 
 
 @dataclass(frozen=True)

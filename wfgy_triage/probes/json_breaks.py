@@ -17,7 +17,7 @@ from wfgy_triage.probes.json_evaluation import evaluate_samples
 from wfgy_triage.probes.measuring import Item, Measuring, token_pieces
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample
-from wfgy_triage.workload.json_records import JsonWorkload, RecordQuestion, load_json_workload
+from wfgy_triage.workload.json_records import JSON_RECORDS, JsonWorkload, RecordQuestion, load_json_workload
 
 SYMPTOM = "json_breaks"
 LENGTH_FACTOR, LENGTH_MARGIN = 2.0, 32
@@ -31,13 +31,13 @@ class JsonBreaks:
 
     def workload_info(self, settings: ProbeSettings) -> Mapping[str, Any]:
         """Identity of the question set and how many of its questions are used."""
-        workload = load_json_workload()
+        workload = load_json_workload(settings.workload or JSON_RECORDS)
         used = len(workload.questions[: settings.questions])
         return {"id": workload.id, "sha256": workload.sha256, "questions": used}
 
     def run(self, context: ProbeContext) -> None:
         """Generate on both sides and on the twin, then score; skips what is stored, stops when asked."""
-        workload = load_json_workload()
+        workload = load_json_workload(context.settings.workload or JSON_RECORDS)
         questions = {q.id: q for q in workload.questions[: context.settings.questions]}
         fp16, seed = context.fp16, context.settings.seed
 

@@ -11,7 +11,7 @@ from wfgy_triage.engines.sentences import DIMENSIONS
 from wfgy_triage.errors import InputError
 from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.workload.chunks import ChunkSet, Query, chunk_corpus, load_chunks
-from wfgy_triage.workload.corpus import load_corpus
+from wfgy_triage.workload.corpus import CORPUS, load_corpus
 from wfgy_triage.workload.index_file import GivenIndex, given_vectors, load_index
 
 PRIMARY_K = 5
@@ -76,9 +76,7 @@ def make_plan(settings: ProbeSettings) -> Plan:
     options = settings.options
     if unknown := sorted(set(options) - OPTIONS):
         raise InputError(f"There is no setting {unknown[0]!r}.", f"Settings: {', '.join(sorted(OPTIONS))}.")
-    chunks = (
-        load_chunks(Path(str(options["chunks"]))) if options.get("chunks") else chunk_corpus(load_corpus())
-    )
+    chunks = _chunks(settings)
     given = given_vectors(chunks)
     if options.get("index"):
         if not options.get("chunks"):
@@ -99,6 +97,16 @@ def make_plan(settings: ProbeSettings) -> Plan:
         _layer(options),
         given,
     )
+
+
+def _chunks(settings: ProbeSettings) -> ChunkSet:
+    """The passages of `--chunks`, else the sections of the question set, cut up."""
+    path = settings.options.get("chunks")
+    if path and settings.workload:
+        raise InputError(
+            "Both a question set and passages were given.", "Give one of --workload and --chunks."
+        )
+    return load_chunks(Path(str(path))) if path else chunk_corpus(load_corpus(settings.workload or CORPUS))
 
 
 def _mode(options: Mapping[str, Any], given: GivenIndex | None) -> str:

@@ -45,7 +45,7 @@ def rates_figure(rates: Sequence[Mapping[str, Any]]) -> Figure | None:
     traces = [*_floor_bands(rows), *traces, *_gate_lines(rows)]
     values = [v for r in rows for v in _all_values(r)]
     low = max(0.0, min(values) * 100 - 6)
-    layout = _layout(height=112 + ROW_HEIGHT * len(rows))
+    layout = base_layout(height=112 + ROW_HEIGHT * len(rows))
     layout["xaxis"] |= {"range": [low, 101.5], "ticksuffix": " %", "nticks": 6}
     layout["yaxis"] |= {
         "tickmode": "array",
@@ -54,7 +54,7 @@ def rates_figure(rates: Sequence[Mapping[str, Any]]) -> Figure | None:
         "range": [-0.55, len(rows) - 0.45],
         "showgrid": False,
     }
-    return _figure(traces, layout)
+    return figure_of(traces, layout)
 
 
 def kld_figure(buckets: Sequence[Mapping[str, Any]]) -> Figure | None:
@@ -86,16 +86,16 @@ def kld_figure(buckets: Sequence[Mapping[str, Any]]) -> Figure | None:
     bounds = [b.get("interval") for b in rows]
     if any(bounds):
         bar["error_y"] = _error_bars(means, bounds, TEXT_COLOUR)
-    layout = _layout(height=330)
+    layout = base_layout(height=330)
     layout["xaxis"] |= {
-        "title": _title("How sure FP16 was of its own token, %"),
+        "title": title_of("How sure FP16 was of its own token, %"),
         "showgrid": False,
         "type": "category",
         "tickangle": 0,
         "tickfont": {"size": 11},
     }
-    layout["yaxis"] |= {"title": _title("Mean KL divergence, nats"), "rangemode": "tozero", "nticks": 6}
-    return _figure([bar], layout)
+    layout["yaxis"] |= {"title": title_of("Mean KL divergence, nats"), "rangemode": "tozero", "nticks": 6}
+    return figure_of([bar], layout)
 
 
 def failures_figure(classes: Mapping[str, Any]) -> Figure | None:
@@ -135,11 +135,11 @@ def failures_figure(classes: Mapping[str, Any]) -> Figure | None:
         )
     if not traces:
         return None
-    layout = _layout(height=110 + 46 * len(labels))
+    layout = base_layout(height=110 + 46 * len(labels))
     layout |= {"barmode": "group", "bargap": 0.34, "bargroupgap": 0.08}
-    layout["xaxis"] |= {"title": _title("Questions"), "rangemode": "tozero", "dtick": _count_step(traces)}
+    layout["xaxis"] |= {"title": title_of("Questions"), "rangemode": "tozero", "dtick": _count_step(traces)}
     layout["yaxis"] |= {"autorange": "reversed", "showgrid": False, "type": "category"}
-    return _figure(traces, layout)
+    return figure_of(traces, layout)
 
 
 def _rate_trace(
@@ -228,11 +228,13 @@ def _label(text: str, width: int = LABEL_WIDTH) -> str:
     return "<br>".join(escape(line) for line in wrap(text, width)) or "&nbsp;"
 
 
-def _title(text: str) -> Figure:
+def title_of(text: str) -> Figure:
+    """Return an axis title."""
     return {"text": text, "font": {"size": 12}, "standoff": 12}
 
 
-def _layout(height: int) -> Figure:
+def base_layout(height: int) -> Figure:
+    """Return the layout that all figures begin with: transparent, legend on top, axes without zoom."""
     axis = {
         "gridcolor": GRID_COLOUR,
         "zeroline": False,
@@ -256,5 +258,6 @@ def _layout(height: int) -> Figure:
     }
 
 
-def _figure(traces: list[Figure], layout: Figure) -> Figure:
+def figure_of(traces: list[Figure], layout: Figure) -> Figure:
+    """Return a figure without Plotly's tool bar."""
     return {"data": traces, "layout": layout, "config": {"displayModeBar": False, "responsive": True}}

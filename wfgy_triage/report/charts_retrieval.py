@@ -14,9 +14,9 @@ from wfgy_triage.report.charts import (
     GRID_COLOUR,
     Figure,
     _error_bars,
-    _figure,
-    _layout,
-    _title,
+    base_layout,
+    figure_of,
+    title_of,
 )
 from wfgy_triage.report.format import number
 
@@ -42,8 +42,8 @@ def recall_figure(arms: Sequence[Mapping[str, Any]]) -> Figure | None:
     Args:
         arms: `{"arm", "label", "deployed", "n", "k", "recall", "interval"}`, one an arm.
     """
-    layout = _layout(height=400)
-    layout["yaxis"] |= {"title": _title("Right passage found"), "ticksuffix": " %", "range": [0, 102]}
+    layout = base_layout(height=400)
+    layout["yaxis"] |= {"title": title_of("Right passage found"), "ticksuffix": " %", "range": [0, 102]}
     scaled = [
         {
             **a,
@@ -61,8 +61,8 @@ def distance_figure(arms: Sequence[Mapping[str, Any]]) -> Figure | None:
     Args:
         arms: `{"arm", "label", "deployed", "n", "k", "ds", "interval"}`, one an arm.
     """
-    layout = _layout(height=360)
-    layout["yaxis"] |= {"title": _title("Mean ΔS of question and results")}
+    layout = base_layout(height=360)
+    layout["yaxis"] |= {"title": title_of("Mean ΔS of question and results")}
     line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": RISK, "y1": RISK}
     layout["shapes"] = [line | {"line": {"color": GATE_COLOUR, "dash": "dash", "width": 1.5}}]
     scaled = [{**a, "value": a["ds"], "bounds": a["interval"]} for a in arms]
@@ -108,12 +108,12 @@ def rank_figure(changes: Sequence[Mapping[str, Any]]) -> Figure | None:
             ("exl2", "EXL2 as deployed", EXL2_COLOUR, "diamond"),
         )
     ]
-    layout = _layout(height=120 + 26 * len(rows))
-    layout["xaxis"] |= {"title": _title("Place of the right passage (1 is best)"), "type": "log"}
+    layout = base_layout(height=120 + 26 * len(rows))
+    layout["xaxis"] |= {"title": title_of("Place of the right passage (1 is best)"), "type": "log"}
     layout["xaxis"] |= {"tickvals": [1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000]}
     layout["yaxis"] |= {"tickmode": "array", "tickvals": places, "ticktext": names, "showgrid": False}
     layout["yaxis"] |= {"range": [-0.6, len(rows) - 0.4]}
-    return _figure([joins, *dots], layout)
+    return figure_of([joins, *dots], layout)
 
 
 def recall_table(arms: Sequence[Mapping[str, Any]]) -> str:
@@ -157,10 +157,10 @@ def _lines(arms: Sequence[Mapping[str, Any]], layout: Figure, shown: str) -> Fig
             trace["error_y"] = _error_bars(arm["value"], arm["bounds"], style["color"]) | {"thickness": 1}
         traces.append(trace)
     ks = arms[0]["k"]
-    layout["xaxis"] |= {"title": _title("Results looked at, k"), "type": "log"}
+    layout["xaxis"] |= {"title": title_of("Results looked at, k"), "type": "log"}
     layout["xaxis"] |= {"tickvals": ks, "ticktext": [str(k) for k in ks]}
     layout["legend"] |= {"y": 1.02}
-    return _figure(traces, layout)
+    return figure_of(traces, layout)
 
 
 def _short(text: str, width: int = 36) -> str:

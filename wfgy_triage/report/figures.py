@@ -12,6 +12,7 @@ from typing import Any
 
 from wfgy_triage.report.chart_tables import class_table, kld_table
 from wfgy_triage.report.charts import Figure, failures_figure, kld_figure, rates_figure
+from wfgy_triage.report.charts_citations import places_figure, places_table
 from wfgy_triage.report.charts_retrieval import (
     distance_figure,
     distance_table,
@@ -63,6 +64,14 @@ FIGURES: tuple[FigureKind, ...] = (
         "Every answer is in exactly one class.",
         failures_figure,
         class_table,
+    ),
+    FigureKind(
+        "places",
+        "cited_places",
+        "Which passage the answers point at",
+        "Right answers stand equally often at each place. A side that cites one place far more often is guessing.",
+        places_figure,
+        places_table,
     ),
     FigureKind(
         "kld",

@@ -19,6 +19,7 @@ CHECKS = {
     "rebuilding_restores": "Rebuilding the index with EXL2 brings the passages back",
     "independent_restores": "An independent embedder brings the passages back",
     "few_duplicates": "Few near-duplicates in the index",
+    "fluency_holds": "The text stays fluent",
     "token_divergence": "Word probabilities moved by more than the noise",
 }
 
@@ -30,6 +31,11 @@ ANSWER_CLASSES = {
     "code_fence": "Wrapped in a code fence",
     "malformed": "Not JSON",
     "empty": "Empty",
+    "cites_right_passage": "Cites the right passage",
+    "cites_other_passage": "Cites another passage",
+    "cites_unknown_passage": "Cites what was not supplied",
+    "no_citation": "Cites nothing",
+    "incomplete_record": "Fields are missing",
     "truncated": "Cut off",
     "passage_found": "The right passage is there",
     "passage_missed": "The right passage is not there",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wfgy_triage.catalog import load_catalog, validate_result
@@ -24,6 +24,7 @@ from wfgy_triage.settings import Settings
 from wfgy_triage.store.records import Event, RunRecord, RunStatus, Sample
 from wfgy_triage.store.rows import LeaseLostError
 from wfgy_triage.store.runs import RunRepository
+from wfgy_triage.workload.stored import workload_path
 
 _log = logging.getLogger(__name__)
 
@@ -104,8 +105,11 @@ class _Pass:
 
     def work(self) -> RunStatus:
         """Everything, in order."""
-        probe = self._bench.tools.get_probe(self._record.spec.symptom)
-        pair = self._given_pair or get_pair(self._bench.settings, self._record.spec.pair_id)
+        spec = self._record.spec
+        probe = self._bench.tools.get_probe(spec.symptom)
+        asked = workload_path(self._bench.settings.home, spec.symptom, spec.workload_id)
+        self._probe_settings = replace(self._probe_settings, workload=asked)
+        pair = self._given_pair or get_pair(self._bench.settings, spec.pair_id)
         before = self._repo.last_event(self._record.id, "context")
         if self._pulse.cancelled and before is not None:
             # Asked to stop between two passes: the samples are evaluated as they are, no model is loaded.

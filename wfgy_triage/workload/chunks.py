@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wfgy_triage.errors import InputError
-from wfgy_triage.workload.corpus import Corpus
+from wfgy_triage.workload.corpus import Corpus, sentences
 
 MAX_BYTES = 64 * 2**20
 MAX_CHUNKS = 5_000
@@ -25,7 +25,6 @@ FORMAT = (
     'Each line is an object like {"id": "a-1", "text": "...", "title": "...", "section": "a", '
     '"questions": ["..."], "embedding": [0.1, ...]}; only id and text are required.'
 )
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _WORD = re.compile(r"[^\W\d_]{4,}")
 
 
@@ -85,11 +84,6 @@ class ChunkSet:
         for place, chunk in enumerate(self.chunks):
             found.setdefault(chunk.section, []).append(place)
         return found
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences of a plain text."""
-    return [s for s in _SENTENCE_END.split(text.strip()) if s]
 
 
 def chunk_corpus(corpus: Corpus) -> ChunkSet:

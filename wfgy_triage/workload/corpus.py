@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,7 @@ from typing import Any
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.settings import REPO_ROOT
 
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 CORPUS = REPO_ROOT / "assets" / "workloads" / "corpus.json"
 
 
@@ -106,6 +108,11 @@ def load_corpus(path: Path = CORPUS) -> Corpus:
             f"The question file {path.name} cannot be read: {error!r}.",
             "Restore it from the repository (assets/workloads).",
         ) from error
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, in order."""
+    return [part.strip() for part in _SENTENCE_END.split(text) if part.strip()]
 
 
 def _question(data: Mapping[str, Any]) -> Question:
