@@ -62,13 +62,22 @@ class ModelRunner:
         chunks = [self.forward(ids[:, i : i + step], cache) for i in range(0, ids.shape[1], step)]
         return chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
 
-    def prefix(self, ids: tuple[int, ...]) -> PrefixKV | None:
-        """Keys and values of a prefix that a batch shares; None when there is none."""
+    def prefix(self, ids: tuple[int, ...], behind: PrefixKV | None = None) -> PrefixKV | None:
+        """Keys and values of a prefix that a batch shares; None when there is none.
+
+        Args:
+            ids: the prefix.
+            behind: keys and values of its own beginning, where they are known: only the rest is computed.
+        """
         if not ids:
             return None
-        cache = SegmentedCache(self.kv_shape, [len(ids)], len(ids))
-        self.prefill([ids], cache)
-        return cache.as_prefix()
+        known = behind.length if behind else 0
+        if behind is not None and known >= len(ids):
+            return behind.first(len(ids))
+        cache = SegmentedCache(self.kv_shape, [len(ids) - known], len(ids) - known, [PrefixGroup(1, behind)])
+        self.prefill([ids[known:]], cache)
+        rest = cache.as_prefix()
+        return rest if behind is None else behind.extended(rest)
 
     def check_against_class(self) -> None:
         """Compare a short pass with what the model class computes with its own attention and head.

@@ -8,6 +8,7 @@ from wfgy_triage.errors import InputError
 from wfgy_triage.probes.base import Probe
 
 _MODULES = {
+    "acceptance_gate": "wfgy_triage.probes.acceptance",
     "citations_missing": "wfgy_triage.probes.citations_missing",
     "json_breaks": "wfgy_triage.probes.json_breaks",
     "wrong_snippet": "wfgy_triage.probes.wrong_snippet",

@@ -205,6 +205,18 @@ def load_citations(path: Path | None = None, level: str = "standard") -> Citatio
     return CitationWorkload(f"{corpus.id}/citations/{level}", corpus.sha256, tasks)
 
 
+def load_sweep(passages: int, path: Path | None = None) -> CitationWorkload:
+    """The tasks with this many passages of one sentence each, lookalikes first: what a larger k puts into a prompt.
+
+    Raises:
+        PrerequisiteError: the corpus file is missing or damaged.
+    """
+    corpus = load_corpus(path or CORPUS)
+    level = Level(passages=passages, sentences=1, distractors=True)
+    tasks = tuple(_task(corpus, q, number, level) for number, q in enumerate(corpus.questions))
+    return CitationWorkload(f"{corpus.id}/citations/k{passages}", corpus.sha256, tasks)
+
+
 def marked(text: str, mark: str) -> str:
     """The text with a citation inside the end of every sentence."""
     return " ".join(_with_mark(sentence, mark) for sentence in sentences(text))
