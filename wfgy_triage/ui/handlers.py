@@ -100,8 +100,7 @@ class TriageHandlers:
             }
         ready = [p.id for p in pairs.values() if p.ready]
         chosen = pair_id if pair_id in ready else (ready[0] if ready else "")
-        own = known_workload(self.context, workload)
-        asked = min(_whole(questions), own.questions) if own else _whole(questions)
+        asked = min(_whole(questions), self.context.available(symptom, workload) or MAX_QUESTIONS)
         plan = plan_card(self.context, symptom, pairs.get(chosen), asked)
         return {
             parts.pair: gr.HTML(options=pair_cards(pairs, self.context.service.warm_pairs()), value=chosen),
