@@ -120,8 +120,17 @@ def probe(
     workload: Annotated[
         Path | None, typer.Option(help="Your own questions: a .jsonl, .csv or .md file, or a folder of them.")
     ] = None,
-    level: Annotated[
-        str | None, typer.Option(help="How hard the tasks are, where the symptom has levels: standard, hard.")
+    chunks: Annotated[
+        Path | None,
+        typer.Option(help="wrong_snippet: your passages, one JSON object a line.", dir_okay=False),
+    ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(help="wrong_snippet: a FAISS index of --chunks, in their order.", dir_okay=False),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="A setting of the probe, as name=value; may be repeated. See docs/measuring.md."),
     ] = None,
     json_file: JsonFile = None,
 ) -> None:
@@ -136,9 +145,10 @@ def probe(
             f"The folder of {json_file} does not exist.", "Create it first or choose another --json file."
         )
     pair_id = chosen.id if chosen else pair
+    options = _options(option or [], chunks=chunks, index=index)
     asked = _workload(settings, workload)
     spec: RunSpec = RunSpec(
-        symptom, pair_id or "", questions, seed, workload_id=asked, options={"level": level} if level else {}
+        symptom, pair_id or "", questions=questions, seed=seed, workload_id=asked, options=options
     )
     with _progress() as report:
         record = run_headless(settings, spec, _event_printer(report), pair=chosen)
@@ -245,6 +255,19 @@ def _usage_message(error: TyperException) -> str:
     """What is wrong with the command line, in one sentence."""
     text = getattr(error, "format_message", lambda: str(error))()
     return escape(text if text.endswith(".") else f"{text}.")
+
+
+def _options(given: list[str], **files: Path | None) -> dict[str, str]:
+    """Settings of a probe from `name=value` and from the options that name files."""
+    found = {name: str(path.resolve()) for name, path in files.items() if path is not None}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise InputError(
+                f"--option {text!r} is not of the form name=value.", "For example: --option k=10"
+            )
+        found[name] = value
+    return found
 
 
 def _pair(pair: str | None, fp16: Path | None, exl2: Path | None) -> Pair | None:

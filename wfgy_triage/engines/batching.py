@@ -80,11 +80,13 @@ def by_length(lengths: Sequence[int]) -> list[int]:
     return sorted(range(len(lengths)), key=lambda i: -lengths[i])
 
 
-def micro_batches(lengths: Sequence[int], token_budget: int) -> list[tuple[int, int]]:
-    """Cut sorted rows into runs `begin..end-1` of at most `MICRO_BATCH_ROWS` rows and about `token_budget` tokens."""
+def micro_batches(
+    lengths: Sequence[int], token_budget: int, most_rows: int = MICRO_BATCH_ROWS
+) -> list[tuple[int, int]]:
+    """Cut sorted rows into runs `begin..end-1` of at most `most_rows` rows and about `token_budget` tokens."""
     runs, begin = [], 0
     while begin < len(lengths):
-        rows = max(1, min(MICRO_BATCH_ROWS, token_budget // max(1, lengths[begin])))
+        rows = max(1, min(most_rows, token_budget // max(1, lengths[begin])))
         runs.append((begin, min(begin + rows, len(lengths))))
         begin += rows
     return runs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -113,24 +114,32 @@ class ModelRunner:
         logits: torch.Tensor = output.logits[0, :, : self.vocab_size].float()
         return logits
 
-    def states_after(self, rows: list[tuple[int, ...]], layer: int) -> torch.Tensor:
-        """Hidden states after `layer` blocks (0: the embedding), right-justified: (rows, longest, hidden)."""
+    def states_after(self, rows: list[tuple[int, ...]], layers: Sequence[int]) -> dict[int, torch.Tensor]:
+        """Hidden states after each of `layers` blocks, right-justified: layer to (rows, longest, hidden).
+
+        Layer 0 is the embedding; the number of blocks is the normalized last state. One pass gives all of them and
+        ends at the highest: what lies above is not computed.
+        """
         lengths = [len(r) for r in rows]
-        cache = SegmentedCache(self.kv_shape, lengths, max(lengths))
-        if layer == 0:
-            table: torch.Tensor = self.embedding(right_justified(rows, self.device))
-            return table
-        if layer == self.kv_shape.layers:
-            return self.prefill(rows, cache)
-        seen: list[torch.Tensor] = []
-        hook = self.base.layers[layer - 1].register_forward_hook(
-            lambda _module, _inputs, output: seen.append(output)
-        )
+        found: dict[int, torch.Tensor] = {}
+        if 0 in layers:
+            found[0] = self.embedding(right_justified(rows, self.device))
+        highest = max(layers, default=0)
+        if highest == 0:
+            return found
+        blocks = self.base.layers
+        inner = [n for n in layers if 0 < n < len(blocks)]
+        seen: dict[int, list[torch.Tensor]] = {n: [] for n in inner}
+        hooks = [blocks[n - 1].register_forward_hook(_recorder(seen[n])) for n in inner]
+        self.base.layers = blocks[:highest]
         try:
-            self.prefill(rows, cache)
+            last = self.prefill(rows, SegmentedCache(self.kv_shape, lengths, max(lengths)))
         finally:
-            hook.remove()
-        return torch.cat(seen, dim=1)
+            self.base.layers = blocks
+            for hook in hooks:
+                hook.remove()
+        found |= {n: torch.cat(parts, dim=1) for n, parts in seen.items()}
+        return found | ({highest: last} if highest == len(blocks) else {})
 
     def memory_bytes(self) -> int:
         """Bytes held by weights (tensors shared with another engine count here too)."""
@@ -165,3 +174,8 @@ def right_justified(rows: list[tuple[int, ...]], device: torch.device) -> torch.
     """Stack token ids to (rows, longest), padded on the left with zeros (the padding is never attended to)."""
     longest = max(len(r) for r in rows)
     return torch.tensor([[0] * (longest - len(r)) + list(r) for r in rows], device=device)
+
+
+def _recorder(into: list[torch.Tensor]) -> Callable[..., None]:
+    """A forward hook that keeps what a block gives."""
+    return lambda _module, _inputs, output: into.append(output)

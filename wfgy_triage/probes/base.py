@@ -45,6 +45,8 @@ class ProbeContext:
         save: stores finished samples; returns after they are committed.
         progress: `(stage, label, done, total)` for the page.
         should_stop: true once the user asked to stop.
+        cache: folder for what may be kept between runs; None keeps nothing.
+        models: hash of weights and tokenizer by side (`fp16`, `exl2`), for naming what is kept.
     """
 
     fp16: Engine
@@ -56,6 +58,8 @@ class ProbeContext:
     save: Callable[[Sequence[Sample]], None]
     progress: Callable[[str, str, int, int], None]
     should_stop: Callable[[], bool]
+    cache: Path | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from wfgy_triage.probes.base import Probe
 _MODULES = {
     "citations_missing": "wfgy_triage.probes.citations_missing",
     "json_breaks": "wfgy_triage.probes.json_breaks",
+    "wrong_snippet": "wfgy_triage.probes.wrong_snippet",
 }
 """Symptom id to the module whose `PROBE` measures it. A new probe is one line here and one file."""
 

@@ -12,8 +12,17 @@ CHECKS = {
     "causal_attention": "Later words cannot change earlier ones",
     "baseline_passes": "FP16 itself passes",
     "above_noise": "The difference is larger than the noise",
+    "same_ranking": "Both sides order the passages alike",
+    "index_from_serving_model": "The stored vectors come from the model that asks",
+    "vectors_normalised": "The stored vectors have length one",
+    "normalising_restores": "Scaling the vectors to length one brings the passages back",
+    "rebuilding_restores": "Rebuilding the index with EXL2 brings the passages back",
+    "independent_restores": "An independent embedder brings the passages back",
+    "few_duplicates": "Few near-duplicates in the index",
     "fluency_holds": "The text stays fluent",
     "token_divergence": "Word probabilities moved by more than the noise",
+    "all_weights_back": "With all FP16 weights put back, the drift ends",
+    "one_part_is_to_blame": "One part of the model causes most of it",
 }
 
 ANSWER_CLASSES = {
@@ -30,6 +39,8 @@ ANSWER_CLASSES = {
     "no_citation": "Cites nothing",
     "incomplete_record": "Fields are missing",
     "truncated": "Cut off",
+    "passage_found": "The right passage is there",
+    "passage_missed": "The right passage is not there",
 }
 
 

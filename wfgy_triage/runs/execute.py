@@ -121,7 +121,7 @@ class _Pass:
         described = provenance.with_engines(folders, loaded.fp16.info, loaded.exl2.info)
         checks = self._check(pair, loaded, described)
         if not self._stop():
-            probe.run(self._context(loaded))
+            probe.run(self._context(loaded, described))
         if self._pulse.lost:
             raise LeaseLostError(self._record.id)
         if self._cut_short and not self._pulse.cancelled:
@@ -148,7 +148,7 @@ class _Pass:
         self._log.stage("checks", "Comparing tokenizer, template and configuration", 1, 1)
         return checks
 
-    def _context(self, loaded: LoadedPair) -> ProbeContext:
+    def _context(self, loaded: LoadedPair, described: Mapping[str, Any]) -> ProbeContext:
         return ProbeContext(
             fp16=loaded.fp16,
             exl2=loaded.exl2,
@@ -159,6 +159,8 @@ class _Pass:
             save=self._save,
             progress=self._progress,
             should_stop=self._stop,
+            cache=self._bench.settings.home / "cache",
+            models=provenance.model_hashes(described),
         )
 
     def _save(self, samples: Sequence[Sample]) -> None:
