@@ -34,7 +34,9 @@ def give(page: Page, name: str, text: str | None = None) -> None:
         "mimeType": "text/plain",
         "buffer": (text or (TEMPLATES / name).read_text()).encode(),
     }
-    page.locator("#upload input[type=file]").set_input_files([file])
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose question files").click()
+    chooser.value.set_files([file])
 
 
 def test_own_questions_are_read_summed_up_and_asked(page: Page, served: Served, worker: ScriptedWorker):
@@ -46,6 +48,11 @@ def test_own_questions_are_read_summed_up_and_asked(page: Page, served: Served, 
     expect(page.locator("#plan")).to_contain_text("FP16 answers 3 questions.")
     assert axe_faults(page, "#step2") == []
     assert sideways_overflow(page) <= 0
+    page.get_by_role("button", name="Use the built-in questions").click()
+    expect(note).to_be_empty()
+    expect(page.locator("#plan")).to_contain_text("FP16 answers 20 questions.")
+    give(page, "questions.csv")
+    expect(page.locator("#plan")).to_contain_text("FP16 answers 3 questions.")
     page.get_by_role("button", name="Start measuring").click()
     spec = worker.runs.get(run_in_address(page)).spec
     assert (served.settings.home / "workloads" / f"{spec.workload_id}.json").is_file()

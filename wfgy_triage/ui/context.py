@@ -16,6 +16,7 @@ from wfgy_triage.report.format import duration
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.records import RunStatus
+from wfgy_triage.workload.citations import RECORD
 from wfgy_triage.workload.stored import BUILTIN, workload_path
 
 EARLIER_RUNS = 20
@@ -52,6 +53,11 @@ class PageContext:
             return self.question_texts(symptom, workload_path(self.settings.home, symptom, workload_id))
         except TriageError:
             return {}
+
+    def available(self, symptom: str, workload_id: str = BUILTIN) -> int | None:
+        """How many questions there are to ask; None where that is not known here."""
+        asked = [q for q in self.texts(symptom, workload_id or BUILTIN) if not q.endswith(RECORD)]
+        return len(asked) or None
 
     def symptom_title(self, symptom: str) -> str:
         """The plain title of a symptom, or the id of one that the fix map no longer has."""

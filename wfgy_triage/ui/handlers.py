@@ -100,8 +100,7 @@ class TriageHandlers:
             }
         ready = [p.id for p in pairs.values() if p.ready]
         chosen = pair_id if pair_id in ready else (ready[0] if ready else "")
-        own = known_workload(self.context, workload)
-        asked = min(_whole(questions), own.questions) if own else _whole(questions)
+        asked = min(_whole(questions), self.context.available(symptom, workload) or MAX_QUESTIONS)
         plan = plan_card(self.context, symptom, pairs.get(chosen), asked)
         return {
             parts.pair: gr.HTML(options=pair_cards(pairs, self.context.service.warm_pairs()), value=chosen),
@@ -110,21 +109,27 @@ class TriageHandlers:
         }
 
     @explained
-    def upload(
-        self, symptom: str, pair: str, questions: float, workload: str, files: list[str] | None
-    ) -> Updates:
-        """Use the user's own questions, or the built-in ones again when the files are taken away."""
+    def upload(self, symptom: str, pair: str, questions: float, workload: str, files: list[str]) -> Updates:
+        """Use the user's own questions; where they cannot be used, say why and use the built-in ones."""
         parts = self.parts
-        if not files:
-            return {parts.workload: "", parts.upload_note: "", **self.models(symptom, pair, questions, "")}
         try:
             upload, stored = take_upload(self.context, symptom, files)
         except TriageError as error:
-            refused = {parts.workload: "", parts.upload_note: refused_summary(error)}
-            return self.models(symptom, pair, questions, "") | refused
+            refused = {parts.upload_note: refused_summary(error)}
+            return self.builtin_questions(symptom, pair, questions, "") | refused
         return self.models(symptom, pair, questions, stored.id) | {
             parts.workload: stored.id,
             parts.upload_note: upload_summary(upload, stored),
+            parts.builtin: gr.Button(visible=True),
+        }
+
+    def builtin_questions(self, symptom: str, pair: str, questions: float, workload: str) -> Updates:
+        """Leave the user's own questions out again."""
+        parts = self.parts
+        return self.models(symptom, pair, questions, "") | {
+            parts.workload: "",
+            parts.upload_note: "",
+            parts.builtin: gr.Button(visible=False),
         }
 
     @explained
@@ -221,7 +226,10 @@ class TriageHandlers:
 
     def _own_questions(self, spec: RunSpec) -> Updates:
         own = known_workload(self.context, spec.workload_id)
-        return {self.parts.upload_note: kept_summary(own) if own else ""}
+        return {
+            self.parts.upload_note: kept_summary(own) if own else "",
+            self.parts.builtin: gr.Button(visible=own is not None),
+        }
 
     def _show_new(self, run_id: str) -> Updates:
         parts = self.parts

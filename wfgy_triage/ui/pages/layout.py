@@ -74,13 +74,18 @@ def _models_step(context: PageContext) -> dict[str, Any]:
             )
             with gr.Accordion("Ask your own questions instead", open=False, elem_id="own-questions"):
                 panel(UPLOAD_HELP)
-                upload = gr.File(
-                    label="Question files",
-                    file_count="multiple",
-                    file_types=list(SUFFIXES),
-                    height=140,
-                    elem_id="upload",
-                )
+                with gr.Row(elem_classes="actions"):
+                    # A plain button: Gradio's drop zone nests buttons, which screen readers cannot use.
+                    upload = gr.UploadButton(
+                        "Choose question files",
+                        file_count="multiple",
+                        file_types=list(SUFFIXES),
+                        scale=0,
+                        elem_id="upload",
+                    )
+                    builtin = gr.Button(
+                        "Use the built-in questions", visible=False, scale=0, elem_id="builtin"
+                    )
             upload_note = panel(elem_id="upload-note")
             workload = gr.Textbox(visible="hidden", label="Question set", elem_id="workload")
             with gr.Accordion("Details for engineers", open=False, elem_id="engineer"):
@@ -103,6 +108,7 @@ def _models_step(context: PageContext) -> dict[str, Any]:
         "seed": seed,
         "workload": workload,
         "upload": upload,
+        "builtin": builtin,
         "upload_note": upload_note,
         "plan": plan,
         "start": start,

@@ -31,7 +31,8 @@ class Parts:
     questions: gr.Slider
     seed: gr.Number
     workload: gr.Textbox
-    upload: gr.File
+    upload: gr.UploadButton
+    builtin: gr.Button
     upload_note: gr.HTML
     plan: gr.HTML
     start: gr.Button

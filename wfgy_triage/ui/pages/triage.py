@@ -55,7 +55,8 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
     choosing(parts.pair.input, handlers.models, choices)
     choosing(parts.questions.change, handlers.models, choices)
     on(parts.pairs_timer.tick, handlers.models, choices)
-    on(parts.upload.change, handlers.upload, [*choices, parts.upload])
+    on(parts.upload.upload, handlers.upload, [*choices, parts.upload])
+    on(parts.builtin.click, handlers.builtin_questions, choices)
     moving(parts.start.click, handlers.start, [*choices, parts.seed])
 
     on(parts.run_timer.tick, handlers.poll, [parts.run_id, parts.step])
