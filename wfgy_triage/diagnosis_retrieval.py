@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wfgy_triage.diagnosis import CHECK_CAUSES, FAULT, OK, SIGNIFICANT, UNKNOWN
+from wfgy_triage.diagnosis import CERTAIN, CHECK_CAUSES, FAULT, OK, SIGNIFICANT, UNKNOWN
 from wfgy_triage.result import Check, Diagnosis, State
 
 DUPLICATE_LIMIT = 0.15
@@ -133,7 +133,7 @@ def _cause_without_loss(e: RetrievalEvidence) -> tuple[str, str]:
     if (
         e.independent is not None
         and e.independent.won > e.independent.lost
-        and e.independent.p_value <= SIGNIFICANT
+        and e.independent.p_value <= CERTAIN
     ):
         return "baseline_also_fails", "high"
     if e.state is State.FAIL and e.deployed.lost > e.deployed.won:
