@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wfgy_triage.diagnosis import CERTAIN, CHECK_CAUSES, FAULT, OK, SIGNIFICANT, UNKNOWN
+from wfgy_triage.diagnosis import CHECK_CAUSES, FAULT, OK, UNKNOWN
+from wfgy_triage.evidence import CERTAIN, SIGNIFICANT
 from wfgy_triage.result import Check, Diagnosis, State
 
 DUPLICATE_LIMIT = 0.15
 """Above it the vectorstore fragmentation page asks to rebuild (gate `index_duplicates`)."""
-
-
 SAME_ORDER = 0.9
 """Spearman ρ below which the same page calls two indexes different (gate `index_rank_agreement`)."""
 

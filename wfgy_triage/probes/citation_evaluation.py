@@ -12,7 +12,7 @@ import numpy as np
 from wfgy_triage.diagnosis import FAULT, OK, UNKNOWN, diagnose_rate
 from wfgy_triage.measure.citations import CitationKind
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
-from wfgy_triage.probes.chart_data import class_chart, rate_charts
+from wfgy_triage.probes.chart_data import class_chart, damage_chart, rate_charts
 from wfgy_triage.probes.citation_samples import (
     CLASSES,
     FLUENCY,
@@ -26,8 +26,17 @@ from wfgy_triage.probes.citation_samples import (
     numbers,
     records_of,
 )
-from wfgy_triage.probes.evidence import rate_evidence
-from wfgy_triage.probes.paired import Outcomes, PerSide, Sides, literal_rule, mean_metric, rate_metric
+from wfgy_triage.probes.evidence import lost_questions, rate_evidence
+from wfgy_triage.probes.localize import damage
+from wfgy_triage.probes.paired import (
+    Outcomes,
+    Payload,
+    PerSide,
+    Sides,
+    literal_rule,
+    mean_metric,
+    rate_metric,
+)
 from wfgy_triage.probes.token_metrics import Divergence, Part, bucket_chart, divergence
 from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample
@@ -54,8 +63,9 @@ def evaluate_samples(
     logprob = mean_metric(FLUENCY, fluency, level)
     tokens = divergence(sides.pair, sides.pair_floor, level, PARTS)
     valid, primary = sides.each(RATES[PRIMARY]), rates[PRIMARY]
-    evidence = rate_evidence(primary, valid, sides.each(lambda a: a["valid"] is True), tokens, level)
-    diagnosis = diagnose_rate(evidence, checks)
+    evidence = rate_evidence(primary, valid, sides.each(usable), tokens, level)
+    found = damage(samples, sides.pair, usable)
+    diagnosis = diagnose_rate(evidence, checks, found)
     check = fluency_check(fluency, numbers(sides, "repetition"), primary)
     return Evaluation(
         state=primary.state or State.NOT_MEASURED,
@@ -63,8 +73,22 @@ def evaluate_samples(
         page_rule=literal_rule(primary),
         metrics=(*rates.values(), *means, logprob, *tokens.metrics),
         diagnosis=replace(diagnosis, evidence=(*diagnosis.evidence, check)),
-        charts=_charts(sides, rates, tokens, level),
+        charts=_charts(sides, rates, tokens, level) | damage_chart(found),
     )
+
+
+def usable(answer: Payload) -> bool:
+    """Whether an answer cites a passage that was supplied, and none that was not."""
+    return answer["valid"] is True
+
+
+def lost(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
+    """The questions that EXL2 loses; see `evidence.lost_questions`."""
+    sides, level = answers_of(samples), settings.level
+    valid, good = sides.each(RATES[PRIMARY]), sides.each(usable)
+    tokens = divergence(sides.pair, sides.pair_floor, level)
+    primary = rate_metric(PRIMARY, valid, level, True)
+    return lost_questions(rate_evidence(primary, valid, good, tokens, level), good)
 
 
 def fluency_check(logprob: PerSide[float], repeated: PerSide[float], primary: Metric) -> Check:

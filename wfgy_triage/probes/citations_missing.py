@@ -23,8 +23,9 @@ from wfgy_triage.measure.citations import (
 )
 from wfgy_triage.measure.fluency import distinct_2, repetition
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
-from wfgy_triage.probes.citation_evaluation import evaluate_samples
+from wfgy_triage.probes.citation_evaluation import evaluate_samples, lost
 from wfgy_triage.probes.citation_samples import FLUENCY_SIDE
+from wfgy_triage.probes.localize import localize
 from wfgy_triage.probes.measuring import STAGES, Item, Measuring, token_pieces
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample
@@ -74,6 +75,7 @@ class CitationsMissing:
         measuring = Measuring(context, SYMPTOM, items, PROBE_STAGES)
         measuring.run(judge, annotate)
         measuring.score(FLUENCY_SIDE, "exl2", fp16)
+        localize(context, measuring, judge, lost(context.stored(), context.settings))
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

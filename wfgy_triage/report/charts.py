@@ -50,7 +50,7 @@ def rates_figure(rates: Sequence[Mapping[str, Any]]) -> Figure | None:
     layout["yaxis"] |= {
         "tickmode": "array",
         "tickvals": [len(rows) - 1 - i for i in range(len(rows))],
-        "ticktext": [_label(str(r.get("label") or r.get("metric") or "")) for r in rows],
+        "ticktext": [wrapped_label(str(r.get("label") or r.get("metric") or "")) for r in rows],
         "range": [-0.55, len(rows) - 0.45],
         "showgrid": False,
     }
@@ -107,7 +107,7 @@ def failures_figure(classes: Mapping[str, Any]) -> Figure | None:
     labels = list(classes.get("labels") or ())
     if not labels:
         return None
-    ticks = [_label(class_words(str(label)), 22) for label in labels]
+    ticks = [wrapped_label(class_words(str(label)), 22) for label in labels]
     traces = []
     for side, name, colour, pattern in (
         ("fp16", "FP16", FP16_COLOUR, "/"),
@@ -224,7 +224,8 @@ def _count_step(traces: Sequence[Figure]) -> int:
     return max(1, -(-int(largest) // 6))
 
 
-def _label(text: str, width: int = LABEL_WIDTH) -> str:
+def wrapped_label(text: str, width: int = LABEL_WIDTH) -> str:
+    """Return a label broken into lines of about `width` characters, escaped."""
     return "<br>".join(escape(line) for line in wrap(text, width)) or "&nbsp;"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from wfgy_triage.report.chart_tables import class_table, kld_table
 from wfgy_triage.report.charts import Figure, failures_figure, kld_figure, rates_figure
 from wfgy_triage.report.charts_citations import places_figure, places_table
+from wfgy_triage.report.charts_damage import damage_figure, damage_table
 from wfgy_triage.report.charts_retrieval import (
     distance_figure,
     distance_table,
@@ -107,6 +108,15 @@ FIGURES: tuple[FigureKind, ...] = (
         "mismatched index.",
         distance_figure,
         distance_table,
+    ),
+    FigureKind(
+        "damage",
+        "damage",
+        "Which weights do the damage",
+        "FP16 weights were put back into one part of the EXL2 model at a time. The longer the bar, the more of the "
+        "drift that part causes.",
+        damage_figure,
+        damage_table,
     ),
 )
 """In the order in which the page shows them."""

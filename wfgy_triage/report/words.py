@@ -21,6 +21,8 @@ CHECKS = {
     "few_duplicates": "Few near-duplicates in the index",
     "fluency_holds": "The text stays fluent",
     "token_divergence": "Word probabilities moved by more than the noise",
+    "all_weights_back": "With all FP16 weights put back, the drift ends",
+    "one_part_is_to_blame": "One part of the model causes most of it",
 }
 
 ANSWER_CLASSES = {
