@@ -120,9 +120,6 @@ def probe(
     workload: Annotated[
         Path | None, typer.Option(help="Your own questions: a .jsonl, .csv or .md file, or a folder of them.")
     ] = None,
-    level: Annotated[
-        str | None, typer.Option(help="How hard the tasks are, where the symptom has levels: standard, hard.")
-    ] = None,
     chunks: Annotated[
         Path | None,
         typer.Option(help="wrong_snippet: your passages, one JSON object a line.", dir_okay=False),
@@ -148,9 +145,11 @@ def probe(
             f"The folder of {json_file} does not exist.", "Create it first or choose another --json file."
         )
     pair_id = chosen.id if chosen else pair
-    options = _options(option or [], level=level, chunks=chunks, index=index)
+    options = _options(option or [], chunks=chunks, index=index)
     asked = _workload(settings, workload)
-    spec: RunSpec = RunSpec(symptom, pair_id or "", questions, seed, workload_id=asked, options=options)
+    spec: RunSpec = RunSpec(
+        symptom, pair_id or "", questions=questions, seed=seed, workload_id=asked, options=options
+    )
     with _progress() as report:
         record = run_headless(settings, spec, _event_printer(report), pair=chosen)
     raise typer.Exit(_finish(record, json_file))
@@ -258,9 +257,9 @@ def _usage_message(error: TyperException) -> str:
     return escape(text if text.endswith(".") else f"{text}.")
 
 
-def _options(given: list[str], **named: str | Path | None) -> dict[str, str]:
-    """Settings of a probe from `name=value` and from the options with names of their own; paths become absolute."""
-    found = {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in named.items() if v is not None}
+def _options(given: list[str], **files: Path | None) -> dict[str, str]:
+    """Settings of a probe from `name=value` and from the options that name files."""
+    found = {name: str(path.resolve()) for name, path in files.items() if path is not None}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name or not value:
