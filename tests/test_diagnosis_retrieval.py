@@ -42,6 +42,7 @@ BROKEN = replace(HEALTHY, state=State.FAIL, deployed=arm(20, 1), correlation=0.3
         (replace(BROKEN, floor_flips=21), "unknown", "low"),
         (replace(HEALTHY, duplicates=0.2), "index_fragmented", "medium"),
         (replace(HEALTHY, independent=arm(0, 12)), "baseline_also_fails", "high"),
+        (replace(HEALTHY, independent=arm(0, 6)), "within_noise", "medium"),
         (replace(HEALTHY, state=State.FAIL, deployed=arm(5, 0)), "unknown", "low"),
         (replace(HEALTHY, pairs=0), "unknown", "low"),
     ],

@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wfgy_triage.diagnosis import CHECK_CAUSES, FAULT, OK, UNKNOWN
-from wfgy_triage.evidence import SIGNIFICANT
+from wfgy_triage.evidence import CERTAIN, SIGNIFICANT
 from wfgy_triage.result import Check, Diagnosis, State
 
 DUPLICATE_LIMIT = 0.15
 """Above it the vectorstore fragmentation page asks to rebuild (gate `index_duplicates`)."""
-
-
 SAME_ORDER = 0.9
 """Spearman ρ below which the same page calls two indexes different (gate `index_rank_agreement`)."""
 
@@ -134,7 +132,7 @@ def _cause_without_loss(e: RetrievalEvidence) -> tuple[str, str]:
     if (
         e.independent is not None
         and e.independent.won > e.independent.lost
-        and e.independent.p_value <= SIGNIFICANT
+        and e.independent.p_value <= CERTAIN
     ):
         return "baseline_also_fails", "high"
     if e.state is State.FAIL and e.deployed.lost > e.deployed.won:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.probes.retrieval_fakes import HIDDEN, Desk, WordEngine, bag
 from wfgy_triage.catalog import load_catalog
-from wfgy_triage.errors import InputError
+from wfgy_triage.errors import InputError, ProbeError
 from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.probes.wrong_snippet import PROBE
 from wfgy_triage.report.answers import answers_table, both_answers, collect_rows
@@ -150,6 +150,12 @@ def test_a_second_run_embeds_nothing(tmp_path: Path):
     changed = Desk(WordEngine("exl2", noise=1.0), cache=tmp_path)
     changed.run()
     assert len(changed.exl2.embedded) == len(CHUNKS.chunks) + 48
+
+
+def test_damaged_weights_are_named():
+    desk = Desk(WordEngine("exl2", noise=float("nan")))
+    with pytest.raises(ProbeError, match="not finite"):
+        desk.run()
 
 
 def test_nothing_stored_is_not_measured():

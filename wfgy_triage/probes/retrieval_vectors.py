@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wfgy_triage.engines.base import Engine
+from wfgy_triage.errors import ProbeError
 from wfgy_triage.measure.retrieval import Floats, gold_rank, rank_order, reciprocal_rank, unit_rows
 from wfgy_triage.probes.embedding_cache import EmbeddingCache
 from wfgy_triage.workload.chunks import Query
@@ -108,6 +109,7 @@ class HiddenStates:
 
         Raises:
             Stopped: the user asked to stop.
+            ProbeError: the model gave numbers that are not finite.
         """
         parts = [self._block(texts[i : i + BLOCK], layer) for i in range(0, len(texts), BLOCK)]
         return np.concatenate(parts)
@@ -116,7 +118,7 @@ class HiddenStates:
         """Raw rows of all layers for at most `BLOCK` texts, (layers + 1, texts, hidden); not kept."""
         if self._should_stop():
             raise Stopped
-        return self._engine.embed(texts, range(self.layers + 1))
+        return self._embed(texts, range(self.layers + 1))
 
     def keep(self, texts: Sequence[str], layer: int, rows: Array) -> None:
         """Keep rows that were computed elsewhere for a block of texts."""
@@ -131,13 +133,22 @@ class HiddenStates:
             self._cache.put(identity, texts, found)
         return found
 
+    def _embed(self, texts: Sequence[str], layers: Sequence[int]) -> Array:
+        rows = self._engine.embed(texts, layers)
+        if not np.isfinite(rows).all():
+            raise ProbeError(
+                f"The engine {self._engine.info.engine} gave vectors that are not finite numbers.",
+                "Check the model folder with 'python -m wfgy_triage inspect'; its weights may be damaged.",
+            )
+        return rows
+
     def _block(self, texts: Sequence[str], layer: int) -> Array:
         identity = (*self._identity, f"layer {layer}")
         found = self._cache.get(identity, texts, (len(texts), -1))
         if found is None:
             if self._should_stop():
                 raise Stopped
-            found = self._engine.embed(texts, [layer])[0]
+            found = self._embed(texts, [layer])[0]
             self._cache.put(identity, texts, found)
         return found
 
