@@ -7,9 +7,9 @@ from collections import Counter
 import jsonschema
 import pytest
 
-from wfgy_triage import workload
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.measure.json_validity import check_schema_safe, classify_json
+from wfgy_triage.workload import json_records as workload
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ class GateRecord:
 
     def gate(self) -> result.Gate:
         """The form in which a result carries it."""
-        return result.Gate(self.op, self.value, self.source)
+        return result.Gate(self.op, self.value, self.source, self.applies_to)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class MetricText:
-    """How a number is shown: label, unit, plain meaning, expert detail. `direction`: which way is better."""
+    """How a number is shown: label, unit, plain meaning, expert detail. `direction`: which way is better.
+
+    `main`: shown in the first table even without a gate; other descriptive metrics are a click away.
+    """
 
     id: str
     label: str
@@ -151,6 +154,7 @@ class MetricText:
     meaning: str
     detail: str
     references: tuple[Reference, ...] = ()
+    main: bool = False
 
 
 @dataclass(frozen=True)

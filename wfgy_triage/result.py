@@ -25,11 +25,15 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Gate:
-    """A threshold with its origin. `op` is `>=` or `<=`; `value` is in the unit of the metric."""
+    """A threshold with its origin. `op` is `>=` or `<=`; `value` is in the unit of the metric.
+
+    `applies_to`: `value` of the EXL2 side (or of the pair), `loss` FP16 − EXL2, or `gain` of EXL2 over FP16.
+    """
 
     op: str
     value: float
     source: str
+    applies_to: str = "value"
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Metric:
         exl2: value of the EXL2 side (or of the pair, for divergences), None when not measured.
         difference: paired difference EXL2 minus FP16, None when it does not apply.
         interval: `(lo, hi)` of `difference`, or of `exl2` where `difference` is None.
-        gated_interval: `(lo, hi)` of the EXL2 value that the gate is tested against; None without a gate.
+        gated_interval: `(lo, hi)` of what the gate is held against (see `Gate.applies_to`); None without a gate.
         level: confidence level of both intervals.
         n: number of questions (the unit of resampling) behind the value.
         floor: the same quantity measured FP16 against FP16; None when not measured.

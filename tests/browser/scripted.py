@@ -11,7 +11,7 @@ from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import RunSpec, RunStatus, Sample, SampleKey
 from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.store.workers import WorkerRepository
-from wfgy_triage.workload import load_json_workload
+from wfgy_triage.workload.json_records import load_json_workload
 
 WORKER = "scripted.1"
 STAGES = {
@@ -239,7 +239,10 @@ def sample_result(run_id: str, state: State) -> Result:
                 "fp16": [19, 0, 0, 1, 0],
                 "exl2": [14, 2, 1, 2, 1],
             },
-            "structural_kld": {"structural": 0.061, "content": 0.244},
+            "token_parts": [
+                {"label": "Drift at JSON punctuation and field names", "kl": 0.061},
+                {"label": "Drift inside the values", "kl": 0.244},
+            ],
         },
     )
 

@@ -47,8 +47,9 @@ class ScriptedEngine:
         for request in requests:
             if should_stop is not None and should_stop():
                 return
-            self.asked.append(request.id)
-            ids = self.encode(self.answers[request.id])
+            question = request.id.partition("/")[0]
+            self.asked.append(question)
+            ids = self.encode(self.answers[question])
             cut = len(ids) > request.max_new_tokens
             ids = ids[: request.max_new_tokens]
             yield Completion(

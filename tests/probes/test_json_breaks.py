@@ -8,11 +8,12 @@ import pytest
 from tests.probes.fakes import VOCAB, ScriptedEngine
 from wfgy_triage.errors import InputError
 from wfgy_triage.probes.base import ProbeContext, ProbeSettings
-from wfgy_triage.probes.json_breaks import PROBE, STAGES
+from wfgy_triage.probes.json_breaks import PROBE
+from wfgy_triage.probes.measuring import STAGES
 from wfgy_triage.probes.registry import available_symptoms, get_probe
 from wfgy_triage.result import State
 from wfgy_triage.store.records import Sample
-from wfgy_triage.workload import load_json_workload
+from wfgy_triage.workload.json_records import load_json_workload
 
 WORKLOAD = load_json_workload()
 GOLD = {q.id: WORKLOAD.gold_text(q) for q in WORKLOAD.questions}

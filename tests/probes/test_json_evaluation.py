@@ -183,7 +183,7 @@ def test_divergence_comes_from_the_tokens_and_splits_by_structure():
     assert metric(found, "kld_content").exl2 == pytest.approx(0.1)
     assert metric(found, "top1").exl2 == 1.0
     assert metric(found, "ppl_ratio").exl2 == pytest.approx(np.exp(0.1))
-    assert found.charts["structural_kld"] == pytest.approx({"structural": 0.2, "content": 0.1})
+    assert [p["kl"] for p in found.charts["token_parts"]] == pytest.approx([0.2, 0.1])
     assert sum(b["n"] for b in found.charts["kld_buckets"]) == 400
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wfgy_triage.report.charts import build_figures, failures_figure, kld_figure, rates_figure
+from wfgy_triage.report.charts import failures_figure, kld_figure, rates_figure
+from wfgy_triage.report.figures import build_figures
 
 RATE = {
     "metric": "schema_valid_rate",

@@ -8,8 +8,8 @@ import pytest
 
 from tests.browser.scripted import sample_result
 from wfgy_triage.catalog import load_catalog
-from wfgy_triage.report.chart_tables import chart_table
 from wfgy_triage.report.diagnosis import cause_card
+from wfgy_triage.report.figures import figure_table
 from wfgy_triage.report.fix import fix_panel
 from wfgy_triage.report.provenance import provenance_panel
 from wfgy_triage.report.verdict import baseline_note, metrics_table, verdict_header
@@ -131,11 +131,11 @@ def test_provenance_nests_and_leaves_empty_values_out(result):
 
 
 def test_chart_tables_hold_the_charts_numbers(result):
-    kld = chart_table("kld", result.charts)
+    kld = figure_table("kld", result.charts)
     assert "95 to 100 % sure" in kld
     assert "611" in kld
-    assert "Text after the JSON" in chart_table("failures", result.charts)
-    assert chart_table("kld", {}) == ""
+    assert "Text after the JSON" in figure_table("failures", result.charts)
+    assert figure_table("kld", {}) == ""
 
 
 def test_everything_foreign_is_escaped(result):

@@ -1,14 +1,11 @@
-"""What the JSON probe stored, sorted by side, and what counts as a hit of each rate."""
+"""What the JSON probe stored of each answer, and what counts as a hit of each rate."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
 
-from wfgy_triage.store.records import Sample
+from wfgy_triage.probes.paired import Payload
 
-Payload = Mapping[str, Any]
 Outcome = Callable[[Payload], bool | None]
 """Whether an answer is a hit; None where it was cut off before that was settled."""
 
@@ -42,37 +39,15 @@ RATES: Mapping[str, Outcome] = {
     "key_drift_rate": _whole("missing_keys", "extra_keys"),
     "type_drift_rate": _whole("type_drift"),
     "enum_drift_rate": _whole("enum_drift"),
+    "truncated_rate": lambda answer: bool(answer["truncated"]),
 }
 """Metric id to what counts as a hit."""
 
 
-@dataclass(frozen=True)
-class Sides:
-    """Payloads by question id for each kind of sample."""
+def usable(answer: Payload) -> bool:
+    """A complete answer that fits the schema.
 
-    fp16: Mapping[str, Payload]
-    exl2: Mapping[str, Payload]
-    floor: Mapping[str, Payload]
-    pair: Mapping[str, Payload]
-    pair_floor: Mapping[str, Payload]
-
-    @classmethod
-    def of(cls, samples: Sequence[Sample]) -> Sides:
-        """Sort stored samples by side; questions in the order of their ids."""
-        found: dict[str, dict[str, Payload]] = {
-            side: {} for side in ("fp16", "exl2", "fp16_floor", "pair", "pair_floor")
-        }
-        for sample in samples:
-            found[sample.key.side][sample.key.question] = sample.payload
-        return cls(*(dict(sorted(found[side].items())) for side in found))
-
-    @property
-    def both(self) -> list[str]:
-        """Questions answered on both sides."""
-        return [q for q in self.fp16 if q in self.exl2]
-
-    def decided(self, metric: str, other: Mapping[str, Payload]) -> list[tuple[bool, bool]]:
-        """Outcomes (FP16, other) of the questions where both are settled."""
-        hit = RATES[metric]
-        pairs = [(hit(self.fp16[q]), hit(other[q])) for q in self.fp16 if q in other]
-        return [(a, b) for a, b in pairs if a is not None and b is not None]
+    Unlike the rates, an answer that was cut off counts here: it is not called invalid, but where FP16 gave a whole
+    record it is a change, and the noise rung of the ladder asks about changes.
+    """
+    return bool(answer["schema_valid"])

@@ -10,30 +10,31 @@ from wfgy_triage.report.format import interval, number
 from wfgy_triage.report.words import class_words
 
 
-def chart_table(name: str, charts: Mapping[str, Any]) -> str:
-    """Return the closed table under a chart; empty for charts whose numbers the metrics table holds."""
-    if name == "kld":
-        rows: list[tuple[str, ...]] = [
-            (
-                f"{b['lo'] * 100:.0f} to {b['hi'] * 100:.0f} % sure",
-                f"{int(b.get('n') or 0):,}",
-                number(b["mean"]),
-                interval(tuple(b["interval"]) if b.get("interval") else None, "nats"),
-            )
-            for b in charts.get("kld_buckets") or ()
-            if b.get("mean") is not None
-        ]
-        return _table(("FP16", "Tokens", "Mean KL, nats", "95 % interval"), rows)
-    if name == "failures":
-        data = charts.get("failure_classes") or {}
-        labels = data.get("labels") or ()
-        sides = [data.get(side) or [""] * len(labels) for side in ("fp16", "exl2")]
-        rows = [(class_words(str(a)), str(b), str(c)) for a, b, c in zip(labels, *sides, strict=True)]
-        return _table(("Class", "FP16", "EXL2"), rows)
-    return ""
+def kld_table(buckets: Sequence[Mapping[str, Any]]) -> str:
+    """Return mean KL by FP16's confidence."""
+    rows = [
+        (
+            f"{b['lo'] * 100:.0f} to {b['hi'] * 100:.0f} % sure",
+            f"{int(b.get('n') or 0):,}",
+            number(b["mean"]),
+            interval(tuple(b["interval"]) if b.get("interval") else None, "nats"),
+        )
+        for b in buckets
+        if b.get("mean") is not None
+    ]
+    return numbers_table(("FP16", "Tokens", "Mean KL, nats", "95 % interval"), rows)
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def class_table(classes: Mapping[str, Any]) -> str:
+    """Return how many answers of each side are in each class."""
+    labels = classes.get("labels") or ()
+    sides = [classes.get(side) or [""] * len(labels) for side in ("fp16", "exl2")]
+    rows = [(class_words(str(a)), str(b), str(c)) for a, b, c in zip(labels, *sides, strict=True)]
+    return numbers_table(("Class", "FP16", "EXL2"), rows)
+
+
+def numbers_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a closed table; everything in it is escaped. Empty without rows."""
     if not rows:
         return ""
     head = "".join(f'<th scope="col">{escape(h)}</th>' for h in heads)

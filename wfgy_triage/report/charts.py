@@ -2,7 +2,7 @@
 
 Colours, text and lines are chosen to read on a light and on a dark page; backgrounds are transparent. Sides
 differ by marker shape and fill as well as colour. Gates are dashed, noise floors dotted.
-Pieces that a result does not carry are simply absent: each builder returns None when it has nothing to draw.
+Each builder returns None when it has nothing to draw.
 """
 
 from __future__ import annotations
@@ -25,16 +25,6 @@ FONT = "IBM Plex Sans, ui-sans-serif, system-ui, sans-serif"
 ROW_HEIGHT = 74
 LABEL_WIDTH = 17
 HALF_ROW = 0.38
-
-
-def build_figures(charts: Mapping[str, Any]) -> dict[str, Figure]:
-    """Return every figure that the data allows, by name: `rates`, `kld`, `failures`."""
-    figures = {
-        "rates": rates_figure(charts.get("rates") or ()),
-        "kld": kld_figure(charts.get("kld_buckets") or ()),
-        "failures": failures_figure(charts.get("failure_classes") or {}),
-    }
-    return {name: figure for name, figure in figures.items() if figure is not None}
 
 
 def rates_figure(rates: Sequence[Mapping[str, Any]]) -> Figure | None:

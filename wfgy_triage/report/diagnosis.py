@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -33,25 +33,21 @@ def cause_card(result: Result, catalog: Catalog) -> str:
     return (
         '<section class="card cause"><p class="eyebrow">Cause</p>'
         f'<h3>{escape(title)}</h3>{explanation}<p class="confidence">{escape(confidence)}</p>'
-        f"{structural_note(result.charts.get('structural_kld'))}"
+        f"{token_parts(result.charts.get('token_parts') or ())}"
         f"{_evidence(found.evidence)}{_ruled_out(found.ruled_out, catalog)}</section>"
     )
 
 
-def structural_note(values: Mapping[str, Any] | None) -> str:
-    """Say where the drift sits: at JSON's own punctuation and keys, or in the values. Empty without data.
+def token_parts(parts: Sequence[Mapping[str, Any]]) -> str:
+    """Say where in the answers the drift sits. Empty without data.
 
     Args:
-        values: `{"structural": nats, "content": nats}`, mean KL(FP16 to EXL2) at each kind of token.
+        parts: `{"label", "kl"}`, mean KL(FP16 to EXL2) in nats over the tokens of one kind.
     """
-    structural, content = (values or {}).get("structural"), (values or {}).get("content")
-    if structural is None or content is None:
-        return ""
-    return (
-        '<dl class="split"><div><dt>Drift at JSON punctuation and field names</dt>'
-        f"<dd>{number(structural)} nats</dd></div><div><dt>Drift inside the values</dt>"
-        f"<dd>{number(content)} nats</dd></div></dl>"
+    rows = "".join(
+        f"<div><dt>{escape(str(p['label']))}</dt><dd>{number(p['kl'])} nats</dd></div>" for p in parts
     )
+    return f'<dl class="split">{rows}</dl>' if rows else ""
 
 
 def _evidence(checks: tuple[Check, ...]) -> str:

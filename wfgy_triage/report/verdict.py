@@ -18,9 +18,6 @@ from wfgy_triage.report.format import (
 from wfgy_triage.report.icons import icon
 from wfgy_triage.result import Gate, Metric, Result, State
 
-MAIN_METRICS = frozenset({"value_match_rate", "truncated_rate", "kld", "top1"})
-"""Shown beside the metrics that have a gate; all others are a click away."""
-
 NEXT_STEP = {
     State.PASS: "Nothing to fix for this symptom. Re-check after every change of model, settings or versions.",
     State.FAIL: "See what was found to cause it, and which changes are worth trying.",
@@ -68,7 +65,7 @@ def metrics_table(result: Result, catalog: Catalog) -> str:
     if not result.metrics:
         return '<p class="empty">No metric was computed for this run.</p>'
     ordered = sorted(result.metrics, key=lambda m: (not m.primary, m.gate is None))
-    main = [m for m in ordered if m.primary or m.gate or m.id in MAIN_METRICS]
+    main = [m for m in ordered if m.primary or m.gate or _main(m, catalog)]
     rest = [m for m in ordered if m not in main]
     more = ""
     if rest:
@@ -83,6 +80,11 @@ def floor_text(metric: Metric) -> str:
     if metric.difference is not None:
         return difference(metric.floor, metric.unit).lstrip("+")
     return quantity(metric.floor, metric.unit)
+
+
+def _main(metric: Metric, catalog: Catalog) -> bool:
+    text = catalog.metrics.get(metric.id)
+    return text is not None and text.main
 
 
 def _table(caption: str, metrics: Sequence[Metric], catalog: Catalog) -> str:

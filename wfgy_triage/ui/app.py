@@ -26,7 +26,7 @@ from wfgy_triage.ui.headers import SecurityHeaders
 from wfgy_triage.ui.pages.runs import build_runs_page
 from wfgy_triage.ui.pages.triage import build_triage_page
 from wfgy_triage.ui.theme import FAVICON, STYLE_SHEET, build_theme
-from wfgy_triage.workload import question_texts
+from wfgy_triage.workload.texts import question_texts
 
 MAX_UPLOAD = "1mb"
 QUEUE_SIZE = 64

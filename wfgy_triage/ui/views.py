@@ -10,9 +10,9 @@ import gradio as gr
 from gradio.components.plot import PlotData
 
 from wfgy_triage.report.answers import Row, answers_table, both_answers, collect_rows
-from wfgy_triage.report.chart_tables import chart_table
-from wfgy_triage.report.charts import Figure, build_figures
+from wfgy_triage.report.charts import Figure
 from wfgy_triage.report.diagnosis import cause_card
+from wfgy_triage.report.figures import build_figures, figure_table
 from wfgy_triage.report.fix import fix_panel
 from wfgy_triage.report.provenance import provenance_panel
 from wfgy_triage.report.verdict import baseline_note, metrics_table, verdict_header
@@ -138,7 +138,7 @@ def _chart_updates(parts: Parts, result: Result) -> Updates:
     for name, column in parts.chart_columns.items():
         updates[column] = gr.Column(visible=name in figures)
         updates[parts.plots[name]] = _plot(figures[name]) if name in figures else None
-        updates[parts.chart_notes[name]] = chart_table(name, result.charts)
+        updates[parts.chart_notes[name]] = figure_table(name, result.charts)
     return updates
 
 

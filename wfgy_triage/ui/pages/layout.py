@@ -6,24 +6,13 @@ from typing import Any
 
 import gradio as gr
 
+from wfgy_triage.report.figures import FIGURES, FigureKind
 from wfgy_triage.ui.cards import WELCOME, symptom_cards
 from wfgy_triage.ui.choice import choice, panel
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.pages.frame import page_frame
 from wfgy_triage.ui.pages.parts import Parts
 
-CHART_HEADS = {
-    "rates": (
-        "Both sides against the gate",
-        "Markers are the measured rates, bars their 95 % intervals. Few questions give long bars.",
-    ),
-    "failures": ("How the answers failed", "Every answer is in exactly one class."),
-    "kld": (
-        "Where the probabilities moved",
-        "Drift on the right, where FP16 was sure, changes answers. Drift on the left, where FP16 was guessing "
-        "anyway, matters less.",
-    ),
-}
 MIN_QUESTIONS, MAX_QUESTIONS, USUAL_QUESTIONS = 5, 200, 20
 
 
@@ -132,8 +121,8 @@ def _verdict_step(context: PageContext) -> dict[str, Any]:
         with gr.Column(scale=1, min_width=320):
             cause = panel(elem_id="cause")
         with gr.Column(scale=1, min_width=320):
-            for name in CHART_HEADS:
-                columns[name], plots[name], notes[name] = _chart(name)
+            for kind in FIGURES:
+                columns[kind.name], plots[kind.name], notes[kind.name] = _chart(kind)
     panel(
         '<div class="step-head"><h3>Answers side by side</h3><p>Choose a question to read both in full.</p></div>'
     )
@@ -159,11 +148,10 @@ def _verdict_step(context: PageContext) -> dict[str, Any]:
     }
 
 
-def _chart(name: str) -> tuple[gr.Column, gr.Plot, gr.HTML]:
-    title, text = CHART_HEADS[name]
-    with gr.Column(elem_classes="card chart", visible=False, elem_id=f"chart-{name}") as column:
-        panel(f'<h3>{title}</h3><p class="dim small">{text}</p>')
-        plot = gr.Plot(show_label=False, label=title, container=False, elem_id=f"plot-{name}")
+def _chart(kind: FigureKind) -> tuple[gr.Column, gr.Plot, gr.HTML]:
+    with gr.Column(elem_classes="card chart", visible=False, elem_id=f"chart-{kind.name}") as column:
+        panel(f'<h3>{kind.title}</h3><p class="dim small">{kind.caption}</p>')
+        plot = gr.Plot(show_label=False, label=kind.title, container=False, elem_id=f"plot-{kind.name}")
         note = panel()
     return column, plot, note
 

@@ -1,4 +1,4 @@
-"""Question sets that probes share: what is asked, what the right answer is, and how it is put to a model."""
+"""JSON records to extract: notes in five classes of difficulty, each class with a schema and solved examples."""
 
 from __future__ import annotations
 
@@ -97,10 +97,3 @@ def load_json_workload() -> JsonWorkload:
             "Restore it from the repository (assets/workloads).",
         ) from error
     return JsonWorkload(data["id"], hashlib.sha256(raw).hexdigest(), classes, questions)
-
-
-def question_texts(symptom: str) -> dict[str, str]:
-    """What each question of a symptom's built-in set asks, by question id; empty for an unknown symptom."""
-    if symptom != "json_breaks":
-        return {}
-    return {q.id: q.text for q in load_json_workload().questions}

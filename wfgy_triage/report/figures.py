@@ -1,0 +1,82 @@
+"""Every figure that a result may carry: its heading, how it is drawn, and its numbers as a table.
+
+A probe puts plain data into `Result.charts`; a figure whose data is not there is not shown. A new kind of figure is
+a builder in a `charts_*.py` of its own and one record in `FIGURES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wfgy_triage.report.chart_tables import class_table, kld_table
+from wfgy_triage.report.charts import Figure, failures_figure, kld_figure, rates_figure
+
+
+def _no_table(data: Any) -> str:
+    """For figures whose numbers are in the metrics table."""
+    return ""
+
+
+@dataclass(frozen=True)
+class FigureKind:
+    """One kind of figure.
+
+    Attributes:
+        name: stable id, part of element ids on the page.
+        data: key in `Result.charts`.
+        title: heading.
+        caption: one or two plain sentences on how to read it.
+        build: from the data to a Plotly figure; None when there is nothing to draw.
+        table: the numbers as HTML, for screen readers and for copying; empty when the metrics table has them.
+    """
+
+    name: str
+    data: str
+    title: str
+    caption: str
+    build: Callable[[Any], Figure | None]
+    table: Callable[[Any], str] = _no_table
+
+
+FIGURES: tuple[FigureKind, ...] = (
+    FigureKind(
+        "rates",
+        "rates",
+        "Both sides against the gate",
+        "Markers are the measured rates, bars their 95 % intervals. Few questions give long bars.",
+        rates_figure,
+    ),
+    FigureKind(
+        "failures",
+        "failure_classes",
+        "How the answers failed",
+        "Every answer is in exactly one class.",
+        failures_figure,
+        class_table,
+    ),
+    FigureKind(
+        "kld",
+        "kld_buckets",
+        "Where the probabilities moved",
+        "Drift on the right, where FP16 was sure, changes answers. Drift on the left, where FP16 was guessing "
+        "anyway, matters less.",
+        kld_figure,
+        kld_table,
+    ),
+)
+"""In the order in which the page shows them."""
+
+
+def build_figures(charts: Mapping[str, Any]) -> dict[str, Figure]:
+    """Return every figure that the data allows, by name."""
+    drawn = {kind.name: kind.build(charts[kind.data]) for kind in FIGURES if charts.get(kind.data)}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def figure_table(name: str, charts: Mapping[str, Any]) -> str:
+    """Return the closed table under a figure; empty where the metrics table holds its numbers."""
+    kind = next(kind for kind in FIGURES if kind.name == name)
+    data = charts.get(kind.data)
+    return kind.table(data) if data else ""
