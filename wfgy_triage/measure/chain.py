@@ -37,7 +37,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 _ARROWS = re.compile(r"\u2192|=>|->")
 
 
-class ChainKind(StrEnum):
+class ChainEnd(StrEnum):
     """How a chain ended."""
 
     RIGHT = "chain_right"
@@ -93,7 +93,7 @@ class ChainOutcome:
         detail: one sentence for people.
     """
 
-    kind: ChainKind
+    kind: ChainEnd
     right: tuple[bool | None, ...]
     stated: int
     first_wrong: int | None
@@ -247,27 +247,27 @@ def _kind(
     horizon: int,
     consistent: float | None,
     cut: bool,
-) -> ChainKind:
+) -> ChainEnd:
     if first_wrong is None:
-        return ChainKind.CUT_OFF if None in right else ChainKind.RIGHT
+        return ChainEnd.CUT_OFF if None in right else ChainEnd.RIGHT
     if not cut and reached < horizon and first_wrong == reached + 1:
-        return ChainKind.STOPPED
+        return ChainEnd.STOPPED
     slipped = consistent is not None and consistent >= SLIP_CONSISTENCY
-    return ChainKind.SLIP if slipped else ChainKind.COLLAPSE
+    return ChainEnd.SLIP if slipped else ChainEnd.COLLAPSE
 
 
 def _detail(
-    kind: ChainKind,
+    kind: ChainEnd,
     first_wrong: int | None,
     reached: int,
     by_step: dict[int, State | None],
     truth: Sequence[State],
 ) -> str:
-    if kind is ChainKind.RIGHT:
+    if kind is ChainEnd.RIGHT:
         return f"All {len(truth)} steps are right."
-    if kind is ChainKind.CUT_OFF or first_wrong is None:
+    if kind is ChainEnd.CUT_OFF or first_wrong is None:
         return f"Cut off after {reached} steps, all of them right."
-    if kind is ChainKind.STOPPED:
+    if kind is ChainEnd.STOPPED:
         return f"Stopped by itself after {reached} steps, all of them right."
     right = " ".join(truth[first_wrong - 1])
     if first_wrong not in by_step:
