@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
-from transformers.utils import logging
 
 from wfgy_triage.engines.base import Mode
 from wfgy_triage.engines.prepare import (
@@ -20,6 +17,7 @@ from wfgy_triage.engines.prepare import (
     own_weights,
     prepare_model,
 )
+from wfgy_triage.engines.quiet import quiet_transformers
 from wfgy_triage.engines.transformers_engine import TransformersEngine
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.headers import check_folder_safe, folder_tensors
@@ -41,7 +39,7 @@ def open_fp16(folder: Path, *, mode: Mode = "reproducible", device: str = "cpu")
     target = torch.device(device)
     dtype = compute_dtype(mode, target)
     try:
-        with _quiet():
+        with quiet_transformers():
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder,
                 trust_remote_code=False,
@@ -60,20 +58,6 @@ def open_fp16(folder: Path, *, mode: Mode = "reproducible", device: str = "cpu")
     _check_report(report, folder)
     prepare_model(model, own_weights, dtype, target)
     return build_engine(model, folder, engine="transformers", mode=mode, dtype=dtype, device=target)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' progress bar and reports off the terminal, and leave its settings as they were."""
-    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _check_report(report: dict[str, Any], folder: Path) -> None:
