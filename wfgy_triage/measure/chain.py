@@ -108,12 +108,13 @@ class ChainOutcome:
             return Lifetime(self.first_wrong - 1, True)
         return Lifetime(sum(r is True for r in self.right), False)
 
-    def accuracy(self, first: int = 1, last: int | None = None) -> float | None:
-        """Share of right steps among steps `first` to `last`; None where one of them is not known."""
-        part = self.right[first - 1 : last]
-        if not part or None in part:
-            return None
-        return sum(r is True for r in part) / len(part)
+
+def share_right(right: Sequence[bool | None], first: int = 1, last: int | None = None) -> float | None:
+    """Share of right steps among steps `first` to `last`; None where one of them is not known, or there is none."""
+    part = right[first - 1 : last]
+    if not part or None in part:
+        return None
+    return sum(r is True for r in part) / len(part)
 
 
 def read_steps(text: str, layout: Layout, horizon: int, cut: bool) -> tuple[Stated, ...]:
@@ -180,14 +181,18 @@ def judge_chain(
     )
 
 
-def first_difference(left: Sequence[Stated], right: Sequence[Stated], horizon: int) -> Lifetime:
-    """Steps on which two texts state the same before the first where they do not; censored where both end."""
-    a, b = ({s.step: s.state for s in side} for side in (left, right))
-    last = min(horizon, max([*a, *b], default=0))
-    for step in range(1, last + 1):
-        if a.get(step) != b.get(step):
+def first_difference(left: Sequence[str | None], right: Sequence[str | None], known: int) -> Lifetime:
+    """Steps on which two chains state the same before the first where they do not.
+
+    Args:
+        left: what one chain states at each step; None where it states nothing.
+        right: the same of the other.
+        known: how many steps are known of both; without a difference among them the lifetime is censored there.
+    """
+    for step, (a, b) in enumerate(zip(left[:known], right[:known], strict=True), 1):
+        if a != b:
             return Lifetime(step - 1, True)
-    return Lifetime(last, False)
+    return Lifetime(known, False)
 
 
 def parts(horizon: int) -> tuple[tuple[int, int], ...]:

@@ -24,6 +24,10 @@ ANSWER_CLASSES = {
     "malformed": "Not JSON",
     "empty": "Empty",
     "truncated": "Cut off",
+    "chain_right": "Right to the end",
+    "chain_slip": "One slip, then consistent",
+    "chain_collapse": "Lost the thread",
+    "chain_stopped": "Stopped too early",
 }
 
 
