@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from wfgy_triage.engines.base import Completion, Engine, TokenScores
 from wfgy_triage.engines.sentences import load_sentence_encoder
 from wfgy_triage.errors import InputError, PrerequisiteError
-from wfgy_triage.measure.chain import Layout, Stated, judge_chain, read_steps
+from wfgy_triage.measure.chain import ChainOutcome, Layout, Stated, judge_chain, read_steps
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.chain_evaluation import evaluate_chains
 from wfgy_triage.probes.measuring import Item, Measuring, rounded, token_pieces
@@ -93,6 +93,7 @@ class LongChain:
             "truncated": None in outcome.right,
             "valid": None if None in outcome.right else outcome.first_wrong is None,
             "detail": outcome.detail,
+            "mark": _mark(outcome),
             "class": chain.kind.name,
             "right": list(outcome.right),
             "said": [_words(said.get(step)) for step in range(1, chain.horizon + 1)],
@@ -174,6 +175,13 @@ def _token_steps(chain: Chain, pieces: Sequence[str]) -> list[int]:
         steps.append(next((s.step for s in spans if s.begin <= place < s.end), 0))
         place += len(piece)
     return steps
+
+
+def _mark(outcome: ChainOutcome) -> str:
+    """What the badge of an answer says, in a few words."""
+    if outcome.first_wrong is None:
+        return "Cut off" if None in outcome.right else "Right to the end"
+    return f"Wrong at step {outcome.first_wrong}"
 
 
 def _words(state: Sequence[str] | None) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from html import escape
 from typing import Any
@@ -31,6 +31,7 @@ class Answer:
     """One side's answer to one question, as the probe classed it.
 
     `kind` is the probe's class (`valid`, `truncated`, ...); `valid` is None when the probe gave no judgement.
+    `mark` is what its badge says where the probe has words of its own.
     """
 
     text: str
@@ -39,15 +40,18 @@ class Answer:
     valid: bool | None
     truncated: bool
     tokens: int | None
+    mark: str = ""
 
     @property
     def look(self) -> Look | None:
         """How the answer's class is shown; None without a judgement."""
         if self.truncated:
-            return CUT_OFF
-        if self.valid is None:
+            found = CUT_OFF
+        elif self.valid is None:
             return None
-        return VALID if self.valid else INVALID
+        else:
+            found = VALID if self.valid else INVALID
+        return replace(found, word=self.mark) if self.mark else found
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,7 @@ def _answer(payload: Mapping[str, Any]) -> Answer:
         detail=str(payload.get("detail") or ""),
         valid=None if valid is None else bool(valid),
         truncated=bool(payload.get("truncated", payload.get("finish_reason") == "length")),
+        mark=str(payload.get("mark") or ""),
         tokens=tokens if isinstance(tokens, int) else len(tokens) if isinstance(tokens, list) else None,
     )
 

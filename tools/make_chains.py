@@ -1,0 +1,108 @@
+"""Write assets/workloads/chains.json: how each kind of chain is written, and the parameters of every chain.
+
+Only parameters are stored; what is right at each step is computed by `workload/chains.py`. Which kinds are `standard`
+was found by measuring the FP16 demo model (SmolLM2-135M-Instruct): it follows them to the horizon. `hard` kinds are
+for larger models; `baseline_fails` is a kind that the small FP16 model fails itself. Chains are interleaved by kind:
+the first N of a level are balanced.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import chain as joined
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+OUT = Path(__file__).resolve().parent.parent / "assets" / "workloads" / "chains.json"
+HORIZON = 48
+DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+MONTHS = "January February March April May June July August September October November December".split()
+SEASONS = "spring summer autumn winter".split()
+NOTES = "do re mi fa sol la ti".split()
+
+Params = dict[str, Any]
+
+
+def kind(title: str, level: str, rule: str, **written: Any) -> dict[str, Any]:
+    """How one kind is written; see `workload.chains.ChainKind`."""
+    usual = {"head": "", "separator": "\n", "shown": 3, "arrow": False, "numbered": False}
+    return {"title": title, "level": level, "rule": rule, **usual, **written}
+
+
+KINDS = {
+    "ledger": kind(
+        "Ledger", "standard", "shift",
+        head="Start {start[0]}.\n", step="{n}. pay 1 -> {after[0]}", arrow=True, numbered=True,
+    ),
+    "transfer": kind(
+        "Two boxes, one moved each step", "standard", "shift",
+        step=" {after[0]}+{after[1]}", separator=",", shown=8,
+    ),
+    "counter": kind("Counter", "standard", "shift", step="{before[0]} -> {after[0]}", shown=6, arrow=True),
+    "floors": kind("Elevator", "standard", "shift", step=" floor {after[0]}", separator=",", shown=6),
+    "tens": kind(
+        "Counting in tens", "standard", "shift",
+        head="Count in steps of 10:", step=" {after[0]}", separator=",", shown=6,
+    ),
+    "machine": kind("State machine", "standard", "cycle", step=" {after[0]}", separator=",", shown=16),
+    "alternate": kind(
+        "Deposits and withdrawals in turn", "hard", "alternate",
+        head="Start {start[0]}. Add {changes[0]}, then take 1, and so on.\n", step="{n}. -> {after[0]}",
+        shown=6, arrow=True, numbered=True,
+    ),
+    "sevens": kind(
+        "Counting in sevens", "hard", "shift",
+        head="Count in steps of 7:", step=" {after[0]}", separator=",", shown=6,
+    ),
+    "clock": kind(
+        "Hours on a clock", "hard", "shift",
+        head="Every {change[0]} hours on a clock of {modulus} hours:", step=" {after[0]}", separator=",", shown=6,
+    ),
+    "calendar": kind("Days in a circle", "baseline_fails", "cycle", step=" {after[0]}", separator=",", shown=8),
+}
+
+
+def main() -> None:
+    """Write the file."""
+    families = [
+        [{"id": f"{name}-{i:02d}", "kind": name, "params": p} for i, p in enumerate(params, 1)]
+        for name, params in PARAMS.items()
+    ]
+    rounds = zip_longest(*families)
+    chains = [c for c in joined.from_iterable(rounds) if c is not None]
+    data = {"id": "chains-1", "horizon": HORIZON, "kinds": KINDS, "chains": chains}
+    OUT.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{len(chains)} chains of {len(KINDS)} kinds in {OUT.name}")
+
+
+def shifts(starts: list[list[int]], change: list[int], **more: Any) -> list[Params]:
+    """Chains of numbers that move by constants."""
+    return [{"start": s, "change": change, **more} for s in starts]
+
+
+def circles(states: list[str], starts: list[int]) -> list[Params]:
+    """Chains that go round the same states from different places."""
+    return [{"states": states, "start": s} for s in starts]
+
+
+PARAMS: dict[str, list[Params]] = {
+    "ledger": shifts([[s] for s in range(60, 106, 3)], [-1]),
+    "transfer": shifts([[s, 0] for s in range(60, 156, 6)], [-1, 1]),
+    "counter": shifts([[s] for s in range(11, 300, 18)], [1]),
+    "floors": shifts([[s] for s in range(5, 293, 18)], [1]),
+    "tens": shifts([[s] for s in range(20, 500, 30)], [10]),
+    "machine": [
+        {"states": states, "start": turn}
+        for turn in range(4)
+        for states in (list("ABCDE"), SEASONS, MONTHS, NOTES)
+    ],
+    "alternate": [{"start": [s], "changes": [3, -1]} for s in (10, 25, 40, 65)],
+    "sevens": shifts([[s] for s in (0, 4, 30, 100)], [7]),
+    "clock": shifts([[s] for s in (1, 4, 8, 11)], [5], modulus=12),
+    "calendar": circles(DAYS, [0, 2, 4, 6]),
+}
+
+
+if __name__ == "__main__":
+    main()
