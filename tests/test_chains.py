@@ -100,7 +100,9 @@ GOOD = json.loads(chains.CHAINS.read_text(encoding="utf-8"))
         '{"id": "x"}',
         json.dumps({**GOOD, "chains": [{"id": "a", "kind": "nobody", "params": {}}]}),
         json.dumps({**GOOD, "chains": [{"id": "a", "kind": "ledger", "params": {}}]}),
-        json.dumps({**GOOD, "chains": [{"id": "a", "kind": "machine", "params": {"states": ["x"], "start": 3}}]}),
+        json.dumps(
+            {**GOOD, "chains": [{"id": "a", "kind": "machine", "params": {"states": ["x"], "start": 3}}]}
+        ),
     ],
 )
 def test_a_damaged_file_is_explained(tmp_path, monkeypatch, content: str):

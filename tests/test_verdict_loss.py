@@ -17,7 +17,9 @@ def test_twenty_questions_without_a_loss_are_no_proof():
     assert judge_mean([0.0] * 20, LOSS_5).state is State.PASS
     judged = judge_loss([0.0] * 20, LOSS_5, 0.5)
     assert judged.state is State.INCONCLUSIVE
-    assert judged.note.startswith("So far within the gate, but one more question that breaks would change that.")
+    assert judged.note.startswith(
+        "So far within the gate, but one more question that breaks would change that."
+    )
 
 
 def test_the_number_of_further_questions_that_is_named_is_enough_and_no_more():

@@ -31,7 +31,11 @@ def states(text: str, layout: Layout, horizon: int = 48, cut: bool = False) -> d
     [
         ("4. pay 1 -> 96\n5. pay 1 -> 95\n", LEDGER, {1: ("96",), 2: ("95",)}),
         # format noise: bullets, other arrows, capitals, spaces, prose between the steps
-        ("- 4) Pay 1 => 96\n\nSo far so good.\n  Step 5: pay 1 \u2192  95 left\n", LEDGER, {1: ("96",), 2: ("95",)}),
+        (
+            "- 4) Pay 1 => 96\n\nSo far so good.\n  Step 5: pay 1 \u2192  95 left\n",
+            LEDGER,
+            {1: ("96",), 2: ("95",)},
+        ),
         # a step out of order keeps its own number; a second statement of a step does not count
         ("5. pay 1 -> 95\n4. pay 1 -> 96\n5. pay 1 -> 7\n", LEDGER, {1: ("96",), 2: ("95",)}),
         # no arrow, no state
@@ -181,7 +185,9 @@ def test_parts_are_cut_to_the_horizon():
 
 
 @given(st.integers(0, 900), st.integers(-9, 9), st.integers(1, 60), st.data())
-def test_the_share_counts_exactly_the_wrong_values(start: int, change: int, horizon: int, data: st.DataObject):
+def test_the_share_counts_exactly_the_wrong_values(
+    start: int, change: int, horizon: int, data: st.DataObject
+):
     truth = [(str(start + change * k),) for k in range(1, horizon + 1)]
     wrong = data.draw(st.sets(st.integers(0, horizon - 1)))
     said = [str(int(t[0]) + 1000 * (k in wrong)) for k, t in enumerate(truth)]

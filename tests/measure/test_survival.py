@@ -13,8 +13,7 @@ from wfgy_triage.measure.survival import Lifetime, kaplan_meier, restricted_medi
 
 HORIZON = 48
 lives = st.lists(
-    st.builds(Lifetime, st.integers(0, HORIZON - 1), st.booleans())
-    | st.just(Lifetime(HORIZON, False)),
+    st.builds(Lifetime, st.integers(0, HORIZON - 1), st.booleans()) | st.just(Lifetime(HORIZON, False)),
     min_size=1,
     max_size=30,
 )

@@ -113,7 +113,10 @@ def test_twenty_chains_without_a_break_do_not_prove_that_none_breaks(healthy: De
     assert found.state is State.INCONCLUSIVE
     assert "one more question that breaks would change that" in found.headline
     assert found.diagnosis.cause == "within_noise"
-    assert found.page_rule == "On this sample EXL2 (0 points lost) meets the page's literal rule (<= 5 points lost)."
+    assert (
+        found.page_rule
+        == "On this sample EXL2 (0 points lost) meets the page's literal rule (<= 5 points lost)."
+    )
 
 
 def test_chains_that_break_halfway_fail_with_numbers_that_say_where(failing: Desk):
@@ -122,7 +125,9 @@ def test_chains_that_break_halfway_fail_with_numbers_that_say_where(failing: Des
     by_id = metrics(found)
     assert by_id["chain_step_accuracy"].exl2 == pytest.approx(0.5)
     assert by_id["chain_step_accuracy"].difference == pytest.approx(-0.5)
-    assert [by_id[f"chain_accuracy_{p}"].exl2 for p in ("early", "middle", "late")] == pytest.approx([1, 5 / 21, 0])
+    assert [by_id[f"chain_accuracy_{p}"].exl2 for p in ("early", "middle", "late")] == pytest.approx(
+        [1, 5 / 21, 0]
+    )
     assert (by_id["chain_stable_steps"].fp16, by_id["chain_stable_steps"].exl2) == (48, 24)
     assert by_id["chain_stable_steps"].state is State.FAIL
     assert by_id["chain_divergence_step"].exl2 == 24

@@ -164,9 +164,7 @@ def judge_chain(
         right[reached:] = [None] * (len(truth) - reached)
     first_wrong = next((k for k, ok in enumerate(right, 1) if ok is False), None)
     known = {0: start, **{k: s for k, s in by_step.items() if s is not None}}
-    follows = [
-        k - 1 in known and _same(by_step[k], follow(known[k - 1], k)) for k in by_step
-    ]
+    follows = [k - 1 in known and _same(by_step[k], follow(known[k - 1], k)) for k in by_step]
     repeats = [_repeats(known, truth, k) for k in by_step]
     consistent = sum(follows) / len(follows) if follows else None
     kind = _kind(right, first_wrong, reached, len(truth), consistent, cut)

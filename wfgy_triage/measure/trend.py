@@ -80,7 +80,9 @@ def step_means(chains: Sequence[Steps], level: float = 0.95) -> list[StepMean]:
         value = float(found.mean())
         interval = None
         if found.size > 1:
-            half = float(stats.t.ppf((1 + level) / 2, found.size - 1) * found.std(ddof=1) / np.sqrt(found.size))
+            half = float(
+                stats.t.ppf((1 + level) / 2, found.size - 1) * found.std(ddof=1) / np.sqrt(found.size)
+            )
             interval = Interval(value - half, value + half, level, "t")
         means.append(StepMean(step, value, interval, int(found.size)))
     return means

@@ -38,7 +38,7 @@ PRIMARY, STABLE = "chain_step_accuracy", "chain_stable_steps"
 PART_METRICS = ("chain_accuracy_early", "chain_accuracy_middle", "chain_accuracy_late")
 """One for each of `measure.chain.RANGES`."""
 IMAGINED_LOSS = 0.5
-"""What the imagined further chain of `judge_loss` loses: a chain that breaks anywhere loses half its steps on average."""
+"""What the imagined further chain of `judge_loss` loses: half its steps, the mean of a break at a random place."""
 
 
 def evaluate_chains(
@@ -127,18 +127,17 @@ def _part_metrics(sides: Sides, horizon: int, level: float) -> list[Metric]:
 def _stable_metric(sides: Sides, horizon: int, level: float) -> tuple[Metric, Judgement]:
     """Steps until the first error, and how FP16 alone stands against the same gate."""
     both = sides.both
-    curves = PerSide(
-        *(
-            [read.until_error(side[q]) for q in keys]
-            for side, keys in ((sides.fp16, both), (sides.exl2, both), (sides.floor, list(sides.floor)))
-        )
-    )
-    found, baseline = (_judged_median(side, horizon, level) for side in (curves.exl2, curves.fp16))
+    of_fp16, of_exl2 = ([read.until_error(side[q]) for q in both] for side in (sides.fp16, sides.exl2))
+    of_twin = [read.until_error(answer) for answer in sides.floor.values()]
+    found, baseline = (_judged_median(lives, horizon, level) for lives in (of_exl2, of_fp16))
     text, gate = load_catalog().metrics[STABLE], gate_of(STABLE)
-    medians = [_median(side, horizon, level) for side in (curves.fp16, curves.exl2, curves.floor)]
-    fp16, exl2, twin = medians
+    fp16, exl2, twin = (_median(lives, horizon, level) for lives in (of_fp16, of_exl2, of_twin))
     interval = found.interval.bounds if found.interval else None
-    open_end = "" if exl2 is None or exl2 < horizon else f"{horizon} means: not within the {horizon} steps asked for."
+    open_end = (
+        ""
+        if exl2 is None or exl2 < horizon
+        else f"{horizon} means: not within the {horizon} steps asked for."
+    )
     metric = Metric(
         id=STABLE,
         label=text.label,

@@ -156,7 +156,11 @@ def steps_table(data: Mapping[str, Any]) -> str:
 def parts_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the share of right steps in each part."""
     shown = [
-        (_steps(r), *(_share_cell(r.get(side), r.get(f"{side}_interval")) for side in ("fp16", "exl2")), str(r["n"]))
+        (
+            _steps(r),
+            *(_share_cell(r.get(side), r.get(f"{side}_interval")) for side in ("fp16", "exl2")),
+            str(r["n"]),
+        )
         for r in rows
     ]
     return numbers_table(("Steps", "FP16", "EXL2", "Chains"), shown)
@@ -179,7 +183,12 @@ def _curves_figure(data: Mapping[str, Any], names: Mapping[str, str], title: str
     if not traces:
         return None
     layout = _layout(height=330)
-    layout["xaxis"] |= {"title": _title("Steps"), "range": [0, data["horizon"]], "showgrid": False, "nticks": 8}
+    layout["xaxis"] |= {
+        "title": _title("Steps"),
+        "range": [0, data["horizon"]],
+        "showgrid": False,
+        "nticks": 8,
+    }
     layout["yaxis"] |= {"title": _title(title), "range": [0, 103], "ticksuffix": " %", "nticks": 6}
     return _figure(traces, layout)
 
@@ -226,9 +235,7 @@ def _steps(row: Mapping[str, Any]) -> str:
     return f"Steps {row['first']} to {row['last']}"
 
 
-def _line(
-    name: str, x: Sequence[float], y: Sequence[float], colour: str, dash: str, hover: str
-) -> Figure:
+def _line(name: str, x: Sequence[float], y: Sequence[float], colour: str, dash: str, hover: str) -> Figure:
     return {
         "type": "scatter",
         "mode": "lines",

@@ -182,7 +182,11 @@ def _alternate(params: Mapping[str, Any]) -> Rule:
     changes: Sequence[int] = params["changes"]
 
     def follow(state: State, step: int) -> State | None:
-        return (str(int(state[0]) + changes[(step - 1) % len(changes)]),) if state[0].lstrip("-").isdigit() else None
+        return (
+            (str(int(state[0]) + changes[(step - 1) % len(changes)]),)
+            if state[0].lstrip("-").isdigit()
+            else None
+        )
 
     return Rule((str(params["start"][0]),), follow)
 
@@ -220,7 +224,13 @@ def load_chains() -> ChainWorkload:
         horizon = int(data["horizon"])
         kinds = {name: ChainKind(name=name, **_without_rule(k)) for name, k in data["kinds"].items()}
         chains = tuple(
-            Chain(c["id"], kinds[c["kind"]], RULES[data["kinds"][c["kind"]]["rule"]](c["params"]), c["params"], horizon)
+            Chain(
+                c["id"],
+                kinds[c["kind"]],
+                RULES[data["kinds"][c["kind"]]["rule"]](c["params"]),
+                c["params"],
+                horizon,
+            )
             for c in data["chains"]
         )
         for chain in chains:
