@@ -9,6 +9,7 @@ the first N of a level are balanced.
 from __future__ import annotations
 
 import json
+import random
 from itertools import chain as joined
 from itertools import zip_longest
 from pathlib import Path
@@ -31,6 +32,21 @@ def kind(title: str, level: str, rule: str, **written: Any) -> dict[str, Any]:
 
 
 KINDS = {
+    "machine": kind("State machine", "standard", "cycle", step=" {after[0]}", separator=",", shown=16),
+    "calendar": kind(
+        "Days in a circle", "standard", "cycle", step="{before[0]} -> {after[0]}", shown=15, arrow=True
+    ),
+    "tens": kind(
+        "Counting in tens",
+        "standard",
+        "shift",
+        head="Count in steps of 10:",
+        step=" {after[0]}",
+        separator=",",
+        shown=6,
+    ),
+    "floors": kind("Elevator", "standard", "shift", step=" floor {after[0]}", separator=",", shown=6),
+    "counter": kind("Counter", "standard", "shift", step="{before[0]} -> {after[0]}", shown=6, arrow=True),
     "ledger": kind(
         "Ledger",
         "standard",
@@ -42,24 +58,12 @@ KINDS = {
     ),
     "transfer": kind(
         "Two boxes, one moved each step",
-        "standard",
+        "hard",
         "shift",
         step=" {after[0]}+{after[1]}",
         separator=",",
         shown=8,
     ),
-    "counter": kind("Counter", "standard", "shift", step="{before[0]} -> {after[0]}", shown=6, arrow=True),
-    "floors": kind("Elevator", "standard", "shift", step=" floor {after[0]}", separator=",", shown=6),
-    "tens": kind(
-        "Counting in tens",
-        "standard",
-        "shift",
-        head="Count in steps of 10:",
-        step=" {after[0]}",
-        separator=",",
-        shown=6,
-    ),
-    "machine": kind("State machine", "standard", "cycle", step=" {after[0]}", separator=",", shown=16),
     "alternate": kind(
         "Deposits and withdrawals in turn",
         "hard",
@@ -80,17 +84,15 @@ KINDS = {
         shown=6,
     ),
     "clock": kind(
-        "Hours on a clock",
+        "Counting round a clock",
         "hard",
         "shift",
-        head="Every {change[0]} hours on a clock of {modulus} hours:",
+        head="Add {change[0]} each time, modulo {modulus}:",
         step=" {after[0]}",
         separator=",",
         shown=6,
     ),
-    "calendar": kind(
-        "Days in a circle", "baseline_fails", "cycle", step=" {after[0]}", separator=",", shown=8
-    ),
+    "weekdays": kind("Days in a list", "baseline_fails", "cycle", step=" {after[0]}", separator=",", shown=8),
 }
 
 
@@ -100,6 +102,10 @@ def main() -> None:
         [{"id": f"{name}-{i:02d}", "kind": name, "params": p} for i, p in enumerate(params, 1)]
         for name, params in PARAMS.items()
     ]
+    # Mixed, so that the first N are spread over the range of a kind; a fixed order.
+    order = random.Random(20_250_905)  # noqa: S311
+    for family in families:
+        order.shuffle(family)
     rounds = zip_longest(*families)
     chains = [c for c in joined.from_iterable(rounds) if c is not None]
     data = {"id": "chains-1", "horizon": HORIZON, "kinds": KINDS, "chains": chains}
@@ -117,21 +123,28 @@ def circles(states: list[str], starts: list[int]) -> list[Params]:
     return [{"states": states, "start": s} for s in starts]
 
 
+MACHINES = (
+    list("ABCDE"),
+    SEASONS,
+    NOTES,
+    ["red", "green", "blue"],
+    MONTHS,
+    ["morning", "noon", "evening", "night"],
+    list("XYZ"),
+    ["first", "second", "third", "fourth"],
+)
 PARAMS: dict[str, list[Params]] = {
-    "ledger": shifts([[s] for s in range(60, 106, 3)], [-1]),
-    "transfer": shifts([[s, 0] for s in range(60, 156, 6)], [-1, 1]),
-    "counter": shifts([[s] for s in range(11, 300, 18)], [1]),
-    "floors": shifts([[s] for s in range(5, 293, 18)], [1]),
-    "tens": shifts([[s] for s in range(20, 500, 30)], [10]),
-    "machine": [
-        {"states": states, "start": turn}
-        for turn in range(4)
-        for states in (list("ABCDE"), SEASONS, MONTHS, NOTES)
-    ],
+    "machine": [{"states": states, "start": turn} for turn in (0, 2) for states in MACHINES],
+    "calendar": circles(DAYS, list(range(7))),
+    "tens": shifts([[s] for s in range(10, 240, 10)], [10]),
+    "floors": shifts([[s] for s in range(12, 292, 20)], [1]),
+    "counter": shifts([[s] for s in range(10, 90, 5)], [1]),
+    "ledger": shifts([[s] for s in range(80, 102)], [-1]),
+    "transfer": shifts([[s, 0] for s in range(60, 156, 24)], [-1, 1]),
     "alternate": [{"start": [s], "changes": [3, -1]} for s in (10, 25, 40, 65)],
     "sevens": shifts([[s] for s in (0, 4, 30, 100)], [7]),
     "clock": shifts([[s] for s in (1, 4, 8, 11)], [5], modulus=12),
-    "calendar": circles(DAYS, [0, 2, 4, 6]),
+    "weekdays": circles(DAYS, list(range(7))),
 }
 
 

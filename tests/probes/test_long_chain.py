@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.probes.fakes import VOCAB, ScriptedEngine
+from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.long_chain import PROBE, LongChain
@@ -243,3 +244,19 @@ def test_another_level_can_be_asked_for_and_an_unknown_one_is_refused(tmp_path: 
     assert (info["id"], info["questions"], len(info["sha256"])) == ("chains-1", 20, 64)
     with pytest.raises(InputError, match="no chains of the level 'odd'"):
         PROBE.workload_info(ProbeSettings(options={"chains": "odd"}))
+
+
+@pytest.mark.demo
+def test_on_the_demo_model_fp16_holds_the_thread_and_three_bits_lose_it(demo_pair: dict[str, Path]):
+    """One chain of each kind; stopped after both sides have answered, since that is what takes the time."""
+    desk = Desk({}, questions=6)
+    fp16 = open_engine(demo_pair["fp16"], side="fp16")
+    exl2 = open_engine(demo_pair["demo-3bpw"], side="exl2", share_with=fp16)
+    desk.fp16, desk.exl2, desk.twin = fp16, exl2, fp16
+    desk.probe = LongChain()
+    desk.run(lambda: len(desk.samples) >= 12)
+    found = metrics(desk.evaluate())
+    assert found["chain_step_accuracy"].n == 6
+    assert found["chain_step_accuracy"].fp16 > 0.9
+    assert found["chain_step_accuracy"].exl2 < found["chain_step_accuracy"].fp16 - 0.2
+    assert found["kld"].state is State.NOT_MEASURED
