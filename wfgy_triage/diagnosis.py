@@ -6,9 +6,9 @@ writes is read here, so nothing it writes can change the outcome.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
+from wfgy_triage.evidence import Damage, Evidence, MeanEvidence, PartDamage, RateEvidence
 from wfgy_triage.result import Check, Diagnosis, State
 
 OK, FAULT, UNKNOWN = "ok", "fault", "unknown"
@@ -30,137 +30,119 @@ ONLY_WEIGHTS = "only_weights_differ"
 EQUAL_IN_THIS_RUN = ("sampler_settings", "kv_cache_bits", "kernel_version_skew")
 """Causes that cannot explain a difference when both sides run in one engine with the same settings."""
 
-SIGNIFICANT = 0.05
-CERTAIN = 0.01
+MOSTLY = 0.5
+"""A part is to blame when putting it back ends at least half of the drift."""
+ENDED = 0.9
+"""All weights back must end at least this share of the drift, or something else differs too."""
 
 
-@dataclass(frozen=True)
-class RateEvidence:
-    """What a paired pass/fail probe found on its primary metric.
-
-    Attributes:
-        state: verdict of the EXL2 side against the gate.
-        baseline_state: verdict of the FP16 side against the same gate.
-        pairs: questions answered on both sides.
-        lost: questions where FP16 gives a usable answer and EXL2 does not.
-        won: the reverse.
-        p_value: exact McNemar p-value of lost against won, two-sided; None without pairs.
-        interval: 95 % interval of the paired difference in the rate, EXL2 minus FP16; None without pairs.
-        floor_flips: questions whose outcome differs between the FP16 side and its twin; None when not measured.
-        kld: mean KL(FP16||EXL2) in nats; None when not measured.
-        kld_floor: the same between FP16 and its twin.
-    """
-
-    state: State
-    baseline_state: State
-    pairs: int
-    lost: int
-    won: int
-    p_value: float | None
-    interval: tuple[float, float] | None
-    floor_flips: int | None
-    kld: float | None
-    kld_floor: float | None
-
-
-def diagnose_rate(evidence: RateEvidence, checks: Sequence[Check]) -> Diagnosis:
-    """Climb the ladder for a paired pass/fail probe.
+def diagnose(evidence: Evidence, checks: Sequence[Check], damage: Damage | None = None) -> Diagnosis:
+    """Climb the ladder.
 
     Args:
         evidence: what was measured.
         checks: pre-checks already made (rungs 1 to 4); those not made are simply absent.
+        damage: what putting FP16 weights back showed (rung 8); None when it was not tried.
     """
     ruled_out = [CHECK_CAUSES[c.check] for c in checks if c.result == OK and c.check in CHECK_CAUSES]
+    rungs = _rungs(evidence, damage)
     for check in checks:
         if check.result == FAULT and check.check in CHECK_CAUSES:
             cause = CHECK_CAUSES[check.check]
             confidence = "medium" if evidence.state in (State.PASS, State.NOT_MEASURED) else "high"
-            return Diagnosis(cause, confidence, (*checks, *_rungs(evidence)), tuple(ruled_out))
-    rungs = _rungs(evidence)
+            return Diagnosis(cause, confidence, (*checks, *rungs), tuple(ruled_out))
     only_weights = any(c.check == ONLY_WEIGHTS and c.result == OK for c in checks)
-    cause, confidence = _measured_cause(evidence, only_weights)
-    if only_weights and evidence.p_value is not None:
+    cause, confidence = _measured_cause(evidence, only_weights, damage)
+    if only_weights and evidence.measured:
         ruled_out += EQUAL_IN_THIS_RUN
     by_rung = {"baseline_passes": "baseline_also_fails", "above_noise": "within_noise"}
     ruled_out += [by_rung[r.check] for r in rungs if r.check in by_rung and r.result == OK]
+    if cause == "weights_too_few_bits" and damage is not None:
+        ruled_out.append("head_bits_too_few")
     return Diagnosis(cause, confidence, (*checks, *rungs), tuple(c for c in ruled_out if c != cause))
 
 
-def _measured_cause(e: RateEvidence, only_weights: bool) -> tuple[str, str]:
+def _measured_cause(e: Evidence, only_weights: bool, damage: Damage | None) -> tuple[str, str]:
     """Rungs 5 to 8: the baseline, the noise, the engine, the weights."""
-    if e.p_value is None:
+    if not e.measured:
         return "unknown", "low"
-    if not _above_noise(e):
+    if not e.above_noise:
         if e.baseline_state is State.FAIL:
             return "baseline_also_fails", "high"
-        if e.state is State.FAIL and e.lost > e.won:
+        if e.state is State.FAIL and e.worse:
             # Outside the gate, yet too few changes to tell them from chance: more questions are needed.
             return "unknown", "low"
         return "within_noise", "high" if e.state is State.PASS else "medium"
     if not only_weights:
         return "unknown", "low"
-    certain = e.p_value <= CERTAIN and _kld_above_floor(e)
-    return "weights_too_few_bits", "high" if certain else "medium"
+    certain = e.certain and e.kld_above_floor
+    if damage is None:
+        return "weights_too_few_bits", "high" if certain else "medium"
+    worst = damage.worst
+    if worst is not None and worst.id == "head" and damage.share(worst) >= MOSTLY:
+        return "head_bits_too_few", "high" if certain else "medium"
+    # Everything put back has to end the drift: then the weights are the cause by experiment, not by exclusion.
+    proved = any(p.id == "all" and damage.share(p) >= ENDED for p in damage.parts)
+    return "weights_too_few_bits", "high" if certain or proved else "medium"
 
 
-def _above_noise(e: RateEvidence) -> bool:
-    """Whether EXL2 loses more than chance explains, and changes more than FP16 does against itself.
-
-    Fewer than six one-sided changes can never reach p = 0.05 in the exact test. Where EXL2 is outside the gate, the
-    paired interval lies below zero and every token says the same (divergence above its floor), that is enough.
-    """
-    if e.p_value is None or e.lost <= e.won:
-        return False
-    if e.floor_flips is not None and e.lost + e.won <= e.floor_flips:
-        return False
-    if e.p_value <= SIGNIFICANT:
-        return True
-    return e.state is State.FAIL and e.interval is not None and e.interval[1] < 0 and _kld_above_floor(e)
+def _rungs(e: Evidence, damage: Damage | None) -> tuple[Check, ...]:
+    rungs = (_baseline_rung(e), _noise_rung(e), _divergence_rung(e))
+    return rungs if damage is None else (*rungs, *_damage_rungs(damage))
 
 
-def _kld_above_floor(e: RateEvidence) -> bool:
-    return e.kld is not None and e.kld_floor is not None and e.kld > e.kld_floor
-
-
-def _rungs(e: RateEvidence) -> tuple[Check, ...]:
-    return (_baseline_rung(e), _noise_rung(e), _divergence_rung(e))
-
-
-def _baseline_rung(e: RateEvidence) -> Check:
+def _baseline_rung(e: Evidence) -> Check:
     detail = {
         State.PASS: "The FP16 model alone meets the gate.",
         State.FAIL: "The FP16 model alone misses the gate, so part of the failure is not the quantization.",
         State.INCONCLUSIVE: "The FP16 model is near the gate; too few questions to say on which side.",
-        State.NOT_MEASURED: "The FP16 side was not measured.",
+        State.NOT_MEASURED: "The gate is on the loss against FP16, or the FP16 side was not measured.",
     }[e.baseline_state]
     result = {State.PASS: OK, State.INCONCLUSIVE: OK, State.FAIL: FAULT}.get(e.baseline_state, UNKNOWN)
     return Check("baseline_passes", result, detail)
 
 
-def _noise_rung(e: RateEvidence) -> Check:
-    if e.p_value is None:
+def _noise_rung(e: Evidence) -> Check:
+    if not e.measured:
         return Check("above_noise", UNKNOWN, "No question was answered on both sides.")
-    flips = (
-        "how often FP16 changes against itself was not measured"
-        if e.floor_flips is None
-        else f"FP16 against itself changes {e.floor_flips}"
-    )
-    detail = (
-        f"Of {e.pairs} questions EXL2 loses {e.lost} usable answers and wins {e.won} against FP16 "
-        f"(exact McNemar p = {e.p_value:.2g}); {flips}."
-    )
-    if e.p_value > SIGNIFICANT and _above_noise(e) and e.interval is not None:
-        low, high = (100 * bound for bound in e.interval)
-        detail += (
-            f" Few changes for that test alone, but the paired difference ({low:.0f} to {high:.0f} points) lies below "
-            "zero and the word-by-word comparison says the same."
-        )
-    return Check("above_noise", OK if _above_noise(e) else FAULT, detail)
+    return Check("above_noise", OK if e.above_noise else FAULT, e.noise_detail)
 
 
-def _divergence_rung(e: RateEvidence) -> Check:
+def _divergence_rung(e: Evidence) -> Check:
     if e.kld is None:
         return Check("token_divergence", UNKNOWN, "The word-by-word comparison was not measured.")
     floor = "not measured" if e.kld_floor is None else f"{e.kld_floor:.2g}"
     detail = f"Mean KL(FP16‖EXL2) is {e.kld:.3g} nats; FP16 against its twin: {floor}."
-    return Check("token_divergence", OK if _kld_above_floor(e) else UNKNOWN, detail)
+    return Check("token_divergence", OK if e.kld_above_floor else UNKNOWN, detail)
+
+
+def _damage_rungs(damage: Damage) -> Iterator[Check]:
+    """What putting weights back showed: all of them, and the part that causes most."""
+    everything = next((p for p in damage.parts if p.id == "all"), None)
+    if everything is not None:
+        ended = damage.share(everything) >= ENDED
+        yield Check("all_weights_back", OK if ended else FAULT, _put_back_words(damage, everything))
+    worst = damage.worst
+    if worst is not None:
+        mostly = damage.share(worst) >= MOSTLY
+        yield Check("one_part_is_to_blame", OK if mostly else UNKNOWN, _put_back_words(damage, worst))
+
+
+def _put_back_words(damage: Damage, part: PartDamage) -> str:
+    text = (
+        f"{part.label} put back to FP16: drift {damage.kl:.3g} falls to {part.kl_left:.3g} nats"
+        f" ({100 * damage.share(part):.0f} % of it goes)"
+    )
+    if part.restored is None or not part.asked:
+        return f"{text}."
+    return f"{text}, and {part.restored} of {part.asked} lost answers come back."
+
+
+def diagnose_rate(evidence: RateEvidence, checks: Sequence[Check], damage: Damage | None = None) -> Diagnosis:
+    """Climb the ladder for a paired pass/fail probe; see `diagnose`."""
+    return diagnose(evidence.evidence(), checks, damage)
+
+
+def diagnose_mean(evidence: MeanEvidence, checks: Sequence[Check], damage: Damage | None = None) -> Diagnosis:
+    """Climb the ladder for a probe whose primary metric is a mean; see `diagnose`."""
+    return diagnose(evidence.evidence(), checks, damage)

@@ -1,4 +1,4 @@
-"""Token-by-token comparison of two engines on the same sequences, in lockstep and without ever holding all logits."""
+"""Token-by-token comparison of engines on the same sequences, in lockstep and without ever holding all logits."""
 
 from __future__ import annotations
 
@@ -60,39 +60,48 @@ def score_pair(
         InputError: a sequence cannot be scored, or the two vocabularies differ.
         ProbeError: an engine gave logits that are not finite numbers; names the engine and the sequence.
     """
-    if reference.info.vocab_size != candidate.info.vocab_size:
-        raise InputError(
-            f"The vocabularies differ: {reference.info.vocab_size} tokens in {reference.info.engine},"
-            f" {candidate.info.vocab_size} in {candidate.info.engine}.",
-            "Both folders must be of the same model, with the same tokenizer.",
-        )
+    return (scores for (scores,) in score_many(reference, [candidate], requests, chunk))
+
+
+def score_many(
+    reference: Engine, candidates: Sequence[Engine], requests: Sequence[ScoreRequest], chunk: int = 128
+) -> Iterator[tuple[TokenScores, ...]]:
+    """Compare several engines with one baseline, which reads every sequence once; see `score_pair`.
+
+    Yields, for each sequence in the order given, the comparison with each candidate.
+    """
+    for candidate in candidates:
+        if reference.info.vocab_size != candidate.info.vocab_size:
+            raise InputError(
+                f"The vocabularies differ: {reference.info.vocab_size} tokens in {reference.info.engine},"
+                f" {candidate.info.vocab_size} in {candidate.info.engine}.",
+                "Both folders must be of the same model, with the same tokenizer.",
+            )
     # Asked for here, so that a request that cannot be scored is refused before the first result.
-    pairs = zip(reference.logits(requests, chunk), candidate.logits(requests, chunk), strict=True)
-    return _lockstep(pairs, requests, (reference.info.engine, candidate.info.engine))
+    streams = [engine.logits(requests, chunk) for engine in (reference, *candidates)]
+    names = tuple(engine.info.engine for engine in (reference, *candidates))
+    return _lockstep(zip(*streams, strict=True), requests, names)
 
 
 def _lockstep(
-    pairs: Iterator[tuple[LogitChunk, LogitChunk]],
-    requests: Sequence[ScoreRequest],
-    names: tuple[str, str],
-) -> Iterator[TokenScores]:
+    chunks: Iterator[tuple[LogitChunk, ...]], requests: Sequence[ScoreRequest], names: tuple[str, ...]
+) -> Iterator[tuple[TokenScores, ...]]:
     for request in requests:
-        columns = _Columns()
+        columns = [_Columns() for _ in names[1:]]
         position = request.first
         while position < len(request.token_ids):
-            ref, cand = next(pairs)
-            if (ref.id, ref.start) != (request.id, position) or (cand.id, cand.start) != (
-                request.id,
-                position,
-            ):
-                raise ProbeError(
-                    f"The engines {names[0]} and {names[1]} cut the sequence {request.id!r} differently.",
-                    "This is a fault of an engine; please report it.",
-                )
-            targets = torch.tensor(request.token_ids[position : position + len(ref.logits)])
-            _compare_chunk(ref.logits, cand.logits, targets, columns, names, request.id)
-            position += len(ref.logits)
-        yield columns.finish(request.id)
+            reference, *others = next(chunks)
+            for name, found in zip(names, (reference, *others), strict=True):
+                if (found.id, found.start) != (request.id, position):
+                    raise ProbeError(
+                        f"The engines {names[0]} and {name} cut the sequence {request.id!r} differently.",
+                        "This is a fault of an engine; please report it.",
+                    )
+            targets = torch.tensor(request.token_ids[position : position + len(reference.logits)])
+            for name, other, column in zip(names[1:], others, columns, strict=True):
+                _compare_chunk(reference.logits, other.logits, targets, column, (names[0], name), request.id)
+            position += len(reference.logits)
+        yield tuple(column.finish(request.id) for column in columns)
 
 
 @torch.inference_mode()

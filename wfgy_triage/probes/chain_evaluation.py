@@ -7,17 +7,23 @@ steps; where they miss it, a small loss is no PASS.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from wfgy_triage.catalog import load_catalog
-from wfgy_triage.diagnosis import RateEvidence, diagnose_rate
+from wfgy_triage.diagnosis import diagnose_mean
+from wfgy_triage.evidence import MeanEvidence
 from wfgy_triage.measure.chain import parts
-from wfgy_triage.measure.statistics import Interval, PairedCounts, mcnemar_exact
+from wfgy_triage.measure.statistics import Interval, mean_interval
 from wfgy_triage.measure.survival import Lifetime, Survival, kaplan_meier, restricted_median
 from wfgy_triage.probes import chain_samples as read
 from wfgy_triage.probes.base import Evaluation
 from wfgy_triage.probes.chain_charts import chart_data
+from wfgy_triage.probes.chart_data import damage_chart
+from wfgy_triage.probes.localize import damage
 from wfgy_triage.probes.paired import (
     Numbers,
     PerSide,
@@ -37,6 +43,10 @@ from wfgy_triage.verdict import Judgement, judge_interval, judge_loss, not_measu
 PRIMARY, STABLE = "chain_step_accuracy", "chain_stable_steps"
 PART_METRICS = ("chain_accuracy_early", "chain_accuracy_middle", "chain_accuracy_late")
 """One for each of `measure.chain.RANGES`."""
+CERTAIN_LEVEL = 0.99
+"""Level of the interval that has to exclude zero before a cause is called certain."""
+LOCALIZED_CHAINS = 4
+"""Chains that rung 8 continues again with FP16 weights put back; every one costs as much as a long answer."""
 IMAGINED_LOSS = 0.5
 """What the imagined further chain of `judge_loss` loses: half its steps, the mean of a break at a random place."""
 
@@ -62,35 +72,55 @@ def evaluate_chains(
         *tokens.metrics,
         *_trend_metrics(sides, horizon, level),
     )
+    evidence = chain_evidence(primary, baseline.state, accuracy, tokens)
+    found = damage(samples, sides.pair, read.useful)
     return Evaluation(
         state=primary.state or State.NOT_MEASURED,
         headline=_headline(primary, stable, horizon),
         page_rule=literal_rule(primary),
         metrics=metrics,
-        diagnosis=diagnose_rate(chain_evidence(primary, baseline.state, accuracy, tokens), checks),
-        charts=chart_data(sides, tokens, level, horizon),
+        diagnosis=diagnose_mean(evidence, checks, found),
+        charts=chart_data(sides, tokens, level, horizon) | damage_chart(found),
     )
 
 
 def chain_evidence(
     primary: Metric, baseline: State, accuracy: Numbers, tokens: Divergence | None
-) -> RateEvidence:
-    """Evidence for the ladder: a chain with fewer right steps than FP16's is lost, one with more is won (sign test)."""
-    both = [(accuracy.fp16[q], accuracy.exl2[q]) for q in accuracy.both]
-    lost, won = sum(b < a for a, b in both), sum(b > a for a, b in both)
-    twin = [accuracy.floor[q] != a for q, a in accuracy.fp16.items() if q in accuracy.floor]
-    return RateEvidence(
+) -> MeanEvidence:
+    """Evidence for the ladder: the loss in right steps, chain by chain."""
+    losses = _losses(accuracy)
+    low, high = primary.interval or (math.nan, math.nan)
+    certain = mean_interval(losses, CERTAIN_LEVEL).bounds if len(losses) > 1 else None
+    return MeanEvidence(
         state=primary.state or State.NOT_MEASURED,
         baseline_state=baseline,
-        pairs=len(both),
-        lost=lost,
-        won=won,
-        p_value=mcnemar_exact(PairedCounts(0, lost, won, len(both) - lost - won)) if both else None,
-        interval=primary.interval,
-        floor_flips=sum(twin) if twin else None,
+        questions=len(losses),
+        loss=float(np.mean(losses)) if losses else None,
+        interval=(-high, -low) if primary.interval else None,
+        certain_interval=certain,
+        floor=primary.floor,
         kld=tokens.kld if tokens else None,
         kld_floor=tokens.kld_floor if tokens else None,
     )
+
+
+def lost_chains(samples: Sequence[Sample], level: float, horizon: int) -> tuple[str, ...]:
+    """A few chains that FP16 gets right to the end and EXL2 does not; empty unless EXL2 loses more than noise does.
+
+    The shortest ones in tokens: each is continued again several times.
+    """
+    sides = Sides.of(samples)
+    accuracy = read.numbers(sides, read.accuracy())
+    _, baseline = _stable_metric(sides, horizon, level)
+    primary = _primary(sides, accuracy, baseline, level)
+    if not chain_evidence(primary, baseline.state, accuracy, None).evidence().above_noise:
+        return ()
+    lost = [q for q in sides.both if read.useful(sides.fp16[q]) and not read.useful(sides.exl2[q])]
+    return tuple(sorted(lost, key=lambda q: (sides.fp16[q]["tokens"], q))[:LOCALIZED_CHAINS])
+
+
+def _losses(accuracy: Numbers) -> list[float]:
+    return [accuracy.fp16[q] - accuracy.exl2[q] for q in accuracy.both]
 
 
 def _primary(sides: Sides, accuracy: Numbers, baseline: Judgement, level: float) -> Metric:
@@ -98,7 +128,7 @@ def _primary(sides: Sides, accuracy: Numbers, baseline: Judgement, level: float)
     gate = gate_of(PRIMARY)
     if gate is None:
         return metric
-    losses = [accuracy.fp16[q] - accuracy.exl2[q] for q in accuracy.both]
+    losses = _losses(accuracy)
     judged = judge_loss(losses, gate.gate(), IMAGINED_LOSS, level)
     state, note = judged.state, judged.note
     unknown = len(sides.both) - len(losses)

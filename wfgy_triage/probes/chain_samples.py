@@ -36,6 +36,11 @@ def accuracy(first: int = 1, last: int | None = None) -> Reading:
     return lambda answer: share_right(answer["right"], first, last)
 
 
+def useful(answer: Payload) -> bool:
+    """Whether a chain is right to the end."""
+    return bool(answer["valid"])
+
+
 def until_error(answer: Payload) -> Lifetime:
     """Right steps before the first wrong one."""
     return Lifetime(int(answer["stable"]), answer["first_wrong"] is not None)

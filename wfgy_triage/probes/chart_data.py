@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from wfgy_triage.evidence import Damage
 from wfgy_triage.measure.statistics import wilson
 from wfgy_triage.probes.paired import PerSide, gate_of
 from wfgy_triage.result import Metric
@@ -39,3 +40,20 @@ def class_chart(kinds: PerSide[str], order: Sequence[str]) -> dict[str, Any]:
         "labels": [order[i] for i in used],
         **{side: [values[i] for i in used] for side, values in count.items()},
     }
+
+
+def damage_chart(damage: Damage | None) -> dict[str, Any]:
+    """The chart of damage by part, under its key; empty where the localization was not made."""
+    if damage is None:
+        return {}
+    parts = [
+        {
+            "label": p.label,
+            "kl_left": p.kl_left,
+            "share": damage.share(p),
+            "restored": p.restored,
+            "asked": p.asked,
+        }
+        for p in damage.parts
+    ]
+    return {"damage": {"kl": damage.kl, "questions": damage.questions, "parts": parts}}

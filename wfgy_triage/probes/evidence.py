@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wfgy_triage.diagnosis import RateEvidence
+from wfgy_triage.evidence import RateEvidence
 from wfgy_triage.measure.statistics import mcnemar_exact, tango
 from wfgy_triage.probes.paired import Outcomes, PerSide, counts, gate_of, judge_side
 from wfgy_triage.probes.token_metrics import Divergence

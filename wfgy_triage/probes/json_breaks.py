@@ -13,7 +13,8 @@ from typing import Any
 from wfgy_triage.engines.base import Completion, Engine, TokenScores
 from wfgy_triage.measure.json_validity import classify_json, structural_positions
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
-from wfgy_triage.probes.json_evaluation import evaluate_samples
+from wfgy_triage.probes.json_evaluation import evaluate_samples, lost_questions
+from wfgy_triage.probes.localize import localize
 from wfgy_triage.probes.measuring import Item, Measuring, token_pieces
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample
@@ -48,7 +49,9 @@ class JsonBreaks:
             return {"structural": [int(x) for x in structural_positions(token_pieces(fp16, answer))]}
 
         items = [_item(workload, q, fp16, seed) for q in questions.values()]
-        Measuring(context, SYMPTOM, items).run(judge, annotate)
+        measuring = Measuring(context, SYMPTOM, items)
+        measuring.run(judge, annotate)
+        localize(context, measuring, judge, lost_questions(context.stored(), context.settings))
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from wfgy_triage.diagnosis import diagnose_rate
+from wfgy_triage.evidence import above_noise
 from wfgy_triage.measure.json_validity import JsonKind
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
-from wfgy_triage.probes.chart_data import class_chart, rate_charts
+from wfgy_triage.probes.chart_data import class_chart, damage_chart, rate_charts
 from wfgy_triage.probes.evidence import rate_evidence
 from wfgy_triage.probes.json_samples import PRIMARY, RATES, usable
+from wfgy_triage.probes.localize import damage
 from wfgy_triage.probes.paired import Outcomes, Sides, literal_rule, rate_metric
 from wfgy_triage.probes.token_metrics import Divergence, Part, bucket_chart, divergence
 from wfgy_triage.result import Check, Metric, State
@@ -37,14 +39,25 @@ def evaluate_samples(
     tokens = divergence(sides.pair, sides.pair_floor, level, PARTS)
     fits, primary = sides.each(RATES[PRIMARY]), rates[PRIMARY]
     evidence = rate_evidence(primary, fits, sides.each(usable), tokens, level)
+    found = damage(samples, sides.pair, usable)
     return Evaluation(
         state=primary.state or State.NOT_MEASURED,
         headline=_headline(fits, primary),
         page_rule=literal_rule(primary),
         metrics=(*rates.values(), *tokens.metrics),
-        diagnosis=diagnose_rate(evidence, checks),
-        charts=_charts(sides, rates, tokens, level),
+        diagnosis=diagnose_rate(evidence, checks, found),
+        charts=_charts(sides, rates, tokens, level) | damage_chart(found),
     )
+
+
+def lost_questions(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
+    """Questions with a usable FP16 answer and no usable EXL2 answer; empty unless EXL2 loses more than noise does."""
+    sides, level = Sides.of(samples), settings.level
+    fits, good = sides.each(RATES[PRIMARY]), sides.each(usable)
+    tokens = divergence(sides.pair, sides.pair_floor, level)
+    if not above_noise(rate_evidence(rate_metric(PRIMARY, fits, level, True), fits, good, tokens, level)):
+        return ()
+    return tuple(q for q in good.both if good.fp16[q] and not good.exl2[q])
 
 
 def _headline(fits: Outcomes, primary: Metric) -> str:

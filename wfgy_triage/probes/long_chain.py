@@ -19,7 +19,8 @@ from wfgy_triage.engines.sentences import load_sentence_encoder
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.measure.chain import ChainOutcome, Layout, Stated, judge_chain, read_steps
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
-from wfgy_triage.probes.chain_evaluation import evaluate_chains
+from wfgy_triage.probes.chain_evaluation import evaluate_chains, lost_chains
+from wfgy_triage.probes.localize import localize
 from wfgy_triage.probes.measuring import Item, Measuring, rounded, token_pieces
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample
@@ -73,7 +74,11 @@ class LongChain:
                 "cand_entropy": rounded(scores.cand_entropy),
             }
 
-        Measuring(context, SYMPTOM, items).run(judge, annotate)
+        measuring = Measuring(context, SYMPTOM, items)
+        measuring.run(judge, annotate)
+        if not context.should_stop():
+            lost = lost_chains(context.stored(), context.settings.level, load_chains().horizon)
+            localize(context, measuring, judge, lost)
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

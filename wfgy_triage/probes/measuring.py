@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from wfgy_triage.engines.base import Completion, Engine, GenerationRequest, ScoreRequest, TokenScores
-from wfgy_triage.engines.scoring import score_pair
+from wfgy_triage.engines.scoring import score_many
 from wfgy_triage.probes.base import ProbeContext
 from wfgy_triage.store.records import Sample, SampleKey
 
@@ -93,6 +92,15 @@ class Measuring:
         """Whether any item lacks a sample on one of these sides."""
         return any(self.key(i, side) not in self._done for side in sides for i in self._items.values())
 
+    def items(self, questions: Iterable[str]) -> list[Item]:
+        """The items of these questions, in the order of the run."""
+        wanted = set(questions)
+        return [i for i in self._items.values() if i.question in wanted]
+
+    def has(self, item: Item, side: str) -> bool:
+        """Whether a side of an item is stored."""
+        return self.key(item, side) in self._done
+
     def run(self, judge: Judge, annotate: Annotate | None = None) -> None:
         """Everything a paired probe measures: both sides, the comparison, and the same with the FP16 twin."""
         items = list(self._items.values())
@@ -127,21 +135,35 @@ class Measuring:
 
     def compare(self, side: str, candidate: Engine, annotate: Annotate | None = None) -> None:
         """Score the stored FP16 answers on the baseline and a candidate, token by token, and store that."""
+        self.compare_many({side: candidate}, annotate=annotate)
+
+    def compare_many(
+        self,
+        candidates: Mapping[str, Engine],
+        items: Iterable[Item] | None = None,
+        annotate: Annotate | None = None,
+    ) -> None:
+        """The same for several candidates by the side they are stored under; the baseline reads each answer once."""
         answers = self._fp16_answers()
-        todo = [i for i in self._todo(side) if answers.get(self.key(i, "fp16"))]
-        for _, block in groupby(sorted(todo, key=lambda i: i.group), key=lambda i: i.group):
+        waiting: dict[tuple[tuple[str, ...], str], list[Item]] = {}
+        for item in self._items.values() if items is None else items:
+            sides = tuple(s for s in candidates if self.key(item, s) not in self._done)
+            if sides and answers.get(self.key(item, "fp16")):
+                waiting.setdefault((sides, item.group), []).append(item)
+        for (sides, _), block in sorted(waiting.items(), key=lambda entry: entry[0]):
             if self._context.should_stop():
                 return
-            self._report(side)
-            items = {i.request_id: i for i in block}
+            self._report(sides[0])
+            by_id = {i.request_id: i for i in block}
             requests = [
                 ScoreRequest(name, i.prompt_ids + answers[self.key(i, "fp16")], len(i.prompt_ids))
-                for name, i in items.items()
+                for name, i in by_id.items()
             ]
-            for scores in score_pair(self._context.fp16, candidate, requests):
-                item = items[scores.id]
-                more = annotate(item, answers[self.key(item, "fp16")], scores) if annotate else {}
-                self._store(side, item, {**comparison_payload(scores), **more})
+            for found in score_many(self._context.fp16, [candidates[s] for s in sides], requests):
+                for side, scores in zip(sides, found, strict=True):
+                    item = by_id[scores.id]
+                    more = annotate(item, answers[self.key(item, "fp16")], scores) if annotate else {}
+                    self._store(side, item, {**comparison_payload(scores), **more})
 
     def _todo(self, side: str, items: Iterable[Item] | None = None) -> list[Item]:
         among = self._items.values() if items is None else items
@@ -158,8 +180,10 @@ class Measuring:
         self._report(side)
 
     def _report(self, side: str) -> None:
-        done = sum(self.key(i, side) in self._done for i in self._items.values())
-        self._context.progress(side, self._stages[side], done, len(self._items))
+        # Sides of the localization are many and stand for one stage, which reports for itself.
+        if side in self._stages:
+            done = sum(self.key(i, side) in self._done for i in self._items.values())
+            self._context.progress(side, self._stages[side], done, len(self._items))
 
 
 def answer_payload(completion: Completion) -> dict[str, Any]:

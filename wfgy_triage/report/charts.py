@@ -45,16 +45,16 @@ def rates_figure(rates: Sequence[Mapping[str, Any]]) -> Figure | None:
     traces = [*_floor_bands(rows), *traces, *_gate_lines(rows)]
     values = [v for r in rows for v in _all_values(r)]
     low = max(0.0, min(values) * 100 - 6)
-    layout = _layout(height=112 + ROW_HEIGHT * len(rows))
+    layout = base_layout(height=112 + ROW_HEIGHT * len(rows))
     layout["xaxis"] |= {"range": [low, 101.5], "ticksuffix": " %", "nticks": 6}
     layout["yaxis"] |= {
         "tickmode": "array",
         "tickvals": [len(rows) - 1 - i for i in range(len(rows))],
-        "ticktext": [_label(str(r.get("label") or r.get("metric") or "")) for r in rows],
+        "ticktext": [wrapped_label(str(r.get("label") or r.get("metric") or "")) for r in rows],
         "range": [-0.55, len(rows) - 0.45],
         "showgrid": False,
     }
-    return _figure(traces, layout)
+    return figure(traces, layout)
 
 
 def kld_figure(buckets: Sequence[Mapping[str, Any]]) -> Figure | None:
@@ -85,17 +85,17 @@ def kld_figure(buckets: Sequence[Mapping[str, Any]]) -> Figure | None:
     }
     bounds = [b.get("interval") for b in rows]
     if any(bounds):
-        bar["error_y"] = _error_bars(means, bounds, TEXT_COLOUR)
-    layout = _layout(height=330)
+        bar["error_y"] = error_bars(means, bounds, TEXT_COLOUR)
+    layout = base_layout(height=330)
     layout["xaxis"] |= {
-        "title": _title("How sure FP16 was of its own token, %"),
+        "title": axis_title("How sure FP16 was of its own token, %"),
         "showgrid": False,
         "type": "category",
         "tickangle": 0,
         "tickfont": {"size": 11},
     }
-    layout["yaxis"] |= {"title": _title("Mean KL divergence, nats"), "rangemode": "tozero", "nticks": 6}
-    return _figure([bar], layout)
+    layout["yaxis"] |= {"title": axis_title("Mean KL divergence, nats"), "rangemode": "tozero", "nticks": 6}
+    return figure([bar], layout)
 
 
 def failures_figure(classes: Mapping[str, Any]) -> Figure | None:
@@ -107,7 +107,7 @@ def failures_figure(classes: Mapping[str, Any]) -> Figure | None:
     labels = list(classes.get("labels") or ())
     if not labels:
         return None
-    ticks = [_label(class_words(str(label)), 22) for label in labels]
+    ticks = [wrapped_label(class_words(str(label)), 22) for label in labels]
     traces = []
     for side, name, colour, pattern in (
         ("fp16", "FP16", FP16_COLOUR, "/"),
@@ -135,11 +135,11 @@ def failures_figure(classes: Mapping[str, Any]) -> Figure | None:
         )
     if not traces:
         return None
-    layout = _layout(height=110 + 46 * len(labels))
+    layout = base_layout(height=110 + 46 * len(labels))
     layout |= {"barmode": "group", "bargap": 0.34, "bargroupgap": 0.08}
-    layout["xaxis"] |= {"title": _title("Questions"), "rangemode": "tozero", "dtick": _count_step(traces)}
+    layout["xaxis"] |= {"title": axis_title("Questions"), "rangemode": "tozero", "dtick": _count_step(traces)}
     layout["yaxis"] |= {"autorange": "reversed", "showgrid": False, "type": "category"}
-    return _figure(traces, layout)
+    return figure(traces, layout)
 
 
 def _rate_trace(
@@ -161,7 +161,7 @@ def _rate_trace(
         "hovertemplate": "%{text}<br>%{x:.1f} %<extra>" + name + "</extra>",
     }
     if any(bounds):
-        trace["error_x"] = _error_bars(values, bounds, marker["color"])
+        trace["error_x"] = error_bars(values, bounds, marker["color"])
     return trace
 
 
@@ -206,7 +206,8 @@ def _all_values(rate: Mapping[str, Any]) -> list[float]:
     return [float(v) for v in [*singles, *bounds] if v is not None]
 
 
-def _error_bars(values: Sequence[float], bounds: Sequence[Sequence[float] | None], colour: str) -> Figure:
+def error_bars(values: Sequence[float], bounds: Sequence[Sequence[float] | None], colour: str) -> Figure:
+    """Intervals around values as Plotly's error bars; a value without bounds has none."""
     return {
         "type": "data",
         "symmetric": False,
@@ -224,15 +225,18 @@ def _count_step(traces: Sequence[Figure]) -> int:
     return max(1, -(-int(largest) // 6))
 
 
-def _label(text: str, width: int = LABEL_WIDTH) -> str:
+def wrapped_label(text: str, width: int = LABEL_WIDTH) -> str:
+    """Break a label into lines of about `width` characters; escaped."""
     return "<br>".join(escape(line) for line in wrap(text, width)) or "&nbsp;"
 
 
-def _title(text: str) -> Figure:
+def axis_title(text: str) -> Figure:
+    """An axis title in the size of the others."""
     return {"text": text, "font": {"size": 12}, "standoff": 12}
 
 
-def _layout(height: int) -> Figure:
+def base_layout(height: int) -> Figure:
+    """The layout that all figures start from: transparent, legible on light and dark, no zooming."""
     axis = {
         "gridcolor": GRID_COLOUR,
         "zeroline": False,
@@ -256,5 +260,6 @@ def _layout(height: int) -> Figure:
     }
 
 
-def _figure(traces: list[Figure], layout: Figure) -> Figure:
+def figure(traces: list[Figure], layout: Figure) -> Figure:
+    """Put traces and layout together, without Plotly's button bar."""
     return {"data": traces, "layout": layout, "config": {"displayModeBar": False, "responsive": True}}

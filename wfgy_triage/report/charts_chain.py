@@ -11,10 +11,10 @@ from wfgy_triage.report.charts import (
     FP16_COLOUR,
     TEXT_COLOUR,
     Figure,
-    _error_bars,
-    _figure,
-    _layout,
-    _title,
+    axis_title,
+    base_layout,
+    error_bars,
+    figure,
 )
 from wfgy_triage.report.format import interval, number, percent
 
@@ -68,10 +68,10 @@ def steps_figure(data: Mapping[str, Any]) -> Figure | None:
         ends = [steps[0], steps[-1]]
         line = [mean + data["slope"] * (step - middle) for step in ends]
         traces.append(_line("Mean slope", ends, line, TEXT_COLOUR, "dash", "%{y:.4f} nats"))
-    layout = _layout(height=330)
-    layout["xaxis"] |= {"title": _title("Step"), "showgrid": False, "nticks": 8}
-    layout["yaxis"] |= {"title": _title("Mean KL, nats"), "rangemode": "tozero", "nticks": 6}
-    return _figure(traces, layout)
+    layout = base_layout(height=330)
+    layout["xaxis"] |= {"title": axis_title("Step"), "showgrid": False, "nticks": 8}
+    layout["yaxis"] |= {"title": axis_title("Mean KL, nats"), "rangemode": "tozero", "nticks": 6}
+    return figure(traces, layout)
 
 
 def parts_figure(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
@@ -103,15 +103,20 @@ def parts_figure(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
                 "x": labels,
                 "y": values,
                 "marker": marker,
-                "error_y": _error_bars(values, bounds, TEXT_COLOUR),
+                "error_y": error_bars(values, bounds, TEXT_COLOUR),
                 "hovertemplate": "%{x}: %{y:.1f} %<extra>" + name + "</extra>",
             }
         )
-    layout = _layout(height=310)
+    layout = base_layout(height=310)
     layout |= {"barmode": "group", "bargap": 0.34, "bargroupgap": 0.08}
     layout["xaxis"] |= {"type": "category", "showgrid": False}
-    layout["yaxis"] |= {"title": _title("Right steps"), "range": [0, 104], "ticksuffix": " %", "nticks": 6}
-    return _figure(traces, layout)
+    layout["yaxis"] |= {
+        "title": axis_title("Right steps"),
+        "range": [0, 104],
+        "ticksuffix": " %",
+        "nticks": 6,
+    }
+    return figure(traces, layout)
 
 
 def survival_table(data: Mapping[str, Any]) -> str:
@@ -182,15 +187,15 @@ def _curves_figure(data: Mapping[str, Any], names: Mapping[str, str], title: str
         traces.append(line)
     if not traces:
         return None
-    layout = _layout(height=330)
+    layout = base_layout(height=330)
     layout["xaxis"] |= {
-        "title": _title("Steps"),
+        "title": axis_title("Steps"),
         "range": [0, data["horizon"]],
         "showgrid": False,
         "nticks": 8,
     }
-    layout["yaxis"] |= {"title": _title(title), "range": [0, 103], "ticksuffix": " %", "nticks": 6}
-    return _figure(traces, layout)
+    layout["yaxis"] |= {"title": axis_title(title), "range": [0, 103], "ticksuffix": " %", "nticks": 6}
+    return figure(traces, layout)
 
 
 def _curves_table(data: Mapping[str, Any], names: Mapping[str, str]) -> str:

@@ -22,6 +22,7 @@ from wfgy_triage.report.charts_chain import (
     survival_figure,
     survival_table,
 )
+from wfgy_triage.report.charts_damage import damage_figure, damage_table
 
 
 def _no_table(data: Any) -> str:
@@ -108,6 +109,15 @@ FIGURES: tuple[FigureKind, ...] = (
         "anyway, matters less.",
         kld_figure,
         kld_table,
+    ),
+    FigureKind(
+        "damage",
+        "damage",
+        "Which weights do the damage",
+        "FP16 weights were put back into one part of the EXL2 model at a time. The longer the bar, the more of the "
+        "drift that part causes.",
+        damage_figure,
+        damage_table,
     ),
 )
 """In the order in which the page shows them."""

@@ -13,6 +13,8 @@ CHECKS = {
     "baseline_passes": "FP16 itself passes",
     "above_noise": "The difference is larger than the noise",
     "token_divergence": "Word probabilities moved by more than the noise",
+    "all_weights_back": "With all FP16 weights put back, the drift ends",
+    "one_part_is_to_blame": "One part of the model causes most of it",
 }
 
 ANSWER_CLASSES = {

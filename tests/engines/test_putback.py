@@ -1,0 +1,105 @@
+"""FP16 weights put back part by part, against a model that was built with these weights in the first place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from wfgy_triage.engines.base import GenerationRequest, ScoreRequest
+from wfgy_triage.engines.loading import open_engine
+from wfgy_triage.engines.putback import PutBackEngine, WeightPart, weight_parts
+from wfgy_triage.engines.scoring import score_many, score_pair
+from wfgy_triage.errors import ProbeError
+
+REQUESTS = [ScoreRequest(f"s{i}", tuple((7 * j + 3 * i) % 256 for j in range(40)), 20) for i in range(3)]
+PROMPT = GenerationRequest("p", tuple(range(60, 90)), 8)
+
+
+@pytest.fixture(params=["llama", "olmo2"])
+def pair(request, make_folder):
+    """Two models of one shape with different linear weights; one family is fused, the other is not."""
+    folders = [make_folder(request.param, seed=seed, tie_word_embeddings=False) for seed in (0, 1)]
+    return [open_engine(f, side="fp16") for f in folders]
+
+
+def logits(engine) -> torch.Tensor:
+    return torch.cat([c.logits.clone() for c in engine.logits(REQUESTS)])
+
+
+def test_parts_cover_every_linear_layer_once(pair):
+    parts = weight_parts(pair[1], ranges=2)
+    assert parts[0].id == "all"
+    single = [path for part in parts[1:] for path in part.paths]
+    assert sorted(single) == sorted(set(single)) == sorted(parts[0].paths)
+    assert [p.id for p in parts[1:]] == ["head", "attn 0-1", "mlp 0-1", "attn 2-2", "mlp 2-2"]
+
+
+def test_with_nothing_put_back_the_model_is_itself_and_between_steps_too(pair):
+    reference, engine = pair
+    plain = logits(engine)
+    head = next(p for p in weight_parts(engine) if p.id == "head")
+    changed = PutBackEngine(engine, reference, head)
+    stream = changed.logits(REQUESTS)
+    first = next(stream).logits.clone()
+    torch.testing.assert_close(logits(engine), plain, rtol=0, atol=0)
+    assert not torch.allclose(first, plain[: len(first)])
+    assert len(list(stream)) > 0
+    torch.testing.assert_close(logits(engine), plain, rtol=0, atol=0)
+
+
+def test_putting_the_head_back_applies_the_reference_head_to_the_engines_states(pair):
+    reference, engine = pair
+    head = next(p for p in weight_parts(engine) if p.id == "head")
+    states = engine.runner.prefill([REQUESTS[0].token_ids[:-1]], _cache(engine, 39))[0, 19:]
+    expected = reference.runner.logits(states)
+    ours = next(PutBackEngine(engine, reference, head).logits(REQUESTS[:1])).logits
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+def _cache(engine, length: int):
+    from wfgy_triage.engines.attention import SegmentedCache
+
+    return SegmentedCache(engine.runner.kv_shape, [length], length)
+
+
+def test_every_part_changes_something_and_differently(pair):
+    reference, engine = pair
+    seen = [logits(engine)]
+    for part in weight_parts(engine, ranges=2):
+        changed = logits(PutBackEngine(engine, reference, part))
+        assert all(not torch.allclose(changed, other) for other in seen)
+        seen.append(changed)
+
+
+def test_all_weights_of_a_model_with_the_same_embeddings_give_the_reference_back(make_folder, tmp_path):
+    folder = make_folder("llama", tie_word_embeddings=False)
+    reference, engine = (open_engine(folder, side="fp16") for _ in range(2))
+    for module in engine.runner.model.modules():
+        if hasattr(module, "matrix") and not module.packed:
+            module.matrix = torch.zeros_like(module.matrix)
+    everything = weight_parts(engine)[0]
+    torch.testing.assert_close(
+        logits(PutBackEngine(engine, reference, everything)), logits(reference), rtol=0, atol=0
+    )
+    back = next(PutBackEngine(engine, reference, everything).generate([PROMPT]))
+    assert back == next(reference.generate([PROMPT]))
+
+
+def test_many_candidates_at_once_give_what_each_gives_alone(pair):
+    reference, engine = pair
+    candidates = [engine, *(PutBackEngine(engine, reference, p) for p in weight_parts(engine, ranges=1))]
+    together = list(score_many(reference, candidates, REQUESTS, chunk=7))
+    for column, candidate in enumerate(candidates):
+        for row, alone in zip(together, score_pair(reference, candidate, REQUESTS, chunk=7), strict=True):
+            assert row[column].id == alone.id
+            np.testing.assert_array_equal(row[column].kl, alone.kl)
+
+
+def test_other_engines_are_refused(pair):
+    class Other:
+        pass
+
+    with pytest.raises(ProbeError):
+        PutBackEngine(pair[0], Other(), WeightPart("head", ("lm_head",)))
+    assert weight_parts(Other()) == ()

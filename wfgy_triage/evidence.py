@@ -1,0 +1,212 @@
+"""What a probe found, in the form in which the isolation ladder reads it: numbers, no text that a model wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wfgy_triage.result import State
+
+SIGNIFICANT = 0.05
+CERTAIN = 0.01
+
+
+@dataclass(frozen=True)
+class PartDamage:
+    """What putting FP16 weights back into one part of the EXL2 model does (rung 8).
+
+    Attributes:
+        id: `all`, `head`, `attn 0-5`, `mlp 0-5`.
+        label: the same in words.
+        kl_left: mean KL(FP16‖EXL2 with the part back) in nats; small means that the part caused the drift.
+        restored: lost questions that are answered well again; None when none were asked.
+        asked: lost questions that were asked again.
+    """
+
+    id: str
+    label: str
+    kl_left: float
+    restored: int | None
+    asked: int
+
+
+@dataclass(frozen=True)
+class Damage:
+    """The localization of a failure: drift of EXL2 as it is (`kl`, nats), and what each part put back leaves."""
+
+    kl: float
+    questions: int
+    parts: tuple[PartDamage, ...]
+
+    def share(self, part: PartDamage) -> float:
+        """Share of the drift that goes away with the part back; below 0 where it grows."""
+        return 1 - part.kl_left / self.kl if self.kl > 0 else 0.0
+
+    @property
+    def worst(self) -> PartDamage | None:
+        """The single part that causes most."""
+        single = [p for p in self.parts if p.id != "all"]
+        return min(single, key=lambda p: p.kl_left, default=None)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a probe found on its primary metric, whatever its kind.
+
+    Attributes:
+        state: verdict of the EXL2 side against the gate.
+        baseline_state: verdict of the FP16 side against the same gate; NOT MEASURED where a gate on the loss says
+            nothing about FP16 alone.
+        measured: whether both sides answered at least one question.
+        worse: whether the EXL2 side is the worse one on this sample.
+        above_noise: whether it is worse beyond chance, and by more than FP16 differs from itself.
+        certain: whether chance is all but excluded (p at most 0.01, or an interval of that level).
+        noise_detail: the numbers behind it, in one sentence.
+        kld: mean KL(FP16‖EXL2) in nats; None when not measured.
+        kld_floor: the same between FP16 and its twin.
+    """
+
+    state: State
+    baseline_state: State
+    measured: bool
+    worse: bool
+    above_noise: bool
+    certain: bool
+    noise_detail: str
+    kld: float | None
+    kld_floor: float | None
+
+    @property
+    def kld_above_floor(self) -> bool:
+        """Whether the tokens themselves say that the sides differ."""
+        return self.kld is not None and self.kld_floor is not None and self.kld > self.kld_floor
+
+
+@dataclass(frozen=True)
+class RateEvidence:
+    """What a paired pass/fail probe found on its primary metric.
+
+    Attributes:
+        state: verdict of the EXL2 side against the gate.
+        baseline_state: verdict of the FP16 side against the same gate.
+        pairs: questions answered on both sides.
+        lost: questions where FP16 gives a usable answer and EXL2 does not.
+        won: the reverse.
+        p_value: exact McNemar p-value of lost against won, two-sided; None without pairs.
+        interval: 95 % interval of the paired difference in the rate, EXL2 minus FP16; None without pairs.
+        floor_flips: questions whose outcome differs between the FP16 side and its twin; None when not measured.
+        kld: mean KL(FP16||EXL2) in nats; None when not measured.
+        kld_floor: the same between FP16 and its twin.
+    """
+
+    state: State
+    baseline_state: State
+    pairs: int
+    lost: int
+    won: int
+    p_value: float | None
+    interval: tuple[float, float] | None
+    floor_flips: int | None
+    kld: float | None
+    kld_floor: float | None
+
+    def evidence(self) -> Evidence:
+        """The form that the ladder reads."""
+        real = above_noise(self)
+        return Evidence(
+            state=self.state,
+            baseline_state=self.baseline_state,
+            measured=self.p_value is not None,
+            worse=self.lost > self.won,
+            above_noise=real,
+            certain=self.p_value is not None and self.p_value <= CERTAIN,
+            noise_detail=_rate_words(self, real),
+            kld=self.kld,
+            kld_floor=self.kld_floor,
+        )
+
+
+def above_noise(e: RateEvidence) -> bool:
+    """Whether EXL2 loses more than chance explains, and changes more than FP16 does against itself.
+
+    Fewer than six one-sided changes can never reach p = 0.05 in the exact test. Where EXL2 is outside the gate, the
+    paired interval lies below zero and every token says the same (divergence above its floor), that is enough.
+    """
+    if e.p_value is None or e.lost <= e.won:
+        return False
+    if e.floor_flips is not None and e.lost + e.won <= e.floor_flips:
+        return False
+    if e.p_value <= SIGNIFICANT:
+        return True
+    tokens_agree = e.kld is not None and e.kld_floor is not None and e.kld > e.kld_floor
+    return e.state is State.FAIL and e.interval is not None and e.interval[1] < 0 and tokens_agree
+
+
+def _rate_words(e: RateEvidence, real: bool) -> str:
+    if e.p_value is None:
+        return ""
+    flips = (
+        "how often FP16 changes against itself was not measured"
+        if e.floor_flips is None
+        else f"FP16 against itself changes {e.floor_flips}"
+    )
+    detail = (
+        f"Of {e.pairs} questions EXL2 loses {e.lost} usable answers and wins {e.won} against FP16 "
+        f"(exact McNemar p = {e.p_value:.2g}); {flips}."
+    )
+    if e.p_value > SIGNIFICANT and real and e.interval is not None:
+        low, high = (100 * bound for bound in e.interval)
+        detail += (
+            f" Few changes for that test alone, but the paired difference ({low:.0f} to {high:.0f} points) lies below "
+            "zero and the word-by-word comparison says the same."
+        )
+    return detail
+
+
+@dataclass(frozen=True)
+class MeanEvidence:
+    """What a probe found whose primary metric is a mean over questions, larger being better.
+
+    Attributes:
+        state: verdict on the primary metric.
+        baseline_state: verdict of the FP16 side against the same gate; NOT MEASURED for a gate on the loss.
+        questions: questions measured on both sides.
+        loss: mean of FP16 − EXL2 over questions; None without any.
+        interval: 95 % interval of the loss; None under two questions.
+        certain_interval: the same at 99 %.
+        floor: |mean difference| between FP16 and its twin; None when not measured.
+        kld: mean KL(FP16‖EXL2) in nats; None when not measured.
+        kld_floor: the same between FP16 and its twin.
+    """
+
+    state: State
+    baseline_state: State
+    questions: int
+    loss: float | None
+    interval: tuple[float, float] | None
+    certain_interval: tuple[float, float] | None
+    floor: float | None
+    kld: float | None
+    kld_floor: float | None
+
+    def evidence(self) -> Evidence:
+        """The form that the ladder reads."""
+        loss = self.loss or 0.0
+        beyond_chance = self.interval is not None and self.interval[0] > 0
+        beyond_floor = self.floor is None or loss > self.floor
+        spread = "" if self.interval is None else f" ({self.interval[0]:.3g} to {self.interval[1]:.3g})"
+        twin = (
+            "how much FP16 differs from itself was not measured"
+            if self.floor is None
+            else f"FP16 against itself differs by {self.floor:.3g}"
+        )
+        return Evidence(
+            state=self.state,
+            baseline_state=self.baseline_state,
+            measured=self.loss is not None,
+            worse=loss > 0,
+            above_noise=beyond_chance and beyond_floor,
+            certain=self.certain_interval is not None and self.certain_interval[0] > 0 and beyond_floor,
+            noise_detail=f"Over {self.questions} questions EXL2 loses {loss:.3g} on average{spread}; {twin}.",
+            kld=self.kld,
+            kld_floor=self.kld_floor,
+        )

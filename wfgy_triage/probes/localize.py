@@ -1,0 +1,131 @@
+"""Rung 8 of the ladder: which weights do the damage? FP16 weights are put back part by part, and the run looks again.
+
+Two kinds of samples are stored. `part:<id>`: the comparison of a few FP16 answers with the EXL2 model that has this
+part back; what drift is left shows what the part causes. `back:<id>`: new answers to questions that EXL2 lost, by the
+model with the part back; they show whether the symptom goes away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wfgy_triage.engines.putback import ALL, HEAD, PutBackEngine, WeightPart, weight_parts
+from wfgy_triage.evidence import Damage, PartDamage
+from wfgy_triage.probes.base import ProbeContext
+from wfgy_triage.probes.measuring import Item, Judge, Measuring
+from wfgy_triage.probes.paired import Payload
+from wfgy_triage.store.records import Sample
+
+STAGE, STAGE_LABEL = "parts", "FP16 weights put back, part by part"
+SCORED_QUESTIONS = 6
+"""FP16 answers on which the drift of every part is measured; a few hundred tokens tell parts apart well."""
+ANSWERED_QUESTIONS = 12
+"""Lost questions that are answered again with a part back."""
+ANSWERED_PARTS = 2
+"""Parts, the most damaging first, with which the lost questions are answered again; all weights come on top."""
+_PART, _BACK = "part:", "back:"
+
+
+def localize(context: ProbeContext, measuring: Measuring, judge: Judge, lost: Sequence[str]) -> None:
+    """Measure what is left of the damage with each part put back; skips what is stored.
+
+    Args:
+        context: the run's engines and store.
+        measuring: the run's pass.
+        judge: what an answer is worth.
+        lost: questions that FP16 answers well and EXL2 does not; none: there is nothing to localize.
+    """
+    parts = weight_parts(context.exl2)
+    if not lost or not parts or context.should_stop():
+        return
+    items = measuring.items(_some(lost, ANSWERED_QUESTIONS))
+    scored = items[:SCORED_QUESTIONS]
+    steps = 2 + ANSWERED_PARTS
+    context.progress(STAGE, STAGE_LABEL, 0, steps)
+    engines = {_PART + p.id: PutBackEngine(context.exl2, context.fp16, p) for p in parts}
+    measuring.compare_many(engines, scored)
+    left = _kl_by_part(context.stored(), measuring, scored, parts)
+    ranked = sorted((p for p in left if p != ALL), key=lambda p: left[p])
+    for done, part in enumerate([ALL, *ranked[:ANSWERED_PARTS]], 1):
+        context.progress(STAGE, STAGE_LABEL, done, steps)
+        measuring.answer(_BACK + part, engines[_PART + part], judge, items)
+    if not context.should_stop():
+        context.progress(STAGE, STAGE_LABEL, steps, steps)
+
+
+def _kl_by_part(
+    samples: Sequence[Sample], measuring: Measuring, scored: Sequence[Item], parts: Sequence[WeightPart]
+) -> dict[str, float]:
+    """Mean KL left with each part put back, over the scored items where every part was measured."""
+    stored = {s.key: s.payload for s in samples}
+    found = {}
+    for part in parts:
+        keys = [measuring.key(i, _PART + part.id) for i in scored]
+        values = [np.mean(stored[k]["kl"]) for k in keys if k in stored]
+        if values:
+            found[part.id] = float(np.mean(values))
+    return found
+
+
+def _some(questions: Sequence[str], count: int) -> list[str]:
+    """At most `count` questions, chosen the same way in every pass and not by their order in the set."""
+    return sorted(questions, key=lambda q: hashlib.sha256(q.encode()).hexdigest())[:count]
+
+
+@dataclass(frozen=True)
+class _Group:
+    part: dict[str, Payload]
+    back: dict[str, Payload]
+
+
+def damage(
+    samples: Sequence[Sample], pair: Mapping[str, Payload], useful: Callable[[Payload], bool]
+) -> Damage | None:
+    """What the localization of a run found; None where it was not made.
+
+    Args:
+        samples: everything stored for the run.
+        pair: comparison of EXL2 as it is, by question.
+        useful: whether an answer is of use.
+    """
+    groups: dict[str, _Group] = {}
+    for sample in samples:
+        kind, _, part_id = sample.key.side.partition(":")
+        if kind not in ("part", "back") or not part_id:
+            continue
+        group = groups.setdefault(part_id, _Group({}, {}))
+        (group.part if kind == "part" else group.back)[sample.key.question] = sample.payload
+    scored = [q for q in pair if groups and all(q in g.part for g in groups.values())]
+    if not scored:
+        return None
+    whole = _mean_kl([pair[q] for q in scored])
+    parts = [
+        PartDamage(
+            part_id,
+            part_label(part_id),
+            _mean_kl([group.part[q] for q in scored]),
+            sum(useful(a) for a in group.back.values()) if group.back else None,
+            len(group.back),
+        )
+        for part_id, group in sorted(groups.items())
+    ]
+    return Damage(whole, len(scored), tuple(parts))
+
+
+def part_label(part_id: str) -> str:
+    """The words for a part, blocks counted from 1: `attn 0-5` is "Attention, blocks 1 to 6"."""
+    kind, _, span = part_id.partition(" ")
+    if not span:
+        return {ALL: "All weights", HEAD: "Output head"}.get(kind, kind)
+    first, last = (int(block) + 1 for block in span.split("-"))
+    blocks = f"block {first}" if first == last else f"blocks {first} to {last}"
+    return f"{'Attention' if kind == 'attn' else 'MLP'}, {blocks}"
+
+
+def _mean_kl(payloads: Sequence[Payload]) -> float:
+    """Mean over all tokens, nats."""
+    return float(np.mean(np.concatenate([np.asarray(p["kl"], np.float64) for p in payloads])))

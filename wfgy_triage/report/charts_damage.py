@@ -1,0 +1,52 @@
+"""Damage by part of the model: how much of the drift goes away when a part's FP16 weights are put back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wfgy_triage.report.chart_tables import numbers_table
+from wfgy_triage.report.charts import EXL2_COLOUR, Figure, axis_title, base_layout, figure, wrapped_label
+from wfgy_triage.report.format import number
+
+
+def damage_figure(damage: Mapping[str, Any]) -> Figure | None:
+    """Draw one bar a part, the most damaging first.
+
+    Args:
+        damage: `{"kl": nats, "questions", "parts": [{"label", "kl_left", "share", "restored", "asked"}]}`; `share` is
+            the part of the drift that goes away, at most 1.
+    """
+    parts = sorted(damage.get("parts") or (), key=lambda p: -p["share"])
+    if not parts:
+        return None
+    labels = [wrapped_label(p["label"], 26) for p in parts]
+    bar = {
+        "type": "bar",
+        "orientation": "h",
+        "x": [100 * p["share"] for p in parts],
+        "y": labels,
+        "marker": {"color": EXL2_COLOUR, "opacity": 0.82},
+        "text": [_came_back(p) for p in parts],
+        "textposition": "auto",
+        "insidetextanchor": "end",
+        "hovertemplate": "%{y}: %{x:.0f} % of the drift goes<extra></extra>",
+        "showlegend": False,
+    }
+    layout = base_layout(height=90 + 30 * len(parts))
+    layout["xaxis"] |= {"title": axis_title("Drift that goes away, %"), "ticksuffix": " %", "nticks": 6}
+    layout["yaxis"] |= {"autorange": "reversed", "showgrid": False, "type": "category"}
+    return figure([bar], layout)
+
+
+def damage_table(damage: Mapping[str, Any]) -> str:
+    """Return the numbers of the figure."""
+    parts = sorted(damage.get("parts") or (), key=lambda p: -p["share"])
+    rows = [(p["label"], number(p["kl_left"]), f"{100 * p['share']:.0f} %", _came_back(p)) for p in parts]
+    return numbers_table(("Put back to FP16", "Drift left, nats", "Drift gone", "Lost answers"), rows)
+
+
+def _came_back(part: Mapping[str, Any]) -> str:
+    if not part.get("asked") or part.get("restored") is None:
+        return ""
+    return f"{part['restored']} of {part['asked']} answers come back"
