@@ -11,6 +11,7 @@ from tests.probes.fakes import VOCAB, ScriptedEngine
 from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
+from wfgy_triage.probes.chain_evaluation import lost_chains
 from wfgy_triage.probes.long_chain import PROBE, LongChain
 from wfgy_triage.probes.measuring import STAGES
 from wfgy_triage.report.figures import build_figures, figure_table
@@ -226,6 +227,13 @@ def test_an_empty_answer_is_wrong_and_not_scored():
     answer = next(s.payload for s in desk.side("fp16") if s.key.question == first)
     assert (answer["kind"], answer["first_wrong"]) == ("chain_stopped", 1)
     assert metrics(desk.evaluate())["chain_step_accuracy"].fp16 == pytest.approx(0.95)
+
+
+def test_only_chains_that_fp16_holds_are_tried_again_with_weights_put_back(healthy: Desk, failing: Desk):
+    lost = lost_chains(tuple(failing.samples.values()), 0.95, 48)
+    lengths = {s.key.question: s.payload["tokens"] for s in failing.side("fp16")}
+    assert sorted(lengths[q] for q in lost) == sorted(lengths.values())[:4]
+    assert lost_chains(tuple(healthy.samples.values()), 0.95, 48) == ()
 
 
 def test_all_figures_are_drawn_with_their_numbers(failing: Desk):
