@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from wfgy_triage.measure.statistics import (
@@ -129,6 +130,43 @@ def judge_mean(values: Sequence[float], gate: Gate, level: float = 0.95) -> Judg
     t = (-excess if _at_least(gate) else excess) / error
     p_outside = float(stats.t.sf(t, array.size - 1))
     return Judgement(state, interval, more, _note(state, more), p_outside)
+
+
+def judge_interval(interval: Interval, n: int, gate: Gate) -> Judgement:
+    """Judge a quantity whose interval was made elsewhere (a median of a survival curve, say) over `n` questions."""
+    if n < MIN_QUESTIONS:
+        return _too_few(n, n)
+    state = _against(interval, gate)
+    note = "More questions would narrow the interval." if state is State.INCONCLUSIVE else ""
+    return Judgement(state, interval, None, note)
+
+
+def judge_loss(losses: Sequence[float], gate: Gate, imagined: float, level: float = 0.95) -> Judgement:
+    """Judge a mean loss, and do not take a sample in which nothing broke as proof that nothing breaks.
+
+    Without spread the interval of a mean has no width, however few the questions. So PASS has to survive one
+    imagined further question.
+
+    Args:
+        losses: FP16 minus EXL2, one a question.
+        gate: upper bound on the mean loss.
+        imagined: the loss of the imagined question.
+        level: two-sided level of the interval.
+    """
+    judged = judge_mean(losses, gate, level)
+    if judged.state is not State.PASS or _holds_with(losses, imagined, gate, level):
+        return judged
+    more = _more(lambda m: _holds_with(np.resize(losses, m), imagined, gate, level), len(losses))
+    note = "So far within the gate, but one more question that breaks would change that. " + _note(
+        State.INCONCLUSIVE, more
+    )
+    return Judgement(State.INCONCLUSIVE, judged.interval, more, note, judged.p_outside)
+
+
+def _holds_with(losses: ArrayLike, imagined: float, gate: Gate, level: float) -> bool:
+    values = np.append(np.asarray(losses, dtype=np.float64), imagined)
+    half = float(stats.t.ppf((1 + level) / 2, values.size - 1) * values.std(ddof=1) / math.sqrt(values.size))
+    return float(values.mean()) + half <= gate.value + _slack(gate)
 
 
 def judge_difference(counts: PairedCounts, gate: Gate, level: float = 0.95) -> Judgement:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.special import log_softmax, rel_entr
+from scipy.special import entr, log_softmax, rel_entr
 
 from tests.engines.conftest import own_model
 from wfgy_triage.engines.base import LogitChunk, ScoreRequest
@@ -46,6 +46,8 @@ def test_every_number_against_scipy(pair):
         np.testing.assert_allclose(score.kl, rel_entr(np.exp(ref), np.exp(cand)).sum(-1), rtol=1e-4)
         np.testing.assert_allclose(score.ref_top_p, np.exp(ref.max(-1)), rtol=1e-4)
         np.testing.assert_array_equal(score.same_top, ref.argmax(-1) == cand.argmax(-1))
+        for found, logs in ((score.ref_entropy, ref), (score.cand_entropy, cand)):
+            np.testing.assert_allclose(found, entr(np.exp(logs)).sum(-1), rtol=1e-4)
         np.testing.assert_allclose(score.ref_logprob, ref[rows, actual], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(score.cand_logprob, cand[rows, actual], rtol=1e-4, atol=1e-5)
 

@@ -105,3 +105,15 @@ def test_very_long_texts_are_shown_without_comparison():
     left, right = marked("a " * 3000, "b " * 3000)
     assert "<mark>" not in left + right
     assert left == "a " * 3000
+
+
+def test_a_probe_may_give_its_badges_words_of_their_own():
+    rows = collect_rows(
+        [
+            sample("q", "fp16", "1, 2, 3"),
+            sample("q", "exl2", "1, 2, 2", "chain_slip", mark="Wrong at step 3"),
+        ],
+        {},
+    )
+    assert "Wrong at step 3" in answers_table(rows)
+    assert "One slip, then consistent" in both_answers(rows[0])

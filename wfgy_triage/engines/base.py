@@ -117,6 +117,8 @@ class TokenScores:
         same_top: 1 where both models' most likely token is the same.
         ref_logprob: reference log-probability of the actual token, nats.
         cand_logprob: candidate log-probability of the actual token, nats.
+        ref_entropy: entropy of the reference's distribution, nats.
+        cand_entropy: entropy of the candidate's distribution, nats.
     """
 
     id: str
@@ -125,6 +127,8 @@ class TokenScores:
     same_top: np.ndarray
     ref_logprob: np.ndarray
     cand_logprob: np.ndarray
+    ref_entropy: np.ndarray
+    cand_entropy: np.ndarray
 
 
 class Engine(Protocol):

@@ -24,6 +24,8 @@ class _Columns:
     same_top: list[torch.Tensor] = field(default_factory=list)
     ref_logprob: list[torch.Tensor] = field(default_factory=list)
     cand_logprob: list[torch.Tensor] = field(default_factory=list)
+    ref_entropy: list[torch.Tensor] = field(default_factory=list)
+    cand_entropy: list[torch.Tensor] = field(default_factory=list)
 
     def finish(self, request_id: str) -> TokenScores:
         """Join the pieces."""
@@ -38,6 +40,8 @@ class _Columns:
             joined(self.same_top),
             joined(self.ref_logprob),
             joined(self.cand_logprob),
+            joined(self.ref_entropy),
+            joined(self.cand_entropy),
         )
 
 
@@ -151,8 +155,11 @@ def _compare_chunk(
         columns.ref_top_p.append(top.exp())
         columns.ref_logprob.append(ref.gather(1, index)[:, 0])
         columns.cand_logprob.append(cand.gather(1, index)[:, 0])
+        chances = ref.exp()
         # Rounding may leave -1e-17 where the two are equal; a divergence is never negative.
-        columns.kl.append((ref - cand).mul_(ref.exp()).sum(dim=-1).clamp_(min=0.0))
+        columns.kl.append((ref - cand).mul_(chances).sum(dim=-1).clamp_(min=0.0))
+        columns.ref_entropy.append(chances.mul_(ref).sum(dim=-1).neg_())
+        columns.cand_entropy.append(cand.exp().mul_(cand).sum(dim=-1).neg_())
 
 
 def _log_probabilities(logits: torch.Tensor, name: str, request_id: str) -> torch.Tensor:

@@ -11,6 +11,7 @@ _MODULES = {
     "acceptance_gate": "wfgy_triage.probes.acceptance",
     "citations_missing": "wfgy_triage.probes.citations_missing",
     "json_breaks": "wfgy_triage.probes.json_breaks",
+    "long_chain": "wfgy_triage.probes.long_chain",
     "wrong_snippet": "wfgy_triage.probes.wrong_snippet",
 }
 """Symptom id to the module whose `PROBE` measures it. A new probe is one line here and one file."""

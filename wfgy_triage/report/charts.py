@@ -85,7 +85,7 @@ def kld_figure(buckets: Sequence[Mapping[str, Any]]) -> Figure | None:
     }
     bounds = [b.get("interval") for b in rows]
     if any(bounds):
-        bar["error_y"] = _error_bars(means, bounds, TEXT_COLOUR)
+        bar["error_y"] = error_bars(means, bounds, TEXT_COLOUR)
     layout = base_layout(height=330)
     layout["xaxis"] |= {
         "title": title_of("How sure FP16 was of its own token, %"),
@@ -161,7 +161,7 @@ def _rate_trace(
         "hovertemplate": "%{text}<br>%{x:.1f} %<extra>" + name + "</extra>",
     }
     if any(bounds):
-        trace["error_x"] = _error_bars(values, bounds, marker["color"])
+        trace["error_x"] = error_bars(values, bounds, marker["color"])
     return trace
 
 
@@ -206,7 +206,8 @@ def _all_values(rate: Mapping[str, Any]) -> list[float]:
     return [float(v) for v in [*singles, *bounds] if v is not None]
 
 
-def _error_bars(values: Sequence[float], bounds: Sequence[Sequence[float] | None], colour: str) -> Figure:
+def error_bars(values: Sequence[float], bounds: Sequence[Sequence[float] | None], colour: str) -> Figure:
+    """Intervals around values as Plotly's error bars; a value without bounds has none."""
     return {
         "type": "data",
         "symmetric": False,

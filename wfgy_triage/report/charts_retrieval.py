@@ -13,8 +13,8 @@ from wfgy_triage.report.charts import (
     GATE_COLOUR,
     GRID_COLOUR,
     Figure,
-    _error_bars,
     base_layout,
+    error_bars,
     figure_of,
     title_of,
 )
@@ -154,7 +154,7 @@ def _lines(arms: Sequence[Mapping[str, Any]], layout: Figure, shown: str) -> Fig
             "hovertemplate": "k = %{customdata}: " + shown + "<extra>" + escape(label) + "</extra>",
         }
         if any(arm["bounds"]):
-            trace["error_y"] = _error_bars(arm["value"], arm["bounds"], style["color"]) | {"thickness": 1}
+            trace["error_y"] = error_bars(arm["value"], arm["bounds"], style["color"]) | {"thickness": 1}
         traces.append(trace)
     ks = arms[0]["k"]
     layout["xaxis"] |= {"title": title_of("Results looked at, k"), "type": "log"}

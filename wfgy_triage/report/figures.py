@@ -12,6 +12,16 @@ from typing import Any
 
 from wfgy_triage.report.chart_tables import class_table, kld_table
 from wfgy_triage.report.charts import Figure, failures_figure, kld_figure, rates_figure
+from wfgy_triage.report.charts_chain import (
+    apart_figure,
+    apart_table,
+    parts_figure,
+    parts_table,
+    steps_figure,
+    steps_table,
+    survival_figure,
+    survival_table,
+)
 from wfgy_triage.report.charts_citations import places_figure, places_table
 from wfgy_triage.report.charts_damage import damage_figure, damage_table
 from wfgy_triage.report.charts_retrieval import (
@@ -57,6 +67,40 @@ FIGURES: tuple[FigureKind, ...] = (
         "Both sides against the gate",
         "Markers are the measured rates, bars their 95 % intervals. Few questions give long bars.",
         rates_figure,
+    ),
+    FigureKind(
+        "chain-survival",
+        "chain_survival",
+        "How far the chains get",
+        "The line falls where chains have their first wrong step. The shaded bands are 95 % intervals.",
+        survival_figure,
+        survival_table,
+    ),
+    FigureKind(
+        "chain-parts",
+        "chain_parts",
+        "Early, midway, late",
+        "Share of right steps in three parts of the chains, with 95 % intervals.",
+        parts_figure,
+        parts_table,
+    ),
+    FigureKind(
+        "chain-apart",
+        "chain_apart",
+        "How long both say the same",
+        "The line falls where a chain first states something else than FP16, right or wrong. FP16 computed in another "
+        "way leaves its own text as well: that is the noise.",
+        apart_figure,
+        apart_table,
+    ),
+    FigureKind(
+        "chain-steps",
+        "chain_steps",
+        "Do small errors add up?",
+        "Shift of word probabilities on FP16's text, step by step. A line that rises from left to right means that "
+        "errors add up; a level one means that each step is disturbed anew.",
+        steps_figure,
+        steps_table,
     ),
     FigureKind(
         "failures",

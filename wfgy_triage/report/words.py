@@ -41,6 +41,10 @@ ANSWER_CLASSES = {
     "truncated": "Cut off",
     "passage_found": "The right passage is there",
     "passage_missed": "The right passage is not there",
+    "chain_right": "Right to the end",
+    "chain_slip": "One slip, then consistent",
+    "chain_collapse": "Lost the thread",
+    "chain_stopped": "Stopped too early",
 }
 
 

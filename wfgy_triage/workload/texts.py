@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from wfgy_triage.workload.chains import load_chains
 from wfgy_triage.workload.citations import RECORD
 from wfgy_triage.workload.corpus import CORPUS, load_corpus
 from wfgy_triage.workload.json_records import JSON_RECORDS, load_json_workload
@@ -19,9 +20,16 @@ def _citation_questions(path: Path | None) -> Mapping[str, str]:
     return asked | {q + RECORD: f"{text} (source as a JSON record)" for q, text in asked.items()}
 
 
+def _chain_beginnings(path: Path | None) -> Mapping[str, str]:
+    return {c.id: c.summary for c in load_chains().chains}
+
+
 _TEXTS: Mapping[str, Callable[[Path | None], Mapping[str, str]]] = {
+    "acceptance_gate": _citation_questions,
     "citations_missing": _citation_questions,
     "json_breaks": _json_notes,
+    "long_chain": _chain_beginnings,
+    "wrong_snippet": _citation_questions,
 }
 """Symptom id to the texts of its questions. A probe with questions adds a line."""
 
