@@ -6,23 +6,16 @@ writes is read here, so nothing it writes can change the outcome.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from wfgy_triage.checks import load_checks
 from wfgy_triage.result import Check, Diagnosis, State
 
 OK, FAULT, UNKNOWN = "ok", "fault", "unknown"
 
-CHECK_CAUSES = {
-    "same_token_ids": "tokenizer_mismatch",
-    "same_chat_template": "chat_template_mismatch",
-    "same_special_tokens": "special_tokens_mismatch",
-    "same_rope": "rope_mismatch",
-    "checkpoint_intact": "checkpoint_corrupt",
-    "same_base_model": "checkpoint_mismatch",
-    "causal_attention": "noncausal_prefill",
-}
-"""Pre-check to the cause that it reveals, in the order of the ladder (rungs 1 to 4)."""
+CHECK_CAUSES: Mapping[str, str] = {c.id: c.cause for c in load_checks().values() if c.ladder and c.cause}
+"""The doctor's check to the cause that its failure names, in the order of the ladder (rungs 1 to 4)."""
 
 ONLY_WEIGHTS = "only_weights_differ"
 """The check (rung 7) that both sides ran in one engine with equal settings."""
@@ -70,7 +63,7 @@ def diagnose_rate(evidence: RateEvidence, checks: Sequence[Check]) -> Diagnosis:
         evidence: what was measured.
         checks: pre-checks already made (rungs 1 to 4); those not made are simply absent.
     """
-    ruled_out = [CHECK_CAUSES[c.check] for c in checks if c.result == OK and c.check in CHECK_CAUSES]
+    ruled_out = list(ruled_out_by(checks))
     for check in checks:
         if check.result == FAULT and check.check in CHECK_CAUSES:
             cause = CHECK_CAUSES[check.check]
@@ -84,6 +77,15 @@ def diagnose_rate(evidence: RateEvidence, checks: Sequence[Check]) -> Diagnosis:
     by_rung = {"baseline_passes": "baseline_also_fails", "above_noise": "within_noise"}
     ruled_out += [by_rung[r.check] for r in rungs if r.check in by_rung and r.result == OK]
     return Diagnosis(cause, confidence, (*checks, *rungs), tuple(c for c in ruled_out if c != cause))
+
+
+def ruled_out_by(checks: Sequence[Check]) -> tuple[str, ...]:
+    """Causes all of whose checks that were made came out well; one in doubt rules nothing out."""
+    results: dict[str, set[str]] = {}
+    for check in checks:
+        if check.check in CHECK_CAUSES:
+            results.setdefault(CHECK_CAUSES[check.check], set()).add(check.result)
+    return tuple(cause for cause, seen in results.items() if seen == {OK})
 
 
 def _measured_cause(e: RateEvidence, only_weights: bool) -> tuple[str, str]:

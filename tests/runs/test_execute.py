@@ -74,7 +74,7 @@ def test_events_tell_the_stages_in_order(settings, repo):
     assert [e for e in events if e.kind != "status"] == seen
     assert [e.payload["status"] for e in events if e.kind == "status"] == ["queued", "running", "done"]
     stages = list(dict.fromkeys(e.payload["name"] for e in events if e.kind == "stage"))
-    assert stages == ["load", "checks", *SIDES, "evaluate"]
+    assert stages == ["checks", "load", "engine_checks", *SIDES, "evaluate"]
     for name in stages:
         last = [e.payload for e in events if e.kind == "stage" and e.payload["name"] == name][-1]
         assert last["done"] == last["total"], "the end of a stage is never dropped"
@@ -160,7 +160,7 @@ def test_out_of_memory_is_named(settings, repo):
     def no_room(*args, **kwargs):
         raise MemoryError
 
-    _, record = run_once(settings, repo, spec(), run_prechecks=no_room)
+    _, record = run_once(settings, repo, spec(), check_engines=no_room)
     assert record.status == RunStatus.FAILED
     assert "Memory ran out" in record.error_message
 

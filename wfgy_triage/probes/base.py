@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from wfgy_triage.doctor.finding import Finding
 from wfgy_triage.engines.base import Engine
 from wfgy_triage.result import Check, Diagnosis, Metric, State
 from wfgy_triage.store.records import Sample, SampleKey
@@ -35,6 +36,7 @@ class ProbeContext:
         save: stores finished samples; returns after they are committed.
         progress: `(stage, label, done, total)` for the page.
         should_stop: true once the user asked to stop.
+        findings: what the doctor found on the folders and the loaded models before this run.
     """
 
     fp16: Engine
@@ -46,6 +48,7 @@ class ProbeContext:
     save: Callable[[Sequence[Sample]], None]
     progress: Callable[[str, str, int, int], None]
     should_stop: Callable[[], bool]
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,11 @@ class Probe(Protocol):
         ...
 
     def run(self, context: ProbeContext) -> None:
-        """Measure everything not in `context.done`; returns early, cleanly, when asked to stop."""
+        """Measure everything not in `context.done`; returns early, cleanly, when asked to stop.
+
+        A probe whose symptom asks no questions is also run when the models could not be loaded; the engines then
+        have no capabilities.
+        """
         ...
 
     def evaluate(

@@ -7,7 +7,10 @@ from importlib import import_module
 from wfgy_triage.errors import InputError
 from wfgy_triage.probes.base import Probe
 
-_MODULES = {"json_breaks": "wfgy_triage.probes.json_breaks"}
+_MODULES = {
+    "json_breaks": "wfgy_triage.probes.json_breaks",
+    "deploy_mismatch": "wfgy_triage.probes.deploy_mismatch",
+}
 """Symptom id to the module whose `PROBE` measures it. A new probe is one line here and one file."""
 
 
