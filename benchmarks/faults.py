@@ -1,7 +1,7 @@
 """Known faults of a model pair, as data and small functions: `broken_copy` makes a copy that has exactly one.
 
-Copies are hard links; a fault writes a new file where it changes one, so the healthy pair stays as it is. To add a fault,
-write a function that takes the copied FP16 and EXL2 folders, and add a line to `FAULTS`.
+Copies are hard links; a fault writes a new file where it changes one, so the healthy pair stays as it is. To add a
+fault, write a function that takes the copied FP16 and EXL2 folders, and add a line to `FAULTS`.
 """
 
 from __future__ import annotations

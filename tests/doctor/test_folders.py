@@ -37,7 +37,9 @@ def test_a_healthy_pair_passes_every_check(healthy: Pair):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 def test_every_fault_of_the_bank_is_named(fault: Fault, healthy: Pair, copy_with):
-    before = {p: (p.stat().st_size, p.stat().st_mtime_ns) for f in (healthy.fp16, healthy.exl2) for p in f.iterdir()}
+    before = {
+        p: (p.stat().st_size, p.stat().st_mtime_ns) for f in (healthy.fp16, healthy.exl2) for p in f.iterdir()
+    }
     found = check_folders(copy_with(fault))
     diagnosis = diagnose_findings(found)
     assert diagnosis.cause == fault.cause, [(f.check, f.seen) for f in found if f.state is Outcome.FAIL]
@@ -129,9 +131,15 @@ def test_a_quantized_baseline_is_refused(healthy: Pair):
 def test_harmless_differences_warn(copy_with):
     untied = by_check(copy_with(lambda fp16, exl2: edit_json(exl2 / "config.json", _untie)))
     assert untied["same_tie"].state is Outcome.WARN
-    ends = by_check(
-        copy_with(lambda fp16, exl2: [edit_json(f / "generation_config.json", _two_ends) for f in (fp16, exl2)])
-    ) if False else None
+    ends = (
+        by_check(
+            copy_with(
+                lambda fp16, exl2: [edit_json(f / "generation_config.json", _two_ends) for f in (fp16, exl2)]
+            )
+        )
+        if False
+        else None
+    )
     assert ends is None
 
 
@@ -193,7 +201,9 @@ def test_what_the_library_makes_of_scaling(scaling: dict, state: Outcome, copy_w
     assert found["same_rope"].state is Outcome.PASS
 
 
-@pytest.mark.parametrize("junk", ["[]", "null", "{", '{"rope_parameters": [1], "eos_token_id": {"a": 1}, "vocab_size": "x"}'])
+@pytest.mark.parametrize(
+    "junk", ["[]", "null", "{", '{"rope_parameters": [1], "eos_token_id": {"a": 1}, "vocab_size": "x"}']
+)
 def test_junk_in_config_never_raises(junk: str, copy_with):
     found = check_folders(copy_with(lambda fp16, exl2: faults.write(exl2 / "config.json", junk.encode())))
     assert {f.check for f in found} == MADE_HERE
