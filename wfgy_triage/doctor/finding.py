@@ -21,6 +21,9 @@ class Outcome(StrEnum):
     SKIPPED = "SKIPPED"
 
 
+DOCTOR_SIDE = "doctor"
+"""Side of the samples that hold findings instead of answers."""
+
 _RESULTS = {Outcome.PASS: OK, Outcome.FAIL: FAULT, Outcome.WARN: UNKNOWN, Outcome.SKIPPED: UNKNOWN}
 
 

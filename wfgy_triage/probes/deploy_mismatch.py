@@ -18,14 +18,13 @@ from wfgy_triage.catalog import FIXMAP, load_catalog
 from wfgy_triage.checks import load_checks
 from wfgy_triage.doctor.engines import check_first_answer
 from wfgy_triage.doctor.environment import check_environment
-from wfgy_triage.doctor.finding import Finding, Outcome, failures, in_order, unchecked
+from wfgy_triage.doctor.finding import DOCTOR_SIDE, Finding, Outcome, failures, in_order, unchecked
 from wfgy_triage.doctor.summary import as_chart, counts_text, diagnose_findings, primary_metric
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.result import Check, State
 from wfgy_triage.store.records import Sample, SampleKey
 
 SYMPTOM = "deploy_mismatch"
-SIDE = "doctor"
 CUDA_SIDE = "extension_imports"
 """The check without which nothing is known of exllamav2 itself."""
 
@@ -44,12 +43,12 @@ class DeployMismatch:
         """Store what was found before, then check the environment and the first answer."""
         self._save(context, context.findings)
         total = len(load_checks())
-        context.progress(SIDE, "Checks made", len(context.findings), total)
+        context.progress(DOCTOR_SIDE, "Checks made", len(context.findings), total)
         if not context.should_stop() and not self._done(context, CUDA_SIDE):
             self._save(context, check_environment())
         if not context.should_stop() and not self._done(context, "first_answer"):
             self._save(context, (check_first_answer(context.exl2),))
-            context.progress(SIDE, "Checks made", total, total)
+            context.progress(DOCTOR_SIDE, "Checks made", total, total)
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings
@@ -71,11 +70,11 @@ class DeployMismatch:
         )
 
     def _save(self, context: ProbeContext, findings: Sequence[Finding]) -> None:
-        keys = ((f, SampleKey(SYMPTOM, f.check, 0, context.settings.seed, SIDE)) for f in findings)
+        keys = ((f, SampleKey(SYMPTOM, f.check, 0, context.settings.seed, DOCTOR_SIDE)) for f in findings)
         context.save([Sample(key, f.to_json()) for f, key in keys if key not in context.done])
 
     def _done(self, context: ProbeContext, check: str) -> bool:
-        return SampleKey(SYMPTOM, check, 0, context.settings.seed, SIDE) in context.done
+        return SampleKey(SYMPTOM, check, 0, context.settings.seed, DOCTOR_SIDE) in context.done
 
 
 PROBE = DeployMismatch()

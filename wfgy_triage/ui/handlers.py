@@ -17,7 +17,13 @@ from wfgy_triage.report.icons import icon
 from wfgy_triage.store.records import RunSpec
 from wfgy_triage.ui.cards import pair_cards, plan_card, symptom_detail
 from wfgy_triage.ui.context import PageContext
-from wfgy_triage.ui.pages.layout import MAX_QUESTIONS, MIN_QUESTIONS, USUAL_QUESTIONS
+from wfgy_triage.ui.pages.layout import (
+    MAX_QUESTIONS,
+    MIN_QUESTIONS,
+    MODELS_HEADS,
+    USUAL_QUESTIONS,
+    step_head,
+)
 from wfgy_triage.ui.pages.parts import Parts
 from wfgy_triage.ui.views import (
     Updates,
@@ -96,10 +102,14 @@ class TriageHandlers:
             }
         ready = [p.id for p in pairs.values() if p.ready]
         chosen = pair_id if pair_id in ready else (ready[0] if ready else "")
+        asks = self.context.asks_questions(symptom)
         plan = plan_card(self.context, symptom, pairs.get(chosen), _whole(questions))
         return {
             parts.pair: gr.HTML(options=pair_cards(pairs, self.context.service.warm_pairs()), value=chosen),
             parts.plan: plan,
+            parts.models_title: step_head(*MODELS_HEADS[asks]),
+            parts.questions: gr.Slider(visible=asks),
+            parts.engineer: gr.Accordion(visible=asks),
             parts.start: gr.Button(interactive=bool(chosen) and symptom in self.context.probed),
         }
 
