@@ -94,8 +94,9 @@ def _headline(
         more = f" and {len(open_checks) - 3} more" if len(open_checks) > 3 else ""
         return f"Nothing failed, but these checks could not be made: {titles}{more}."
     if state is State.FAIL:
-        several = f"{len(failed)} checks failed. First of them: " if len(failed) > 1 else "One check failed: "
-        return f"{several}{failed[0].title[0].lower()}{failed[0].title[1:]}."
+        cause = load_catalog().causes[failed[0].cause or "unknown"]
+        count = f"{len(failed)} checks failed. First named" if len(failed) > 1 else "One check failed"
+        return f"{count}: {cause.title[0].lower()}{cause.title[1:]}."
     made = any(f.check == CUDA_SIDE and f.state is not Outcome.SKIPPED for f in findings)
     rest = "" if made else " The CUDA side (exllamav2 and its kernels) was not checked on this machine."
     return f"Folders and loaded models fit together.{rest}"

@@ -52,7 +52,9 @@ def doctor_panel(result: Result, asks_questions: bool) -> str:
     urgent = [f for f in findings if f.state in (Outcome.FAIL, Outcome.WARN)]
     urgent.sort(key=lambda f: f.state is not Outcome.FAIL)
     attention = f'<ul class="doctor-urgent">{"".join(_urgent(f) for f in urgent)}</ul>' if urgent else ""
-    groups = "".join(_group(name, title, text, findings, asks_questions) for name, title, text in GROUPS)
+    groups = "".join(
+        _group(name, title, text, findings, asks_questions or bool(urgent)) for name, title, text in GROUPS
+    )
     head = "Checked before measuring" if asks_questions else "Every check"
     return (
         f'<section class="card doctor"><h3>{head}</h3><p class="dim">{counts_words(findings)}</p>'
@@ -107,11 +109,16 @@ def _rows(findings: Sequence[Finding]) -> str:
 
 
 def _row(finding: Finding) -> str:
-    words = [finding.means, finding.do] if finding.state is not Outcome.PASS else [finding.means]
-    more = " ".join(escape(w) for w in words if w)
+    if finding.state is Outcome.PASS:
+        words = (finding.seen, finding.means)
+    elif finding.state is Outcome.SKIPPED:
+        words = (finding.seen, finding.means, finding.do)
+    else:
+        words = (finding.seen,)  # the rest stands above
+    told = " ".join(escape(w) for w in words if w)
     return (
-        f"<li>{chip(OUTCOME_LOOKS[finding.state])}<div><b>{escape(finding.title)}</b><span>{escape(finding.seen)}</span>"
-        f'<details class="why"><summary>What does this mean?</summary><p>{more}</p></details></div></li>'
+        f"<li>{chip(OUTCOME_LOOKS[finding.state])}<div><b>{escape(finding.title)}</b>"
+        f"<span>{told}</span></div></li>"
     )
 
 

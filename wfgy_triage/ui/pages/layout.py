@@ -27,7 +27,7 @@ CHART_HEADS = {
 MODELS_HEADS = {
     True: ("Which models, and how many questions?", "Both sides get exactly the same questions."),
     False: (
-        "Which models?",
+        "Which models are to be checked?",
         "Their folders, the loaded models and this machine are checked. No question is asked.",
     ),
 }
