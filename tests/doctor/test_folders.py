@@ -245,3 +245,10 @@ def test_progress_ends_at_its_total(copy_with):
 def test_findings_survive_json(copy_with):
     for finding in check_folders(copy_with(faults.rope_missing)):
         assert Finding.from_json(json.loads(json.dumps(finding.to_json()))) == finding
+
+
+@pytest.mark.demo
+@pytest.mark.parametrize("name", ["demo", "demo-6bpw", "demo-3bpw"])
+def test_a_real_model_is_healthy_at_every_bit_rate(name: str, demo_pair: dict[str, Path]):
+    found = check_folders(Pair(name, name, demo_pair["fp16"], demo_pair[name]))
+    assert {f.check: f.seen for f in found if f.state is not Outcome.PASS} == {}
