@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load_file, save_file
 
-from wfgy_triage.exl2.headers import TensorMeta, folder_tensors
+from wfgy_triage.exl2.headers import folder_tensors
 from wfgy_triage.pairs import Pair
 
 Break = Callable[[Path, Path], None]
@@ -53,9 +53,6 @@ def broken_copy(pair: Pair, fault: Fault, target: Path) -> Pair:
                 os.link(path.resolve(), folder / path.name)
     fault.breaks(fp16, exl2)
     return replace(pair, id=f"{pair.id}-{fault.id}"[:64], fp16=fp16, exl2=exl2)
-
-
-# Tools ------------------------------------------------------------------------------------------------------------
 
 
 def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -98,13 +95,9 @@ def remove_tensors(folder: Path, gone: Callable[[str], bool]) -> None:
 def middle_matrix(folder: Path, part: str) -> str:
     """Name of a tensor of the middle quantized matrix of the decoder, such as its `q_scale_max`."""
     names = sorted(
-        n for n in _tensors(folder) if n.startswith("model.layers.") and n.endswith(f"proj.{part}")
+        n for n in folder_tensors(folder) if n.startswith("model.layers.") and n.endswith(f"proj.{part}")
     )
     return names[len(names) // 2]
-
-
-def _tensors(folder: Path) -> Mapping[str, TensorMeta]:
-    return folder_tensors(folder)
 
 
 def _template(folder: Path) -> str:
@@ -113,9 +106,6 @@ def _template(folder: Path) -> str:
         return file.read_text(encoding="utf-8")
     stored = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["chat_template"]
     return str(stored)
-
-
-# Text: tokenizer, template, special tokens --------------------------------------------------------------------------
 
 
 def tokens_shifted(fp16: Path, exl2: Path) -> None:
@@ -194,9 +184,6 @@ def end_list_cut(fp16: Path, exl2: Path) -> None:
     edit_json(exl2 / "generation_config.json", lambda d: d.update(eos_token_id=first))
 
 
-# Configuration ------------------------------------------------------------------------------------------------------
-
-
 def rope_missing(fp16: Path, exl2: Path) -> None:
     """No top-level rope_theta: the library falls back to 10000."""
     edit_json(exl2 / "config.json", lambda d: d.pop("rope_theta", None))
@@ -254,9 +241,6 @@ def code_inside(fp16: Path, exl2: Path) -> None:
     write(exl2 / "modeling_custom.py", b"print('never run')\n")
 
 
-# Checkpoint ---------------------------------------------------------------------------------------------------------
-
-
 def permutation_scrambled(fp16: Path, exl2: Path) -> None:
     """The row order of one matrix is lost."""
     edit_tensor(exl2, middle_matrix(exl2, "q_invperm"), lambda v: np.random.default_rng(0).shuffle(v))
@@ -288,10 +272,10 @@ def norm_nan(fp16: Path, exl2: Path) -> None:
 
 def foreign_weights(fp16: Path, exl2: Path) -> None:
     """Every quantized matrix holds other numbers, as those of another model would."""
-    path = next(iter(_tensors(exl2).values())).file
+    path = next(iter(folder_tensors(exl2).values())).file
     own_file(path)
     draw = np.random.default_rng(1)
-    for name, meta in _tensors(exl2).items():
+    for name, meta in folder_tensors(exl2).items():
         if name.endswith(".q_weight"):
             values = np.memmap(meta.file, dtype="<i4", mode="r+", offset=meta.offset, shape=meta.shape)
             values[:] = draw.integers(-(2**31), 2**31, size=meta.shape, dtype=np.int64).astype(np.int32)
@@ -306,7 +290,7 @@ def shard_truncated(fp16: Path, exl2: Path) -> None:
 
 def shard_missing(fp16: Path, exl2: Path) -> None:
     """The index names a file that is not there."""
-    weights = {name: meta.file.name for name, meta in _tensors(exl2).items()}
+    weights = {name: meta.file.name for name, meta in folder_tensors(exl2).items()}
     weights["model.layers.0.extra.weight"] = "output-00002-of-00002.safetensors"
     write(exl2 / "model.safetensors.index.json", json.dumps({"weight_map": weights}).encode())
 

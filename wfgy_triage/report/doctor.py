@@ -109,6 +109,7 @@ def _rows(findings: Sequence[Finding]) -> str:
 
 
 def _row(finding: Finding) -> str:
+    words: tuple[str, ...]
     if finding.state is Outcome.PASS:
         words = (finding.seen, finding.means)
     elif finding.state is Outcome.SKIPPED:
