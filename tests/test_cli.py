@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -33,6 +34,7 @@ def test_symptoms_lists_all_five_of_the_page(tmp_path: Path):
     for symptom in ("citations_missing", "wrong_snippet", "json_breaks", "long_chain", "deploy_mismatch"):
         assert symptom in outcome.stdout
     assert "JSON breaks frequently  (live probe)" in outcome.stdout
+    assert "Deployment mismatch  (live probe)" in outcome.stdout
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,6 @@ def test_symptoms_lists_all_five_of_the_page(tmp_path: Path):
         (["probe", "json_breaks"], "Give --pair ID, or both --fp16 DIR and --exl2 DIR."),
         (["probe", "json_breaks", "--pair", "nope"], "There is no model pair with the id 'nope'"),
         (["probe", "nope", "--pair", "demo"], "There is no symptom with the id 'nope'"),
-        (["probe", "long_chain", "--pair", "demo"], "this version has no probe for it"),
         (["probe", "json_breaks", "--pair", "demo", "--questions", "0"], "Invalid value"),
         (["probe", "json_breaks", "--pair", "demo", "--json", "/nowhere/r.json"], "does not exist"),
         (["probe", "json_breaks", "--pair", "demo", "--workload", "/nowhere/q.csv"], "cannot be read"),
@@ -53,6 +54,10 @@ def test_symptoms_lists_all_five_of_the_page(tmp_path: Path):
             "needs JSON records",
         ),
         (["inspect", "/nowhere"], "does not exist"),
+        (["doctor", "--fp16", "."], "Give --pair ID, or both --fp16 DIR and --exl2 DIR."),
+        (["doctor", "--fp16", "/nowhere", "--exl2", "."], "does not exist"),
+        (["doctor", "--pair", "nope"], "There is no model pair with the id 'nope'"),
+        (["doctor", "--json", "/nowhere/d.json"], "does not exist"),
         (["demo", "--pair", "nope"], "There is no demo pair 'nope'"),
         (["sessions", "show", "nope"], "There is no session with the id 'nope'"),
         (["quantize", ".", "out", "--bpw", "1"], "Invalid value"),
@@ -86,3 +91,21 @@ def test_a_port_that_is_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     outcome = call(tmp_path, "sessions", "list")
     assert outcome.returncode == 2
     assert "WFGY_TRIAGE_PORT" in outcome.stderr
+
+
+def test_the_doctor_of_this_machine_and_of_a_folder_that_is_no_model(tmp_path: Path):
+    here = call(tmp_path, "doctor", "--json", str(tmp_path / "here.json"))
+    found = json.loads((tmp_path / "here.json").read_text())
+    assert found["schema"] == "wfgy-triage/doctor-1"
+    assert {f["group"] for f in found["findings"]} == {"environment"}
+    assert here.returncode == (1 if found["state"] == "FAIL" else 0)
+    assert "This machine" in here.stdout
+    for side in ("fp16", "exl2"):
+        (tmp_path / side).mkdir()
+    folders = ["--fp16", str(tmp_path / "fp16"), "--exl2", str(tmp_path / "exl2")]
+    outcome = call(tmp_path, "doctor", *folders, "--json", str(tmp_path / "both.json"))
+    assert outcome.returncode == 1
+    assert "has no config.json" in outcome.stdout
+    both = json.loads((tmp_path / "both.json").read_text())
+    assert {f["group"] for f in both["findings"]} == {"environment", "folders", "engines"}
+    assert both["state"] == "FAIL"

@@ -46,6 +46,8 @@ class Symptom:
         primary_metric: the metric that decides; None for the acceptance list.
         gates: gate ids; the first decides a symptom, all decide the acceptance list.
         examples: complaints as people word them, in several languages.
+        asks_questions: whether the models are asked questions (the doctor asks none).
+        plan: what a run does, step by step; empty for the usual comparison of answers.
     """
 
     id: str
@@ -60,6 +62,8 @@ class Symptom:
     primary_metric: str | None
     gates: tuple[str, ...]
     examples: tuple[str, ...]
+    asks_questions: bool = True
+    plan: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

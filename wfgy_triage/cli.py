@@ -140,10 +140,7 @@ def probe(
 
     settings = load_settings()
     chosen = _pair(pair, fp16, exl2)
-    if json_file is not None and not json_file.parent.is_dir():
-        raise InputError(
-            f"The folder of {json_file} does not exist.", "Create it first or choose another --json file."
-        )
+    _check_json_folder(json_file)
     pair_id = chosen.id if chosen else pair
     options = _options(option or [], chunks=chunks, index=index)
     asked = _workload(settings, workload)
@@ -153,6 +150,33 @@ def probe(
     with _progress() as report:
         record = run_headless(settings, spec, _event_printer(report), pair=chosen)
     raise typer.Exit(_finish(record, json_file))
+
+
+@app.command()
+def doctor(
+    pair: Annotated[str | None, typer.Option(help="Id of a registered model pair.")] = None,
+    fp16: Annotated[Path | None, typer.Option(help="FP16 folder.", file_okay=False, exists=True)] = None,
+    exl2: Annotated[Path | None, typer.Option(help="EXL2 folder.", file_okay=False, exists=True)] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Check this machine, and with a pair its folders and models. The exit code is 1 when any check failed."""
+    from wfgy_triage.pairs import get_pair
+    from wfgy_triage.report.terminal import doctor_object, show_findings
+    from wfgy_triage.runs.doctor import run_doctor
+    from wfgy_triage.runs.lane import lane_of
+
+    settings = load_settings()
+    chosen = None
+    if pair or fp16 or exl2:
+        chosen = _pair(pair, fp16, exl2) or get_pair(settings, pair or "")
+    _check_json_folder(json_file)
+    with _progress() as report:
+        findings = run_doctor(lane_of(settings), chosen, report)
+    show_findings(out, findings)
+    record = doctor_object(findings, chosen)
+    if json_file is not None:
+        json_file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    raise typer.Exit(EXIT_CODES[State(record["state"])])
 
 
 @app.command()
@@ -268,6 +292,13 @@ def _options(given: list[str], **files: Path | None) -> dict[str, str]:
             )
         found[name] = value
     return found
+
+
+def _check_json_folder(json_file: Path | None) -> None:
+    if json_file is not None and not json_file.parent.is_dir():
+        raise InputError(
+            f"The folder of {json_file} does not exist.", "Create it first or choose another --json file."
+        )
 
 
 def _pair(pair: str | None, fp16: Path | None, exl2: Path | None) -> Pair | None:

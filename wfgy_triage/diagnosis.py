@@ -6,23 +6,16 @@ writes is read here, so nothing it writes can change the outcome.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from wfgy_triage.checks import load_checks
 from wfgy_triage.evidence import Damage, Evidence, MeanEvidence, PartDamage, RateEvidence
 from wfgy_triage.result import Check, Diagnosis, State
 
 OK, FAULT, UNKNOWN = "ok", "fault", "unknown"
 
-CHECK_CAUSES = {
-    "same_token_ids": "tokenizer_mismatch",
-    "same_chat_template": "chat_template_mismatch",
-    "same_special_tokens": "special_tokens_mismatch",
-    "same_rope": "rope_mismatch",
-    "checkpoint_intact": "checkpoint_corrupt",
-    "same_base_model": "checkpoint_mismatch",
-    "causal_attention": "noncausal_prefill",
-}
-"""Pre-check to the cause that it reveals, in the order of the ladder (rungs 1 to 4)."""
+CHECK_CAUSES: Mapping[str, str] = {c.id: c.cause for c in load_checks().values() if c.ladder and c.cause}
+"""The doctor's check to the cause that its failure names, in the order of the ladder (rungs 1 to 4)."""
 
 ONLY_WEIGHTS = "only_weights_differ"
 """The check (rung 7) that both sides ran in one engine with equal settings."""
@@ -44,7 +37,7 @@ def diagnose(evidence: Evidence, checks: Sequence[Check], damage: Damage | None 
         checks: pre-checks already made (rungs 1 to 4); those not made are simply absent.
         damage: what putting FP16 weights back showed (rung 8); None when it was not tried.
     """
-    ruled_out = [CHECK_CAUSES[c.check] for c in checks if c.result == OK and c.check in CHECK_CAUSES]
+    ruled_out = list(ruled_out_by(checks))
     rungs = _rungs(evidence, damage)
     for check in checks:
         if check.result == FAULT and check.check in CHECK_CAUSES:
@@ -60,6 +53,15 @@ def diagnose(evidence: Evidence, checks: Sequence[Check], damage: Damage | None 
     if cause == "weights_too_few_bits" and damage is not None:
         ruled_out.append("head_bits_too_few")
     return Diagnosis(cause, confidence, (*checks, *rungs), tuple(c for c in ruled_out if c != cause))
+
+
+def ruled_out_by(checks: Sequence[Check]) -> tuple[str, ...]:
+    """Causes all of whose checks that were made came out well; one in doubt rules nothing out."""
+    results: dict[str, set[str]] = {}
+    for check in checks:
+        if check.check in CHECK_CAUSES:
+            results.setdefault(CHECK_CAUSES[check.check], set()).add(check.result)
+    return tuple(cause for cause, seen in results.items() if seen == {OK})
 
 
 def _measured_cause(e: Evidence, only_weights: bool, damage: Damage | None) -> tuple[str, str]:

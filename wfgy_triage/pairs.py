@@ -100,6 +100,13 @@ def register_pairs(settings: Settings, new: list[Pair]) -> None:
     os.replace(handle.name, path)
 
 
+def files_signature(pair: Pair) -> tuple[tuple[str, int, int], ...]:
+    """Path, size and time of every file of both folders: changes when one is replaced."""
+    folders = [f for f in (pair.fp16, pair.exl2) if f.is_dir()]
+    files = sorted(p for folder in folders for p in folder.iterdir() if p.is_file())
+    return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
+
+
 def _pair(entry: Any, number: int, path: Path) -> Pair:
     where = f"Entry {number} of {path.name}"
     if not isinstance(entry, dict):

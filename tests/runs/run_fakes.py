@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from wfgy_triage.doctor.finding import Finding, passed
 from wfgy_triage.engines.base import EngineInfo
 from wfgy_triage.errors import ProbeError
 from wfgy_triage.pairs import Pair, register_pairs
@@ -132,14 +133,20 @@ def fake_tools(
         die_once(home, "load")
         return FakeEngine(side, mode, opened, closed)
 
-    def prechecks(pair: Pair, fp16: Any, exl2: Any) -> tuple[Check, ...]:
+    def check_folders(pair: Pair, progress: Any) -> tuple[Finding, ...]:
+        die_once(home, "folders")
+        progress(1, 2)
+        return (passed("same_token_ids", "equal"),)
+
+    def check_engines(fp16: Any, exl2: Any) -> tuple[Finding, ...]:
         die_once(home, "checks")
-        return (Check("same_token_ids", "ok", "equal"),)
+        return ()
 
     parts: dict[str, Any] = {
         "get_probe": lambda symptom: FakeProbe(home),
         "open_engine": open_engine,
-        "run_prechecks": prechecks,
+        "check_folders": check_folders,
+        "check_engines": check_engines,
         "describe_pair": fake_description,
         **changes,
     }

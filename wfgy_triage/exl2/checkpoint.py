@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import safe_open
 
@@ -84,6 +86,11 @@ class Checkpoint:
             f"{self.contents.folder.name} holds no quantized linear {key}.",
             "Check that both folders are one model.",
         )
+
+    def row_order(self, key: str) -> npt.NDArray[np.int64]:
+        """Stored row of each input feature of an EXL2 linear, shape (in_features,)."""
+        order: npt.NDArray[np.int64] = self._tensor(f"{key}.q_invperm").long().numpy()
+        return order
 
     def close(self) -> None:
         """Unmap the files."""

@@ -65,7 +65,11 @@ def inspect_folder(folder: Path) -> CheckpointReport:
     Raises:
         PrerequisiteError: when the folder cannot be used; names file and tensor.
     """
-    contents = read_folder(folder)
+    return report_contents(read_folder(folder))
+
+
+def report_contents(contents: FolderContents) -> CheckpointReport:
+    """Describe a folder that has passed its checks."""
     linears: dict[str, LinearLayout | GptqLayout] = {**contents.exl2, **contents.gptq}
     layers = tuple(_layer_bits(linears[key]) for key in sorted(linears, key=module_order))
     head = next((layer for layer in layers if layer.key == HEAD), None)

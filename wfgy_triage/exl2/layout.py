@@ -232,14 +232,18 @@ def _vector_shape(meta: TensorMeta, where: str) -> tuple[int]:
 def _config_out_features(config: Mapping[str, Any], key: str) -> int | None:
     """Out features that config.json implies for a Llama-like module, None where it does not say."""
     leaf = key.rsplit(".", 1)[-1]
-    heads = config.get("num_attention_heads")
-    hidden = config.get("hidden_size")
-    head_dim = config.get("head_dim") or (hidden // heads if hidden and heads else None)
+    heads, hidden = _size(config, "num_attention_heads"), _size(config, "hidden_size")
+    head_dim = _size(config, "head_dim") or (hidden // heads if hidden and heads else None)
     if leaf in {"k_proj", "v_proj"}:
-        heads = config.get("num_key_value_heads") or heads
+        heads = _size(config, "num_key_value_heads") or heads
     if leaf in {"q_proj", "k_proj", "v_proj"}:
         return heads * head_dim if heads and head_dim else None
     named = {"o_proj": "hidden_size", "down_proj": "hidden_size", "gate_proj": "intermediate_size",
              "up_proj": "intermediate_size", "lm_head": "vocab_size"}  # fmt: skip
-    value = config.get(named.get(leaf, ""))
-    return int(value) if value else None
+    return _size(config, named.get(leaf, ""))
+
+
+def _size(config: Mapping[str, Any], key: str) -> int | None:
+    """A positive size that config.json states, None where it states none."""
+    value = config.get(key)
+    return value if isinstance(value, int) and value > 0 else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from wfgy_triage.doctor.finding import Finding
 from wfgy_triage.engines.base import Engine
 from wfgy_triage.result import Check, Diagnosis, Metric, State
 from wfgy_triage.store.records import Sample, SampleKey
@@ -47,6 +48,7 @@ class ProbeContext:
         should_stop: true once the user asked to stop.
         cache: folder for what may be kept between runs; None keeps nothing.
         models: hash of weights and tokenizer by side (`fp16`, `exl2`), for naming what is kept.
+        findings: what the doctor found on the folders and the loaded models before this run.
     """
 
     fp16: Engine
@@ -60,6 +62,7 @@ class ProbeContext:
     should_stop: Callable[[], bool]
     cache: Path | None = None
     models: Mapping[str, str] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,11 @@ class Probe(Protocol):
         ...
 
     def run(self, context: ProbeContext) -> None:
-        """Measure everything not in `context.done`; returns early, cleanly, when asked to stop."""
+        """Measure everything not in `context.done`; returns early, cleanly, when asked to stop.
+
+        A probe whose symptom asks no questions is also run when the models could not be loaded; the engines then
+        have no capabilities.
+        """
         ...
 
     def evaluate(

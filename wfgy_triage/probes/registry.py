@@ -10,6 +10,7 @@ from wfgy_triage.probes.base import Probe
 _MODULES = {
     "acceptance_gate": "wfgy_triage.probes.acceptance",
     "citations_missing": "wfgy_triage.probes.citations_missing",
+    "deploy_mismatch": "wfgy_triage.probes.deploy_mismatch",
     "json_breaks": "wfgy_triage.probes.json_breaks",
     "long_chain": "wfgy_triage.probes.long_chain",
     "wrong_snippet": "wfgy_triage.probes.wrong_snippet",

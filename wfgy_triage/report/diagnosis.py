@@ -23,8 +23,14 @@ CONFIDENCE = {
 }
 
 
-def cause_card(result: Result, catalog: Catalog) -> str:
-    """Return the named cause, how sure it is, the checks behind it and what they ruled out."""
+def cause_card(result: Result, catalog: Catalog, with_checks: bool = True) -> str:
+    """Return the named cause, how sure it is, the checks behind it and what they ruled out.
+
+    Args:
+        result: the stored result.
+        catalog: for the words.
+        with_checks: whether to list the checks; false where the page lists them anyway.
+    """
     found = result.diagnosis
     cause = catalog.causes.get(found.cause)
     title = cause.title if cause else found.cause
@@ -34,7 +40,7 @@ def cause_card(result: Result, catalog: Catalog) -> str:
         '<section class="card cause"><p class="eyebrow">Cause</p>'
         f'<h3>{escape(title)}</h3>{explanation}<p class="confidence">{escape(confidence)}</p>'
         f"{token_parts(result.charts.get('token_parts') or ())}"
-        f"{_evidence(found.evidence)}{_ruled_out(found.ruled_out, catalog)}</section>"
+        f"{_evidence(found.evidence) if with_checks else ''}{_ruled_out(found.ruled_out, catalog)}</section>"
     )
 
 

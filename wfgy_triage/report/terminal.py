@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from wfgy_triage.catalog import load_catalog
+from wfgy_triage.doctor.finding import Finding, Outcome
+from wfgy_triage.report.doctor import GROUPS, OUTCOME_LOOKS, counts_words, findings_of
 from wfgy_triage.result import Metric, Result, State
 from wfgy_triage.store.records import RunRecord
 
 if TYPE_CHECKING:
     from wfgy_triage.exl2.inspect import CheckpointReport
+    from wfgy_triage.pairs import Pair
 
 STYLES = {
     State.PASS: "bold green",
     State.FAIL: "bold red",
     State.INCONCLUSIVE: "bold yellow",
     State.NOT_MEASURED: "bold dim",
+}
+
+OUTCOME_STYLES = {
+    Outcome.PASS: "green",
+    Outcome.WARN: "bold yellow",
+    Outcome.FAIL: "bold red",
+    Outcome.SKIPPED: "dim",
 }
 
 
@@ -34,9 +44,12 @@ def show_result(console: Console, result: Result) -> None:
     cause = catalog.causes[result.diagnosis.cause]
     console.print(f"[bold]Cause:[/] {escape(cause.title)} ({result.diagnosis.confidence} confidence)")
     console.print(escape(cause.explanation))
-    for check in result.diagnosis.evidence:
+    listed = catalog.symptoms[result.symptom].asks_questions
+    for check in result.diagnosis.evidence if listed else ():
         console.print(f"  {check.result:<8}{escape(check.detail)}", style="dim")
     console.print(f"[bold]What to do:[/] {escape(cause.what_to_do)}")
+    if not listed:
+        show_findings(console, findings_of(result.charts))
     console.print("[bold]Fix modules:[/]")
     for module in result.modules:
         numbers = ", ".join(f"No. {n}" for n in module.problem_numbers)
@@ -44,6 +57,36 @@ def show_result(console: Console, result: Result) -> None:
     if note := result.pair.get("note"):
         console.print(f"[bold]Baseline:[/] {escape(str(note))}", style="dim")
     console.print(f"Session {result.run_id}", style="dim")
+
+
+def show_findings(console: Console, findings: Sequence[Finding]) -> None:
+    """Print the doctor's list: what needs attention in full, the rest one line a check."""
+    for group, title, _ in GROUPS:
+        rows = [f for f in findings if f.group == group]
+        if rows:
+            console.print(f"\n[bold]{title}[/]  [dim]{escape(counts_words(rows))}[/]")
+        for f in rows:
+            word = f"[{OUTCOME_STYLES[f.state]}]{OUTCOME_LOOKS[f.state].word:<12}[/]"
+            console.print(f"{word}{escape(f.title)}  [dim]{escape(f.seen)}[/]", highlight=False)
+            if f.state in (Outcome.FAIL, Outcome.WARN):
+                console.print(f"            {escape(f.means)}\n            {escape(f.do)}", highlight=False)
+                if f.patch:
+                    text = f.patch.text.replace("\n", "\n            ")
+                    console.print(
+                        f"            {f.patch.target}: {text}", style="cyan", markup=False, highlight=False
+                    )
+
+
+def doctor_object(findings: Sequence[Finding], pair: Pair | None) -> dict[str, Any]:
+    """The JSON object of the command `doctor` (`wfgy-triage/doctor-1`)."""
+    failed = any(f.state is Outcome.FAIL for f in findings)
+    folders = {"id": pair.id, "fp16": pair.fp16.name, "exl2": pair.exl2.name} if pair else None
+    return {
+        "schema": "wfgy-triage/doctor-1",
+        "state": str(State.FAIL if failed else State.PASS),
+        "pair": folders,
+        "findings": [f.to_json() for f in findings],
+    }
 
 
 def show_sessions(console: Console, runs: Sequence[RunRecord]) -> None:

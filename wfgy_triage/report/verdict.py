@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from wfgy_triage.catalog import Catalog
+from wfgy_triage.report.doctor import counts_words, findings_of
 from wfgy_triage.report.format import (
     MISSING,
     STATE_LOOKS,
@@ -116,9 +117,12 @@ def _facts(result: Result) -> list[tuple[str, str]]:
     bits = [f"{exl2['decoder_bpw']:.2f} bits per weight"] if _is_number(exl2.get("decoder_bpw")) else []
     if exl2.get("head_bits"):
         bits.append(f"{exl2['head_bits']}-bit head")
-    return [
+    answers = [
         ("Questions", f"{used} of {asked}" if used != asked else str(asked)),
         ("Noise floor", noise_floor(result)),
+    ]
+    return [
+        *(answers if asked else [("Checks", counts_words(findings_of(result.charts)))]),
         ("Model pair", str(result.pair.get("name") or result.pair.get("id") or "")),
         ("EXL2", ", ".join(bits)),
     ]

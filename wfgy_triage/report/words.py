@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
+from wfgy_triage.checks import load_checks
+
 CHECKS = {
-    "same_token_ids": "Same text gives the same token ids",
-    "same_chat_template": "Same chat template",
-    "same_special_tokens": "Same start and end tokens",
-    "same_rope": "Same position settings",
-    "checkpoint_intact": "The checkpoint is intact",
-    "same_base_model": "Both come from the same base model",
-    "causal_attention": "Later words cannot change earlier ones",
     "baseline_passes": "FP16 itself passes",
     "above_noise": "The difference is larger than the noise",
     "same_ranking": "Both sides order the passages alike",
@@ -50,7 +45,8 @@ ANSWER_CLASSES = {
 
 def check_words(check: str) -> str:
     """The statement that a check of the isolation ladder tests."""
-    return CHECKS.get(check, _plain(check))
+    known = load_checks().get(check)
+    return known.title if known else CHECKS.get(check, _plain(check))
 
 
 def class_words(kind: str) -> str:

@@ -1,4 +1,7 @@
-"""One pass of a worker over a run: load, check, measure what is not yet measured, evaluate, store.
+"""One pass of a worker over a run: check, load, measure what is not yet measured, evaluate, store.
+
+The doctor comes first: the folders before the models are loaded, then the loaded models. A pair that cannot be loaded
+ends with a result (NOT MEASURED, the cause, the evidence), not with an error.
 
 A pass may end in five ways, and the samples stay in each: done, cancelled (evaluated as far as it went),
 failed with a message, put back into the queue (the worker was told to stop), or taken over by another worker.
@@ -12,10 +15,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wfgy_triage.catalog import load_catalog, validate_result
-from wfgy_triage.errors import TriageError
+from wfgy_triage.doctor.finding import Finding, evidence_of, prevents_loading
+from wfgy_triage.doctor.loading import not_loaded
+from wfgy_triage.doctor.summary import as_chart
+from wfgy_triage.engines.absent import AbsentEngine
+from wfgy_triage.errors import PrerequisiteError, TriageError
 from wfgy_triage.pairs import Pair, get_pair
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeContext, ProbeSettings
-from wfgy_triage.result import Check, Result
+from wfgy_triage.probes.unmeasured import unmeasured
+from wfgy_triage.result import Result
 from wfgy_triage.runs import provenance
 from wfgy_triage.runs.models import LoadedPair, ModelCache
 from wfgy_triage.runs.progress import Pulse, RunLog, Stopwatch
@@ -36,7 +44,7 @@ class Bench:
     Attributes:
         repo: the store.
         settings: of this process.
-        tools: probes, engines, checks.
+        tools: probes, engines, the doctor.
         models: keeps the last pair loaded.
         worker_id: who holds the run's lease.
         should_stop: true once this process is to end; the run goes back into the queue.
@@ -100,6 +108,7 @@ class _Pass:
         self._pulse = pulse
         self._log = RunLog(bench.repo, record.id, bench.worker_id, bench.on_event)
         self._cut_short = False
+        self._findings: tuple[Finding, ...] = ()
         spec = record.spec
         self._probe_settings = ProbeSettings(spec.questions, spec.seed, options=spec.options)
 
@@ -113,13 +122,18 @@ class _Pass:
         before = self._repo.last_event(self._record.id, "context")
         if self._pulse.cancelled and before is not None:
             # Asked to stop between two passes: the samples are evaluated as they are, no model is loaded.
-            return self._conclude(probe, before.payload["pair"], _checks(before), RunStatus.CANCELLED)
-        folders = self._bench.tools.describe_pair(pair)
+            self._findings = tuple(Finding.from_json(f) for f in before.payload.get("findings", ()))
+            return self._conclude(probe, before.payload["pair"], RunStatus.CANCELLED)
+        described = self._bench.tools.describe_pair(pair)
         if before is not None:
-            provenance.refuse_changed_models(before.payload["pair"], folders)
-        loaded = self._load(pair)
-        described = provenance.with_engines(folders, loaded.fp16.info, loaded.exl2.info)
-        checks = self._check(pair, loaded, described)
+            provenance.refuse_changed_models(before.payload["pair"], described)
+        loaded = self._examine(pair)
+        if loaded is not None:
+            described = provenance.with_engines(described, loaded.fp16.info, loaded.exl2.info)
+        self._log.write("context", {"pair": described, "findings": as_chart(self._findings)})
+        asks = load_catalog().symptoms[self._record.spec.symptom].asks_questions
+        if loaded is None and asks:
+            return self._conclude(probe, described, RunStatus.DONE, measurable=False)
         if not self._stop():
             probe.run(self._context(loaded, described))
         if self._pulse.lost:
@@ -127,11 +141,36 @@ class _Pass:
         if self._cut_short and not self._pulse.cancelled:
             return self._put_back()
         status = RunStatus.CANCELLED if self._cut_short else RunStatus.DONE
-        return self._conclude(probe, described, checks, status)
+        return self._conclude(probe, described, status)
 
     def fail(self, message: str, hint: str) -> RunStatus:
         """Store that the run failed; its samples stay."""
         return self._finish(RunStatus.FAILED, None, message, hint)
+
+    def _examine(self, pair: Pair) -> LoadedPair | None:
+        """The doctor, and the models between its two parts; None where they cannot be loaded."""
+        tools = self._bench.tools
+        self._watch.enter("checks")
+        label = "Comparing the two folders"
+        self._log.stage("checks", label, 0, 1)
+        self._findings = tools.check_folders(
+            pair, lambda done, n: self._log.stage("checks", label, done, n + 1)
+        )
+        self._log.stage("checks", label, 1, 1)
+        if prevents_loading(self._findings):
+            self._findings += not_loaded()
+            return None
+        try:
+            loaded = self._load(pair)
+        except PrerequisiteError as error:
+            self._findings += not_loaded(error)
+            return None
+        self._watch.enter("checks")
+        label = "Checking the loaded models"
+        self._log.stage("engine_checks", label, 0, 1)
+        self._findings += tools.check_engines(loaded.fp16, loaded.exl2)
+        self._log.stage("engine_checks", label, 1, 1)
+        return loaded
 
     def _load(self, pair: Pair) -> LoadedPair:
         self._watch.enter("load")
@@ -139,19 +178,11 @@ class _Pass:
         self._log.stage("load", label, 0, 2)
         return self._bench.models.acquire(pair, lambda done: self._log.stage("load", label, done, 2))
 
-    def _check(self, pair: Pair, loaded: LoadedPair, described: Mapping[str, Any]) -> tuple[Check, ...]:
-        self._watch.enter("checks")
-        self._log.stage("checks", "Comparing tokenizer, template and configuration", 0, 1)
-        checks = self._bench.tools.run_prechecks(pair, loaded.fp16, loaded.exl2)
-        rows = [{"check": c.check, "result": c.result, "detail": c.detail} for c in checks]
-        self._log.write("context", {"pair": described, "checks": rows})
-        self._log.stage("checks", "Comparing tokenizer, template and configuration", 1, 1)
-        return checks
-
-    def _context(self, loaded: LoadedPair, described: Mapping[str, Any]) -> ProbeContext:
+    def _context(self, loaded: LoadedPair | None, described: Mapping[str, Any]) -> ProbeContext:
+        absent = AbsentEngine()
         return ProbeContext(
-            fp16=loaded.fp16,
-            exl2=loaded.exl2,
+            fp16=loaded.fp16 if loaded else absent,
+            exl2=loaded.exl2 if loaded else absent,
             open_floor=self._bench.models.floor,
             settings=self._probe_settings,
             done=self._repo.done_keys(self._record.id),
@@ -161,6 +192,7 @@ class _Pass:
             should_stop=self._stop,
             cache=self._bench.settings.home / "cache",
             models=provenance.model_hashes(described),
+            findings=self._findings,
         )
 
     def _save(self, samples: Sequence[Sample]) -> None:
@@ -182,11 +214,15 @@ class _Pass:
         return RunStatus.QUEUED if released else RunStatus.RUNNING
 
     def _conclude(
-        self, probe: Probe, pair: Mapping[str, Any], checks: Sequence[Check], status: RunStatus
+        self, probe: Probe, pair: Mapping[str, Any], status: RunStatus, measurable: bool = True
     ) -> RunStatus:
         self._watch.enter("evaluate")
         self._log.stage("evaluate", "Working out the verdict", 0, 1)
-        evaluation = probe.evaluate(self._repo.samples(self._record.id), checks, self._probe_settings)
+        if measurable:
+            samples = self._repo.samples(self._record.id)
+            evaluation = probe.evaluate(samples, evidence_of(self._findings), self._probe_settings)
+        else:
+            evaluation = unmeasured(self._record.spec.symptom, self._findings)
         workload = probe.workload_info(self._probe_settings)
         self._log.stage("evaluate", "Working out the verdict", 1, 1)
         result = self._result(evaluation, pair, workload).to_json()
@@ -217,7 +253,7 @@ class _Pass:
             recommendation=None,
             timings=self._watch.seconds(),
             versions=provenance.versions(),
-            charts=evaluation.charts,
+            charts={"doctor": as_chart(self._findings), **evaluation.charts},
         )
 
     def _finish(
@@ -227,10 +263,6 @@ class _Pass:
             self._record.id, self._bench.worker_id, status, result, message, hint, self._watch.seconds()
         )
         return status if stored else RunStatus.RUNNING
-
-
-def _checks(context: Event) -> tuple[Check, ...]:
-    return tuple(Check(**row) for row in context.payload["checks"])
 
 
 def _plain_words(error: Exception, log_name: str) -> tuple[str, str]:

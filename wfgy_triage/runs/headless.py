@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from types import FrameType
 from wfgy_triage.pairs import Pair, get_pair
 from wfgy_triage.probes.registry import available_symptoms
 from wfgy_triage.runs.execute import Bench, execute_run
-from wfgy_triage.runs.lane import Lane, lane_of
+from wfgy_triage.runs.lane import hold_device, lane_of
 from wfgy_triage.runs.models import ModelCache
 from wfgy_triage.runs.progress import LOG_FORMAT
 from wfgy_triage.runs.service import validate_spec
@@ -27,8 +26,6 @@ from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.workload.stored import workload_path
 
 LOG_NAME = "headless.log"
-
-_LANE_POLL_S = 0.05
 
 
 def run_headless(
@@ -66,7 +63,7 @@ def run_headless(
     with (
         closing(open_database(settings.database_url)) as database,
         _logging_to(settings.home / "logs" / LOG_NAME),
-        _device(lane, on_event),
+        hold_device(lane, lambda: _say_that_it_waits(on_event)),
     ):
         tools = make_tools()
         with closing(ModelCache(tools.open_engine)) as models:
@@ -112,20 +109,10 @@ def _logging_to(path: Path) -> Iterator[None]:
         handler.close()
 
 
-@contextmanager
-def _device(lane: Lane, on_event: Callable[[Event], None] | None) -> Iterator[None]:
-    """Hold the device; say so once when that means waiting."""
-    told = False
-    while True:
-        with lane.try_hold() as held:
-            if held:
-                yield
-                return
-        if not told and on_event is not None:
-            text = "Another run is using the models on this machine; this one begins when it has ended."
-            on_event(Event(run_id="", seq=0, at=now(), kind="note", payload={"text": text}))
-        told = True
-        time.sleep(_LANE_POLL_S)
+def _say_that_it_waits(on_event: Callable[[Event], None] | None) -> None:
+    if on_event is not None:
+        text = "Another run is using the models on this machine; this one begins when it has ended."
+        on_event(Event(run_id="", seq=0, at=now(), kind="note", payload={"text": text}))
 
 
 @contextmanager

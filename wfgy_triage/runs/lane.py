@@ -11,7 +11,8 @@ import hashlib
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from filelock import FileLock, Timeout
 
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.settings import Settings
+
+_LANE_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,21 @@ def lane_of(settings: Settings) -> Lane:
         raise _not_writable(settings.home) from error
     seed = f"{socket.gethostname()}\0{settings.home}".encode()
     return Lane(settings.home, hashlib.sha256(seed).hexdigest()[:12])
+
+
+@contextmanager
+def hold_device(lane: Lane, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the device for the block, waiting for it as long as it takes; `waits` is told once when that is so."""
+    told = False
+    while True:
+        with lane.try_hold() as held:
+            if held:
+                yield
+                return
+        if not told:
+            waits()
+        told = True
+        time.sleep(_LANE_POLL_S)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from wfgy_triage.engines.base import Engine, Mode
 from wfgy_triage.errors import InputError
-from wfgy_triage.pairs import Pair
+from wfgy_triage.pairs import Pair, files_signature
 
 
 class OpenEngine(Protocol):
@@ -67,7 +67,7 @@ class ModelCache:
         Raises:
             TriageError: a side cannot be loaded; nothing stays loaded then.
         """
-        signature = _signature(pair)
+        signature = files_signature(pair)
         if self._loaded is not None and (self._pair, self._signature) == (pair, signature):
             progress(2)
             return self._loaded
@@ -116,9 +116,3 @@ def _device(pair: Pair) -> str:
             "Correct its entry in the pairs file; known: device.",
         )
     return str(pair.engine.get("device", "cpu"))
-
-
-def _signature(pair: Pair) -> tuple[tuple[str, int, int], ...]:
-    """Changes when a file of either folder is replaced, so that warm models never outlive their files."""
-    files = sorted(p for folder in (pair.fp16, pair.exl2) for p in folder.iterdir() if p.is_file())
-    return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)

@@ -11,7 +11,7 @@ from typing import Any
 
 from wfgy_triage import __version__
 from wfgy_triage.engines.base import EngineInfo
-from wfgy_triage.errors import ProbeError
+from wfgy_triage.errors import ProbeError, TriageError
 from wfgy_triage.exl2.headers import read_json, weights_fingerprint
 from wfgy_triage.exl2.inspect import inspect_folder
 from wfgy_triage.pairs import Pair
@@ -23,8 +23,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.t
 def describe_pair(pair: Pair) -> dict[str, Any]:
     """What the two folders hold, as the result's `pair` carries it.
 
-    Raises:
-        PrerequisiteError: a folder is not a readable checkpoint.
+    A folder that is no readable checkpoint is named with the problem, and without hashes.
     """
     return {
         "id": pair.id,
@@ -82,7 +81,14 @@ def versions() -> dict[str, str]:
 
 
 def _describe_folder(folder: Path) -> dict[str, Any]:
-    report = inspect_folder(folder)
+    try:
+        report = inspect_folder(folder)
+    except TriageError as error:
+        return {
+            "folder": folder.name,
+            "problem": error.message,
+            **dict.fromkeys(("weights_sha256", "tokenizer_sha256", "template_sha256")),
+        }
     return {
         "folder": folder.name,
         "kind": report.kind,

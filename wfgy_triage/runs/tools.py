@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from wfgy_triage.doctor.finding import Finding
 from wfgy_triage.engines.base import Engine
 from wfgy_triage.pairs import Pair
 from wfgy_triage.probes.base import Probe
-from wfgy_triage.result import Check
 from wfgy_triage.runs.models import OpenEngine
 
 
@@ -20,21 +20,24 @@ class RunTools:
     Attributes:
         get_probe: the probe of a symptom.
         open_engine: loads one side of a pair.
-        run_prechecks: compares the two sides before anything is measured.
+        check_folders: what the doctor finds on the two folders, before anything is loaded; told of its progress.
+        check_engines: what it finds on the two loaded models, before anything is measured.
         describe_pair: provenance of the two folders (`provenance.describe_pair`).
     """
 
     get_probe: Callable[[str], Probe]
     open_engine: OpenEngine
-    run_prechecks: Callable[[Pair, Engine, Engine], tuple[Check, ...]]
+    check_folders: Callable[[Pair, Callable[[int, int], None]], tuple[Finding, ...]]
+    check_engines: Callable[[Engine, Engine], tuple[Finding, ...]]
     describe_pair: Callable[[Pair], Mapping[str, Any]]
 
 
 def default_tools() -> RunTools:
     """The real parts. Imports torch and transformers, hence only called by processes that measure."""
+    from wfgy_triage.doctor.engines import check_engines
+    from wfgy_triage.doctor.folders import check_folders
     from wfgy_triage.engines.loading import open_engine
-    from wfgy_triage.probes.prechecks import run_prechecks
     from wfgy_triage.probes.registry import get_probe
     from wfgy_triage.runs.provenance import describe_pair
 
-    return RunTools(get_probe, open_engine, run_prechecks, describe_pair)
+    return RunTools(get_probe, open_engine, check_folders, check_engines, describe_pair)

@@ -84,7 +84,7 @@ class Event:
     """One line of a run's log. `seq` grows by one within a run.
 
     Kinds: `stage` {name, label, done, total}, `note` {text}, `error` {message, hint}, `status` {status},
-    `context` {pair, checks}: what was loaded and what the pre-checks found, as in the result.
+    `context` {pair, findings}: what was loaded and what the doctor found, as in the result.
     """
 
     run_id: str

@@ -23,6 +23,13 @@ WELCOME = (
     "<li>Nothing is sent anywhere: both models run where this page runs.</li>"
     "<li>You can stop at any time and keep what was measured.</li></ul></div>"
 )
+COMPARISON_STEPS = (
+    "FP16 answers {questions} questions.",
+    "EXL2 answers the same questions, word for word the same prompts.",
+    "FP16 answers once more in another way: the noise floor, the difference that means nothing.",
+    "Both models score the same answers token by token, which shows damage before it is visible.",
+)
+"""What a run does for a symptom that has no plan of its own in the fix map."""
 SMOKE_TEST = 40
 """Below this many questions only large damage can be told from noise."""
 
@@ -89,23 +96,25 @@ def plan_card(context: PageContext, symptom_id: str, pair: Pair | None, question
         if estimate
         else "First run of this pair: not known yet. Progress is shown as it goes."
     )
-    power = (
-        "A smoke test: it shows large damage. A small loss will come out as inconclusive."
-        if questions < SMOKE_TEST
-        else "Enough to see medium differences; small ones need more."
-    )
-    steps = (
-        f"FP16 answers {questions} questions.",
-        "EXL2 answers the same questions, word for word the same prompts.",
-        "FP16 answers once more in another way: the noise floor, the difference that means nothing.",
-        "Both models score the same answers token by token, which shows damage before it is visible.",
-    )
+    symptom = context.catalog.symptoms.get(symptom_id)
+    if symptom is not None and symptom.plan:
+        steps: tuple[str, ...] = symptom.plan
+        size_line = ""
+    else:
+        steps = COMPARISON_STEPS
+        size_line = f"<div><dt>{questions} questions</dt><dd>{_power(questions)}</dd></div>"
+    listed = "".join(f"<li>{escape(s.format(questions=questions))}</li>" for s in steps)
     return (
         f'<div class="card aside"><p class="eyebrow">{escape(context.symptom_title(symptom_id))}</p>'
-        f'<h3>What will happen</h3><ol class="plain">{"".join(f"<li>{s}</li>" for s in steps)}</ol>'
-        f'<dl class="plan"><div><dt>Time</dt><dd>{time}</dd></div><div><dt>{questions} questions</dt>'
-        f"<dd>{power}</dd></div></dl></div>"
+        f'<h3>What will happen</h3><ol class="plain">{listed}</ol>'
+        f'<dl class="plan"><div><dt>Time</dt><dd>{time}</dd></div>{size_line}</dl></div>'
     )
+
+
+def _power(questions: int) -> str:
+    if questions < SMOKE_TEST:
+        return "A smoke test: it shows large damage. A small loss will come out as inconclusive."
+    return "Enough to see medium differences; small ones need more."
 
 
 def _symptom_card(symptom: Symptom, available: bool) -> str:

@@ -53,6 +53,29 @@ def choice(name: str, options: str, value: str = "", elem_id: str | None = None)
     )
 
 
+# Copies the text beside the button; where the browser gives no clipboard, the text is selected instead.
+_COPY_JS = """
+element.addEventListener('click', async event => {
+  const button = event.target.closest('[data-copy]');
+  if (!button) return;
+  const text = button.parentElement.querySelector('pre');
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+    button.textContent = 'Copied';
+  } catch {
+    getSelection().selectAllChildren(text);
+    button.textContent = 'Selected, press Ctrl+C';
+  }
+  setTimeout(() => { button.textContent = 'Copy'; }, 2000);
+});
+"""
+
+
+def copy_panel(html: str = "", elem_id: str | None = None) -> gr.HTML:
+    """Make a `panel` whose buttons marked `data-copy` copy the `pre` beside them."""
+    return gr.HTML(html, apply_default_css=False, js_on_load=_COPY_JS, elem_id=elem_id)
+
+
 def panel(html: str = "", elem_id: str | None = None, elem_classes: str | None = None) -> gr.HTML:
     """Make a plain area for HTML of ours (everything foreign in it is escaped by its renderer)."""
     return gr.HTML(html, apply_default_css=False, js_on_load=None, elem_id=elem_id, elem_classes=elem_classes)

@@ -64,6 +64,11 @@ class PageContext:
         found = self.catalog.symptoms.get(symptom)
         return found.title if found else symptom
 
+    def asks_questions(self, symptom: str) -> bool:
+        """Whether a run of this symptom asks the models questions (the doctor asks none)."""
+        found = self.catalog.symptoms.get(symptom)
+        return found is None or found.asks_questions
+
     def pair_name(self, pair_id: str) -> str:
         """The name of a pair; its id when it is no longer registered or the pairs file is broken."""
         try:

@@ -17,7 +17,13 @@ from wfgy_triage.report.icons import icon
 from wfgy_triage.store.records import RunSpec
 from wfgy_triage.ui.cards import pair_cards, plan_card, symptom_detail
 from wfgy_triage.ui.context import PageContext
-from wfgy_triage.ui.pages.layout import MAX_QUESTIONS, MIN_QUESTIONS, USUAL_QUESTIONS
+from wfgy_triage.ui.pages.layout import (
+    MAX_QUESTIONS,
+    MIN_QUESTIONS,
+    MODELS_HEADS,
+    USUAL_QUESTIONS,
+    step_head,
+)
 from wfgy_triage.ui.pages.parts import Parts
 from wfgy_triage.ui.upload import kept_summary, known_workload, refused_summary, take_upload, upload_summary
 from wfgy_triage.ui.views import (
@@ -100,11 +106,16 @@ class TriageHandlers:
             }
         ready = [p.id for p in pairs.values() if p.ready]
         chosen = pair_id if pair_id in ready else (ready[0] if ready else "")
+        asks = self.context.asks_questions(symptom)
         asked = min(_whole(questions), self.context.available(symptom, workload) or MAX_QUESTIONS)
         plan = plan_card(self.context, symptom, pairs.get(chosen), asked)
         return {
             parts.pair: gr.HTML(options=pair_cards(pairs, self.context.service.warm_pairs()), value=chosen),
             parts.plan: plan,
+            parts.models_title: step_head(*MODELS_HEADS[asks]),
+            parts.questions: gr.Slider(visible=asks),
+            parts.own_questions: gr.Accordion(visible=asks),
+            parts.engineer: gr.Accordion(visible=asks),
             parts.start: gr.Button(interactive=bool(chosen) and symptom in self.context.probed),
         }
 

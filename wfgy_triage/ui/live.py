@@ -41,7 +41,9 @@ def read_stages(events: Iterable[Event]) -> list[Stage]:
     return list(latest.values())
 
 
-def status_card(record: RunRecord, events: Sequence[Event], position: int | None, worker_alive: bool) -> str:
+def status_card(
+    record: RunRecord, events: Sequence[Event], position: int | None, worker_alive: bool, asks: bool = True
+) -> str:
     """Return how far the run is, what holds it up, or how it ended.
 
     Args:
@@ -49,6 +51,7 @@ def status_card(record: RunRecord, events: Sequence[Event], position: int | None
         events: its log.
         position: how many runs come before it; None once it has ended.
         worker_alive: whether a worker process has given a sign of life.
+        asks: whether this run asks the models questions.
     """
     look = STATUS_LOOKS[record.status]
     stages = "".join(_stage(s) for s in read_stages(events))
@@ -56,22 +59,20 @@ def status_card(record: RunRecord, events: Sequence[Event], position: int | None
     log = "".join(f"<li>{escape(str(e.payload['text']))}</li>" for e in notes)
     return (
         f'<section class="card status"><div class="status-head">{chip(look)}'
-        f"<p>{escape(_status_line(record, position))}</p></div>{_trouble(record, worker_alive)}"
+        f"<p>{escape(_status_line(record, position, asks))}</p></div>{_trouble(record, worker_alive)}"
         f'<ol class="stages">{stages}</ol>' + (f'<ul class="log">{log}</ul>' if log else "") + "</section>"
     )
 
 
-def _status_line(record: RunRecord, position: int | None) -> str:
+def _status_line(record: RunRecord, position: int | None, asks: bool) -> str:
     if record.status is RunStatus.QUEUED:
         if not position:
             return "Next in line. Loading the models takes the first moments."
         return f"Waiting: {position} {'run is' if position == 1 else 'runs are'} before this one."
     if record.status is RunStatus.RUNNING:
-        return (
-            "Stopping after the question in work."
-            if record.cancel_requested
-            else "Both models are being asked."
-        )
+        if record.cancel_requested:
+            return "Stopping after the question in work." if asks else "Stopping after the check in work."
+        return "Both models are being asked." if asks else "The checks are being made."
     took = ""
     if record.timings.get("total"):
         took = f" after {duration(record.timings['total'])} of work"

@@ -113,9 +113,13 @@ def _row(context: PageContext, record: RunRecord) -> str:
         f'aria-label="Open the session of {started}: {escape(title)}">{started}</a></th>'
         f'<td data-l="Symptom">{escape(title)}</td>'
         f'<td data-l="Models">{escape(context.pair_name(record.spec.pair_id))}</td>'
-        f'<td data-l="Questions">{record.spec.questions}</td><td data-l="Took">{took}</td>'
+        f'<td data-l="Questions">{_questions(context, record)}</td><td data-l="Took">{took}</td>'
         f'<td data-l="State">{_state(record)}</td></tr>'
     )
+
+
+def _questions(context: PageContext, record: RunRecord) -> str:
+    return str(record.spec.questions) if context.asks_questions(record.spec.symptom) else "none"
 
 
 def _state(record: RunRecord) -> str:

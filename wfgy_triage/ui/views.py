@@ -9,9 +9,11 @@ from typing import Any
 import gradio as gr
 from gradio.components.plot import PlotData
 
+from wfgy_triage.doctor.finding import DOCTOR_SIDE, Finding, in_order
 from wfgy_triage.report.answers import Row, answers_table, both_answers, collect_rows
 from wfgy_triage.report.charts import Figure
 from wfgy_triage.report.diagnosis import cause_card
+from wfgy_triage.report.doctor import checks_so_far, doctor_panel, exact_changes
 from wfgy_triage.report.figures import build_figures, figure_table
 from wfgy_triage.report.fix import fix_panel
 from wfgy_triage.report.provenance import provenance_panel
@@ -32,6 +34,7 @@ class RunView:
 
     record: RunRecord
     rows: list[Row]
+    findings: tuple[Finding, ...]
     events: tuple[Event, ...]
     result: Result | None
 
@@ -55,11 +58,11 @@ def read_run(context: PageContext, run_id: str) -> RunView:
         InputError: there is no such run.
     """
     record = context.service.get(run_id)
-    rows = collect_rows(
-        context.service.samples(run_id), context.texts(record.spec.symptom, record.spec.workload_id)
-    )
+    samples = context.service.samples(run_id)
+    rows = collect_rows(samples, context.texts(record.spec.symptom, record.spec.workload_id))
+    findings = in_order(Finding.from_json(s.payload) for s in samples if s.key.side == DOCTOR_SIDE)
     result = Result.from_json(record.result) if record.result else None
-    return RunView(record, rows, context.service.events(run_id), result)
+    return RunView(record, rows, findings, context.service.events(run_id), result)
 
 
 def live_updates(context: PageContext, parts: Parts, view: RunView) -> Updates:
@@ -67,10 +70,11 @@ def live_updates(context: PageContext, parts: Parts, view: RunView) -> Updates:
     record = view.record
     ended = not view.open
     position = context.service.queue_position(record.id)
+    asks = context.asks_questions(record.spec.symptom)
     resumable = record.status in (RunStatus.CANCELLED, RunStatus.FAILED)
     return {
-        parts.live: status_card(record, view.events, position, context.service.worker_alive()),
-        parts.so_far: answers_so_far(view.rows, ended),
+        parts.live: status_card(record, view.events, position, context.service.worker_alive(), asks),
+        parts.so_far: answers_so_far(view.rows, ended) if asks else checks_so_far(view.findings, ended),
         parts.live_title: _live_title(view),
         parts.stop: gr.Button(visible=view.open, interactive=not record.cancel_requested),
         parts.resume: gr.Button(visible=resumable),
@@ -86,6 +90,7 @@ def verdict_updates(context: PageContext, parts: Parts, view: RunView) -> Update
         return {}
     catalog = context.catalog
     first = view.row("")
+    asks = context.asks_questions(result.symptom)
     stopped = view.record.status is not RunStatus.DONE
     return {
         parts.verdict: verdict_header(result, catalog, stopped) + baseline_note(result),
@@ -94,12 +99,16 @@ def verdict_updates(context: PageContext, parts: Parts, view: RunView) -> Update
             "See what to change" if result.state is not State.PASS else "See the fix pages"
         ),
         parts.metrics: metrics_table(result, catalog),
-        parts.cause: cause_card(result, catalog),
+        parts.cause: cause_card(result, catalog, with_checks=asks),
+        parts.doctor: doctor_panel(result, asks),
+        parts.answers_block: gr.Column(visible=asks and bool(view.rows)),
+        parts.more: gr.Button(visible=asks),
+        parts.more_again: gr.Button(visible=asks),
         **_chart_updates(parts, result),
         parts.answers: gr.HTML(options=answers_table(view.rows), value=first.key if first else ""),
         parts.both: both_panel(first),
         parts.provenance: provenance_panel(result),
-        parts.fix: baseline_note(result) + fix_panel(result, catalog),
+        parts.fix: baseline_note(result) + exact_changes(result) + fix_panel(result, catalog),
     }
 
 

@@ -8,13 +8,21 @@ import gradio as gr
 
 from wfgy_triage.report.figures import FIGURES, FigureKind
 from wfgy_triage.ui.cards import WELCOME, symptom_cards
-from wfgy_triage.ui.choice import choice, panel
+from wfgy_triage.ui.choice import choice, copy_panel, panel
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.pages.frame import page_frame
 from wfgy_triage.ui.pages.parts import Parts
 from wfgy_triage.ui.upload import UPLOAD_HELP
 from wfgy_triage.workload.upload import SUFFIXES
 
+MODELS_HEADS = {
+    True: ("Which models, and how many questions?", "Both sides get exactly the same questions."),
+    False: (
+        "Which models are to be checked?",
+        "Their folders, the loaded models and this machine are checked. No question is asked.",
+    ),
+}
+"""Heading of step 2, by whether the symptom asks questions."""
 MIN_QUESTIONS, MAX_QUESTIONS, USUAL_QUESTIONS = 5, 200, 20
 
 
@@ -37,9 +45,14 @@ def build_layout(context: PageContext) -> Parts:
     return Parts(**made, steps=tuple(steps))
 
 
-def _heading(title: str, text: str = "", elem_id: str | None = None) -> gr.HTML:
+def step_head(title: str, text: str = "") -> str:
+    """Return the heading of a step."""
     lead = f"<p>{text}</p>" if text else ""
-    return panel(f'<div class="step-head"><h2>{title}</h2>{lead}</div>', elem_id=elem_id)
+    return f'<div class="step-head"><h2>{title}</h2>{lead}</div>'
+
+
+def _heading(title: str, text: str = "", elem_id: str | None = None) -> gr.HTML:
+    return panel(step_head(title, text), elem_id=elem_id)
 
 
 def _symptom_step(context: PageContext) -> dict[str, Any]:
@@ -59,7 +72,7 @@ def _symptom_step(context: PageContext) -> dict[str, Any]:
 
 
 def _models_step(context: PageContext) -> dict[str, Any]:
-    _heading("Which models, and how many questions?", "Both sides get exactly the same questions.")
+    title = _heading(*MODELS_HEADS[True], elem_id="models-title")
     with gr.Row(elem_classes="split-row"):
         with gr.Column(scale=5, min_width=340):
             pair = choice("pair", "")
@@ -72,7 +85,9 @@ def _models_step(context: PageContext) -> dict[str, Any]:
                 info="More questions take longer and decide smaller differences.",
                 elem_id="questions",
             )
-            with gr.Accordion("Ask your own questions instead", open=False, elem_id="own-questions"):
+            with gr.Accordion(
+                "Ask your own questions instead", open=False, elem_id="own-questions"
+            ) as own_questions:
                 panel(UPLOAD_HELP)
                 with gr.Row(elem_classes="actions"):
                     # A plain button: Gradio's drop zone nests buttons, which screen readers cannot use.
@@ -88,7 +103,7 @@ def _models_step(context: PageContext) -> dict[str, Any]:
                     )
             upload_note = panel(elem_id="upload-note")
             workload = gr.Textbox(visible="hidden", label="Question set", elem_id="workload")
-            with gr.Accordion("Details for engineers", open=False, elem_id="engineer"):
+            with gr.Accordion("Details for engineers", open=False, elem_id="engineer") as engineer:
                 seed = gr.Number(
                     0,
                     label="Seed",
@@ -103,10 +118,13 @@ def _models_step(context: PageContext) -> dict[str, Any]:
                     "Start measuring", variant="primary", interactive=False, scale=0, elem_id="start"
                 )
     return {
+        "models_title": title,
         "pair": pair,
         "questions": questions,
+        "engineer": engineer,
         "seed": seed,
         "workload": workload,
+        "own_questions": own_questions,
         "upload": upload,
         "builtin": builtin,
         "upload_note": upload_note,
@@ -151,14 +169,16 @@ def _verdict_step(context: PageContext) -> dict[str, Any]:
         with gr.Column(scale=1, min_width=320):
             for kind in FIGURES:
                 columns[kind.name], plots[kind.name], notes[kind.name] = _chart(kind)
-    panel(
-        '<div class="step-head"><h3>Answers side by side</h3><p>Choose a question to read both in full.</p></div>'
-    )
-    with gr.Row(elem_classes="split-row", equal_height=False):
-        with gr.Column(scale=1, min_width=320):
-            answers = choice("answer", "", elem_id="answers")
-        with gr.Column(scale=1, min_width=320):
-            both = panel(elem_id="both")
+    doctor = copy_panel(elem_id="doctor")
+    with gr.Column(elem_id="answers-block") as answers_block:
+        panel(
+            '<div class="step-head"><h3>Answers side by side</h3><p>Choose a question to read both in full.</p></div>'
+        )
+        with gr.Row(elem_classes="split-row", equal_height=False):
+            with gr.Column(scale=1, min_width=320):
+                answers = choice("answer", "", elem_id="answers")
+            with gr.Column(scale=1, min_width=320):
+                both = panel(elem_id="both")
     provenance = panel(elem_id="provenance")
     return {
         "verdict": verdict,
@@ -170,6 +190,8 @@ def _verdict_step(context: PageContext) -> dict[str, Any]:
         "chart_columns": columns,
         "plots": plots,
         "chart_notes": notes,
+        "doctor": doctor,
+        "answers_block": answers_block,
         "answers": answers,
         "both": both,
         "provenance": provenance,
@@ -188,7 +210,7 @@ def _fix_step(context: PageContext) -> dict[str, Any]:
     _heading(
         "What to change, and how to check it", "Change one thing, then measure again on the same questions."
     )
-    fix = panel('<p class="empty">Measure first.</p>', elem_id="fix")
+    fix = copy_panel('<p class="empty">Measure first.</p>', elem_id="fix")
     with gr.Row(elem_classes="actions"):
         again = gr.Button("Run again", variant="primary", scale=0, elem_id="again")
         more = gr.Button("Check with more questions", scale=0, elem_id="more-again")

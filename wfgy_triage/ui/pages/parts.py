@@ -27,10 +27,13 @@ class Parts:
     symptom_detail: gr.HTML
     to_models: gr.Button
     # 2 Models and questions
+    models_title: gr.HTML
     pair: gr.HTML
     questions: gr.Slider
+    engineer: gr.Accordion
     seed: gr.Number
     workload: gr.Textbox
+    own_questions: gr.Accordion
     upload: gr.UploadButton
     builtin: gr.Button
     upload_note: gr.HTML
@@ -50,9 +53,11 @@ class Parts:
     more: gr.Button
     metrics: gr.HTML
     cause: gr.HTML
+    doctor: gr.HTML
     chart_columns: dict[str, gr.Column]
     plots: dict[str, gr.Plot]
     chart_notes: dict[str, gr.HTML]
+    answers_block: gr.Column
     answers: gr.HTML
     both: gr.HTML
     provenance: gr.HTML

@@ -1,0 +1,116 @@
+"""Rung 4 and the first part of 7: what the loaded models do with the same text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+
+from wfgy_triage.doctor.finding import Finding, failed, in_order, passed, skipped, warned
+from wfgy_triage.doctor.samples import CHATS, SAMPLES
+from wfgy_triage.engines.base import Engine, GenerationRequest, ScoreRequest
+from wfgy_triage.errors import TriageError
+
+CAUSALITY_TOLERANCE = 1e-2
+"""Largest change of a logit that is still rounding; a missing causal mask moves logits by whole units."""
+WARM_UP_TOKENS = 12
+SLOW_START_FACTOR, SLOW_START_SECONDS = 3.0, 0.5
+"""A first call is worth a warning from this many times the second one, and this many seconds more, on."""
+
+
+def check_engines(fp16: Engine, exl2: Engine) -> tuple[Finding, ...]:
+    """Compare the two loaded models, in the order of the ladder."""
+    return in_order(
+        (
+            passed(
+                "models_load", f"FP16 on {fp16.info.engine}, EXL2 on {exl2.info.engine}, {exl2.info.device}."
+            ),
+            _token_ids(fp16, exl2),
+            _chat_template(fp16, exl2),
+            _causality(fp16, exl2),
+            _only_weights(fp16, exl2),
+        )
+    )
+
+
+def check_first_answer(exl2: Engine) -> Finding:
+    """Time the first answer of this process against the same answer once more; a warning at most."""
+    if not exl2.capabilities.generate:
+        return skipped("first_answer", "The EXL2 side does not generate here.")
+    first, second = (_seconds_to_answer(exl2, number) for number in range(2))
+    seen = f"First answer of {WARM_UP_TOKENS} tokens {first:.2f} s, second {second:.2f} s."
+    slow = first > SLOW_START_FACTOR * second and first - second > SLOW_START_SECONDS
+    return (warned if slow else passed)("first_answer", seen)
+
+
+def _seconds_to_answer(engine: Engine, number: int) -> float:
+    prompt = engine.encode("Once upon a time there was a small machine that")
+    request = GenerationRequest(f"warm-up-{number}", prompt, WARM_UP_TOKENS)
+    began = time.monotonic()
+    for _ in engine.generate([request]):
+        pass
+    return time.monotonic() - began
+
+
+def _token_ids(fp16: Engine, exl2: Engine) -> Finding:
+    for text in SAMPLES:
+        if fp16.encode(text) != exl2.encode(text):
+            return failed(
+                "loaded_token_ids", f"The text {text[:40]!r} gets different token ids from the two models."
+            )
+    return passed("loaded_token_ids", f"{len(SAMPLES)} sample texts get the same token ids from both models.")
+
+
+def _chat_template(fp16: Engine, exl2: Engine) -> Finding:
+    rendered = [_rendered(engine, CHATS[0]) for engine in (fp16, exl2)]
+    if rendered[0] is None and rendered[1] is None:
+        return skipped("loaded_chat_template", "Neither model has a chat template.")
+    if rendered[0] != rendered[1]:
+        return failed("loaded_chat_template", "The loaded models frame the same conversation differently.")
+    return passed("loaded_chat_template", "Both loaded models frame a sample conversation the same way.")
+
+
+def _rendered(engine: Engine, chat: Sequence[dict[str, str]]) -> str | None:
+    try:
+        return engine.render_chat(chat)
+    except TriageError:
+        return None
+
+
+def _causality(fp16: Engine, exl2: Engine) -> Finding:
+    moved = {name: _last_token_effect(e) for name, e in (("FP16", fp16), ("EXL2", exl2))}
+    # `not <=` so that NaN counts as a failure.
+    guilty = [name for name, size in moved.items() if not size <= CAUSALITY_TOLERANCE]
+    if guilty:
+        return failed(
+            "causal_attention",
+            f"Changing the last token moves earlier predictions on {' and '.join(guilty)} "
+            f"(by up to {max(moved.values()):.2g}): attention sees the future.",
+        )
+    return passed("causal_attention", "Changing the last token leaves earlier predictions as they are.")
+
+
+def _last_token_effect(engine: Engine) -> float:
+    """Largest change of any logit before the last token when only the last token is replaced."""
+    ids = engine.encode("The causality check reads one short sentence twice.")
+    rows = []
+    for last in (ids[-1], ids[0]):
+        request = ScoreRequest("causality", (*ids[:-1], last), 1)
+        rows.append(torch.cat([chunk.logits.clone() for chunk in engine.logits([request])]))
+    return float((rows[0] - rows[1]).abs().max())
+
+
+def _only_weights(fp16: Engine, exl2: Engine) -> Finding:
+    """Rung 7: decoded weights run in the very code that runs the baseline."""
+    facts = [(e.info.engine_version, e.info.device, e.info.compute_dtype, e.info.mode) for e in (fp16, exl2)]
+    if facts[0] == facts[1]:
+        return passed(
+            "only_weights_differ",
+            "Both sides run in the same engine code with the same numerics, greedy decoding and a full-precision "
+            "cache; only the weights differ.",
+        )
+    return warned(
+        "only_weights_differ",
+        "The two sides run in different engines or numerics; that is not held fixed.",
+    )

@@ -1,0 +1,109 @@
+"""Runs in a process of its own: what is installed here, as JSON. Never imports exllamav2.
+
+`python -m wfgy_triage.doctor.environment_facts OUT.json`. Standard library only, but for PyTorch, which is imported to
+ask for the GPU; whatever that does to this process, the one that asked is safe.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("exllamav2", "torch", "flash-attn", "xformers", "tokenizers", "safetensors", "ninja")
+VARIABLES = (
+    "EXLLAMA_NO_SDPA",
+    "EXLLAMA_NO_FLASH_ATTN",
+    "EXLLAMA_NO_XFORMERS",
+    "CUDA_HOME",
+    "TORCH_CUDA_ARCH_LIST",
+)
+TOOLS = ("nvcc", "g++", "ninja")
+_SMI_SECONDS = 10
+
+
+def collect_facts() -> dict[str, Any]:
+    """Everything that can be known without importing exllamav2."""
+    return {
+        "python": "".join(platform.python_version_tuple()[:2]),
+        "platform": sys.platform,
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "exllamav2": _exllamav2(),
+        "variables": {name: os.environ[name] for name in VARIABLES if os.environ.get(name)},
+        "tools": [tool for tool in TOOLS if shutil.which(tool)],
+        "nvidia_smi": _nvidia_smi(),
+        "left_over_builds": _left_over_builds(),
+        "torch": _torch(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _exllamav2() -> dict[str, Any]:
+    """Where the package is and whether its compiled part was installed with it."""
+    found: dict[str, Any] = {"found": importlib.util.find_spec("exllamav2") is not None}
+    found["extension"] = importlib.util.find_spec("exllamav2_ext") is not None
+    try:
+        distribution = metadata.distribution("exllamav2")
+    except metadata.PackageNotFoundError:
+        return found
+    files = [str(file) for file in distribution.files or ()]
+    found["extension"] |= any(Path(f).name.startswith("exllamav2_ext") for f in files)
+    wheel = distribution.read_text("WHEEL") or ""
+    found["tags"] = [line.partition(":")[2].strip() for line in wheel.splitlines() if line.startswith("Tag:")]
+    return found
+
+
+def _nvidia_smi() -> list[str]:
+    """`name, driver, compute capability` of each GPU; empty without a driver."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    query = [tool, "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
+    try:
+        outcome = subprocess.run(  # noqa: S603 - a fixed command
+            query, capture_output=True, text=True, timeout=_SMI_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return outcome.stdout.strip().splitlines() if outcome.returncode == 0 else []
+
+
+def _left_over_builds() -> list[str]:
+    """Folders of earlier builds in torch's cache, with the time at which each was last written."""
+    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions")
+    return sorted(str(p) for p in root.glob("**/exllamav2_ext*") if p.is_dir()) if root.is_dir() else []
+
+
+def _torch() -> dict[str, Any]:
+    if importlib.util.find_spec("torch") is None:
+        return {"found": False}
+    try:
+        import torch
+    # A broken installation raises whatever its libraries raise: its words are what is wanted.
+    except Exception as error:
+        return {"found": True, "error": f"{type(error).__name__}: {error}"}
+    facts: dict[str, Any] = {"found": True, "version": torch.__version__, "cuda": torch.version.cuda}
+    facts["available"] = torch.cuda.is_available()
+    if facts["available"]:
+        facts["gpus"] = [
+            {"name": torch.cuda.get_device_name(i), "capability": list(torch.cuda.get_device_capability(i))}
+            for i in range(torch.cuda.device_count())
+        ]
+    return facts
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(json.dumps(collect_facts()), encoding="utf-8")
