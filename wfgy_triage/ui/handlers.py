@@ -19,6 +19,7 @@ from wfgy_triage.ui.cards import pair_cards, plan_card, symptom_detail
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.pages.layout import MAX_QUESTIONS, MIN_QUESTIONS, USUAL_QUESTIONS
 from wfgy_triage.ui.pages.parts import Parts
+from wfgy_triage.ui.suggestions import not_matched, suggestions
 from wfgy_triage.ui.views import (
     Updates,
     both_panel,
@@ -70,6 +71,20 @@ class TriageHandlers:
             return self._attach(run_id)
         except TriageError as error:
             return self.models("", "", USUAL_QUESTIONS) | {self.parts.notice: error_callout(error)}
+
+    @explained
+    def find_symptom(self, complaint: str) -> Updates:
+        """Rank the symptoms for the user's own words; what cannot be answered is said beside the text."""
+        try:
+            shown = suggestions(self.context, self.context.match(complaint))
+        except TriageError as error:
+            shown = not_matched(error)
+        return {self.parts.suggested: gr.HTML(options=shown, value="")}
+
+    @explained
+    def choose_suggestion(self, symptom: str) -> Updates:
+        """The same as choosing its card."""
+        return {self.parts.symptom: gr.HTML(value=symptom), **self.choose_symptom(symptom)}
 
     @explained
     def choose_symptom(self, symptom: str) -> Updates:
