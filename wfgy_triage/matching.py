@@ -22,7 +22,7 @@ from wfgy_triage.engines.sentences import SentenceEncoder
 # Chosen on the development complaints alone: docs/matching.md has the table.
 NGRAMS = (1, 5)
 MEANING_WEIGHT = 0.6
-C = 5.0
+C = 6.0
 NONE_WEIGHT = 1.6
 """The odds of `none` are multiplied by this: a wrong symptom costs a user more than an honest “none”."""
 

@@ -90,6 +90,7 @@ class TriageHandlers:
     def choose_symptom(self, symptom: str) -> Updates:
         """Say what is known about it; only a symptom with a probe leads on."""
         return {
+            self.parts.suggested: gr.HTML(value=symptom),
             self.parts.symptom_detail: symptom_detail(self.context, symptom),
             self.parts.to_models: self._continue_button(symptom),
         }

@@ -15,12 +15,12 @@ from wfgy_triage.ui.context import PageContext
 # Buttons, not radios: they set the cards below, which stay the page's one choice of a symptom.
 _JS = """
 element.setAttribute('role', 'status');
-element.addEventListener('click', event => {
-  const button = event.target.closest('button[data-symptom]');
-  if (button) { props.value = button.dataset.symptom; trigger('input'); }
-});
 const mark = () => element.querySelectorAll('button[data-symptom]').forEach(
   b => b.setAttribute('aria-pressed', b.dataset.symptom === props.value));
+element.addEventListener('click', event => {
+  const button = event.target.closest('button[data-symptom]');
+  if (button) { props.value = button.dataset.symptom; mark(); trigger('input'); }
+});
 watch(['value', 'options'], mark);
 mark();
 """
