@@ -211,7 +211,7 @@ class Table(Mapping[str, _T]):
 
 @dataclass(frozen=True)
 class Catalog:
-    """The whole fix map."""
+    """The whole fix map. `unrelated`: complaints and small talk that belong to no symptom."""
 
     source_title: str
     source_url: str
@@ -225,6 +225,7 @@ class Catalog:
     ops: tuple[ChecklistItem, ...]
     downloads: tuple[Link, ...]
     footer: tuple[Link, ...]
+    unrelated: tuple[str, ...]
 
     def symptom_modules(self, symptom_id: str) -> tuple[result.ModuleLink, ...]:
         """The fix pages of a symptom, ready for a result."""
@@ -281,6 +282,7 @@ def load_catalog(folder: Path = FIXMAP) -> Catalog:
         ops=tuple(ChecklistItem(**_frozen(r)) for r in raw["checklist"]),
         downloads=tuple(Link(**r) for r in checklist["downloads"]),
         footer=tuple(Link(**r) for r in checklist["footer"]),
+        unrelated=tuple(files["symptoms"].data["unrelated"]),
     )
 
 

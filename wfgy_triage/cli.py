@@ -106,6 +106,35 @@ def symptoms() -> None:
 
 
 @app.command()
+def match(
+    text: Annotated[str | None, typer.Argument(help="The complaint, in your own words.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help='JSON lines like {"id", "text"}, instead of TEXT.')
+    ] = None,
+) -> None:
+    """Rank the symptoms for a complaint, or say that none fits. With --file: JSON lines in, JSON lines out."""
+    from wfgy_triage.complaints import Complaint, check_complaint, read_complaints
+    from wfgy_triage.report.terminal import show_match
+
+    if (text is None) == (file is None):
+        raise InputError("Say what to match.", 'Give a text, or --file with JSON lines like {"id", "text"}.')
+    complaints = read_complaints(file) if file else (Complaint("", check_complaint(text or "")),)
+    from wfgy_triage.runs.match_process import load_matcher
+
+    matches = load_matcher().match([c.text for c in complaints])
+    if file is None:
+        show_match(out, next(matches))
+        return
+    try:
+        for complaint, found in zip(complaints, matches, strict=True):
+            line = json.dumps({"id": complaint.id, **found.to_json()}, ensure_ascii=False)
+            sys.stdout.buffer.write(line.encode() + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # whoever read the lines has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@app.command()
 def probe(
     symptom: Annotated[str, typer.Argument(help="Symptom id, see `symptoms`.")],
     pair: Annotated[str | None, typer.Option(help="Id of a registered model pair.")] = None,
@@ -237,6 +266,14 @@ def worker() -> None:
     from wfgy_triage.runs.worker import main as work
 
     raise typer.Exit(work(load_settings()))
+
+
+@app.command(hidden=True)
+def matcher() -> None:
+    """Answer the web app's free-text matching; started by it."""
+    from wfgy_triage.runs.match_process import main as answer
+
+    raise typer.Exit(answer())
 
 
 @sessions.command("list")

@@ -49,10 +49,10 @@ def done(repo, run_id):
 def test_a_killed_worker_is_replaced_and_the_run_goes_on(supervisor, repo):
     run = repo.create(spec(4, pause=0.05))
     wait_for(lambda: repo.samples(run.id))
-    first = supervisor.worker_pid
+    first = supervisor.pid
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: done(repo, run.id))
-    assert supervisor.worker_pid != first
+    assert supervisor.pid != first
     assert len(repo.samples(run.id)) == 4 * len(SIDES)
     assert "run" in supervisor.log_file.read_text()
 
@@ -60,9 +60,9 @@ def test_a_killed_worker_is_replaced_and_the_run_goes_on(supervisor, repo):
 def test_stop_ends_the_worker_and_leaves_its_run_in_the_queue(supervisor, repo):
     run = repo.create(spec(100, pause=0.05))
     wait_for(lambda: repo.samples(run.id))
-    pid = supervisor.worker_pid
+    pid = supervisor.pid
     supervisor.stop()
-    assert supervisor.worker_pid is None
+    assert supervisor.pid is None
     assert not psutil.pid_exists(pid)
     assert repo.get(run.id).status == RunStatus.QUEUED
 

@@ -10,8 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from wfgy_triage.catalog import load_catalog
+from wfgy_triage.complaints import Match
 from wfgy_triage.doctor.finding import Finding, Outcome
 from wfgy_triage.report.doctor import GROUPS, OUTCOME_LOOKS, counts_words, findings_of
+from wfgy_triage.report.words import FIT_WORDS, NO_FIT, NO_FIT_NEXT
 from wfgy_triage.result import Metric, Result, State
 from wfgy_triage.store.records import RunRecord
 
@@ -87,6 +89,18 @@ def doctor_object(findings: Sequence[Finding], pair: Pair | None) -> dict[str, A
         "pair": folders,
         "findings": [f.to_json() for f in findings],
     }
+
+
+def show_match(console: Console, match: Match) -> None:
+    """Print the symptoms that fit a complaint, best first, or that none does and what to do then."""
+    symptoms = load_catalog().symptoms
+    for symptom_id, confidence in match.offered:
+        symptom = symptoms[symptom_id]
+        console.print(f"[bold]{symptom_id}[/]  {escape(symptom.title)}  [dim]({FIT_WORDS[confidence]})[/]")
+        console.print(f"  {escape(symptom.summary)}", style="dim")
+    if not match.offered:
+        console.print(f"[bold]none[/]  {NO_FIT}")
+        console.print(f"  {NO_FIT_NEXT}", style="dim")
 
 
 def show_sessions(console: Console, runs: Sequence[RunRecord]) -> None:

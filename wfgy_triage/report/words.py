@@ -42,6 +42,15 @@ ANSWER_CLASSES = {
     "chain_stopped": "Stopped too early",
 }
 
+FIT_WORDS = {"strong": "fits well", "good": "probably this", "weak": "perhaps"}
+"""How well a symptom fits a complaint (`complaints.Confidence`), as people say it."""
+
+NO_FIT = "None of the symptoms fits these words."
+NO_FIT_NEXT = (
+    "Say it in other words: what did you expect, and what came instead? If you only want to be sure that the model "
+    "is good enough, use the acceptance gate; if it does not start or load, the deployment check."
+)
+
 
 def check_words(check: str) -> str:
     """The statement that a check of the isolation ladder tests."""

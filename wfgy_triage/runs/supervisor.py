@@ -1,4 +1,4 @@
-"""Keeps a worker process beside the web process: starts it, restarts it when it dies, ends it at exit."""
+"""Keeps a process beside the web process: starts it, restarts it when it dies, ends it at exit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from wfgy_triage.errors import PrerequisiteError
@@ -27,35 +27,49 @@ _LOG_LIMIT_BYTES = 5_000_000
 _log = logging.getLogger(__name__)
 
 
-class WorkerSupervisor:
-    """Owns one worker process.
+class ChildSupervisor:
+    """Owns one child process.
 
     Args:
-        settings: handed to the worker through its environment.
-        command: how to start the worker.
+        settings: handed to the child through its environment.
+        command: how to start the child.
+        name: of the child, in its log file's name and in messages.
+        talk: called with every new process, which then has pipes for its input and output; without it the child
+            reads nothing and writes to its log.
+        environment: more variables for the child.
     """
 
-    def __init__(self, settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        command: Sequence[str],
+        name: str,
+        talk: Callable[[subprocess.Popen[bytes]], None] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._settings = settings
         self._command = list(command)
+        self._name = name
+        self._talk = talk
+        self._more = dict(environment or {})
         self._end = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._keep_running, name="worker-supervisor", daemon=True)
+        self._thread = threading.Thread(target=self._keep_running, name=f"{name}-supervisor", daemon=True)
 
     @property
     def log_file(self) -> Path:
-        """Where the worker's output goes."""
-        return self._settings.home / "logs" / "worker.log"
+        """Where the child's output goes."""
+        return self._settings.home / "logs" / f"{self._name}.log"
 
     @property
-    def worker_pid(self) -> int | None:
-        """Process id of the worker, None while there is none."""
+    def pid(self) -> int | None:
+        """Process id of the child, None while there is none."""
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
     def start(self) -> None:
-        """Start the worker and keep it running.
+        """Start the child and keep it running.
 
         Raises:
             PrerequisiteError: the home folder cannot be written.
@@ -66,14 +80,14 @@ class WorkerSupervisor:
             self._spawn()
         except OSError as error:
             raise PrerequisiteError(
-                f"The worker process could not be started: {error}",
+                f"The {self._name} process could not be started: {error}",
                 "Check that the folder of WFGY_TRIAGE_HOME can be written.",
             ) from error
         self._thread.start()
         atexit.register(self.stop)
 
     def stop(self) -> None:
-        """End the worker: it finishes the question in work and puts its run back; killed if it hangs."""
+        """End the child: a worker finishes the question in work and puts its run back; killed if it hangs."""
         atexit.unregister(self.stop)
         self._end.set()
         with self._lock:
@@ -94,12 +108,14 @@ class WorkerSupervisor:
                 return
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                stdin=subprocess.PIPE if self._talk else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if self._talk else log,
+                stderr=log,
                 env=self._environment(),
-                start_new_session=True,  # Ctrl-C is for the web process, which then ends the worker
+                start_new_session=True,  # Ctrl-C is for the web process, which then ends the child
             )
+        if self._talk:
+            self._talk(self._process)
 
     def _environment(self) -> dict[str, str]:
         python_path = [str(REPO_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -110,6 +126,7 @@ class WorkerSupervisor:
             "WFGY_TRIAGE_PAIRS": str(self._settings.pairs_file),
             "DATABASE_URL": self._settings.database_url,
             PARENT_VARIABLE: str(os.getpid()),
+            **self._more,
         }
 
     def _keep_running(self) -> None:
@@ -121,14 +138,21 @@ class WorkerSupervisor:
                 return
             if time.monotonic() - begun >= _HEALTHY_AFTER_S:
                 pause = _FIRST_PAUSE_S
-            _log.warning("the worker ended with code %s; starting it again in %.1f s", code, pause)
+            _log.warning("the %s ended with code %s; starting it again in %.1f s", self._name, code, pause)
             if self._end.wait(pause):
                 return
             pause = min(pause * 2, _LONGEST_PAUSE_S)
             try:
                 self._spawn()
             except OSError as error:
-                _log.warning("the worker could not be started: %s", error)
+                _log.warning("the %s could not be started: %s", self._name, error)
+
+
+class WorkerSupervisor(ChildSupervisor):
+    """Keeps the worker, the process that measures."""
+
+    def __init__(self, settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> None:
+        super().__init__(settings, command, "worker")
 
 
 def _rotate(log_file: Path) -> None:

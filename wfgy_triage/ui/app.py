@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 # Read by Gradio while it is imported: with this exact value it looks up no outside host at all.
@@ -18,6 +18,8 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 
 from wfgy_triage.catalog import load_catalog
+from wfgy_triage.complaints import Match
+from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.probes.registry import available_symptoms
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.settings import REPO_ROOT, Settings
@@ -36,12 +38,16 @@ UNDESCRIBED: Mapping[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_
 """For the outer application and for Gradio's own inside it: no interface description is served."""
 
 
-def build_app(settings: Settings, service: TriageService) -> FastAPI:
+def build_app(
+    settings: Settings, service: TriageService, match: Callable[[str], Match] | None = None
+) -> FastAPI:
     """Build the application: the pages at `/` and `/runs`, and `/healthz` for monitors.
 
     Args:
         settings: where the pairs file is.
         service: how the pages start, watch and list runs.
+        match: ranks the symptoms for a complaint (`MatcherClient.match`); without it the page says that free text
+            is not available.
 
     Raises:
         PrerequisiteError: the fix map is damaged.
@@ -52,6 +58,7 @@ def build_app(settings: Settings, service: TriageService) -> FastAPI:
         catalog=load_catalog(),
         probed=frozenset(available_symptoms()),
         question_texts=question_texts,
+        match=match or _no_matcher,
     )
     app = FastAPI(**UNDESCRIBED)
 
@@ -88,6 +95,12 @@ def build_app(settings: Settings, service: TriageService) -> FastAPI:
     )
     mounted.add_middleware(SecurityHeaders, on_space=bool(os.environ.get("SPACE_ID")))
     return mounted
+
+
+def _no_matcher(text: str) -> Match:
+    raise PrerequisiteError(
+        "Describing it in words is not available here.", "Choose the card that comes closest."
+    )
 
 
 def build_pages(context: PageContext) -> gr.Blocks:

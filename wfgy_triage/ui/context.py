@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from wfgy_triage.catalog import Catalog
+from wfgy_triage.complaints import Match
 from wfgy_triage.errors import TriageError
 from wfgy_triage.exl2.inspect import CheckpointReport, inspect_folder
 from wfgy_triage.pairs import Pair, load_pairs
@@ -33,6 +34,7 @@ class PageContext:
         catalog: the fix map.
         probed: ids of the symptoms that can be measured.
         question_texts: the texts of a symptom's questions by id, of a user's question file where one is given.
+        match: ranks the symptoms for a complaint; answered by a process of its own.
     """
 
     settings: Settings
@@ -40,6 +42,7 @@ class PageContext:
     catalog: Catalog
     probed: frozenset[str]
     question_texts: Callable[[str, Path | None], Mapping[str, str]]
+    match: Callable[[str], Match]
 
     def pairs(self) -> dict[str, Pair]:
         """The registered pairs, read anew: the demo's siblings appear while the page is open."""

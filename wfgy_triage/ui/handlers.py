@@ -25,6 +25,7 @@ from wfgy_triage.ui.pages.layout import (
     step_head,
 )
 from wfgy_triage.ui.pages.parts import Parts
+from wfgy_triage.ui.suggestions import not_matched, suggestions
 from wfgy_triage.ui.upload import kept_summary, known_workload, refused_summary, take_upload, upload_summary
 from wfgy_triage.ui.views import (
     Updates,
@@ -80,9 +81,24 @@ class TriageHandlers:
             return self.models("", "", USUAL_QUESTIONS, "") | {self.parts.notice: error_callout(error)}
 
     @explained
+    def find_symptom(self, complaint: str) -> Updates:
+        """Rank the symptoms for the user's own words; what cannot be answered is said beside the text."""
+        try:
+            shown = suggestions(self.context, self.context.match(complaint))
+        except TriageError as error:
+            shown = not_matched(error)
+        return {self.parts.suggested: gr.HTML(options=shown, value="")}
+
+    @explained
+    def choose_suggestion(self, symptom: str) -> Updates:
+        """The same as choosing its card."""
+        return {self.parts.symptom: gr.HTML(value=symptom), **self.choose_symptom(symptom)}
+
+    @explained
     def choose_symptom(self, symptom: str) -> Updates:
         """Say what is known about it; only a symptom with a probe leads on."""
         return {
+            self.parts.suggested: gr.HTML(value=symptom),
             self.parts.symptom_detail: symptom_detail(self.context, symptom),
             self.parts.to_models: self._continue_button(symptom),
         }

@@ -1,4 +1,4 @@
-"""From settings to a served page: the web server, the worker process beside it, the demo pair on first start."""
+"""From settings to a served page: the web server, worker and matcher beside it, the demo pair on first start."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import uvicorn
 from wfgy_triage.demo import SIBLINGS
 from wfgy_triage.errors import PrerequisiteError, TriageError
 from wfgy_triage.pairs import load_pairs
+from wfgy_triage.runs.matching import MatcherClient
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.runs.supervisor import WorkerSupervisor
 from wfgy_triage.settings import REPO_ROOT, Settings
@@ -39,9 +40,11 @@ def serve_forever(settings: Settings, prepare_demo: bool = True) -> None:
     """
     listener = _bind(settings)
     try:
-        app = build_app(settings, TriageService(settings))
+        matcher = MatcherClient(settings)
+        app = build_app(settings, TriageService(settings), matcher.match)
         worker = WorkerSupervisor(settings)
         worker.start()
+        matcher.start()
     except TriageError:
         listener.close()
         raise
@@ -53,6 +56,7 @@ def serve_forever(settings: Settings, prepare_demo: bool = True) -> None:
     try:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
+        matcher.stop()
         worker.stop()
         if demo is not None:
             _stop(demo)

@@ -12,6 +12,7 @@ from wfgy_triage.ui.choice import choice, copy_panel, panel
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.pages.frame import page_frame
 from wfgy_triage.ui.pages.parts import Parts
+from wfgy_triage.ui.suggestions import suggestion_list
 from wfgy_triage.ui.upload import UPLOAD_HELP
 from wfgy_triage.workload.upload import SUFFIXES
 
@@ -58,17 +59,36 @@ def _heading(title: str, text: str = "", elem_id: str | None = None) -> gr.HTML:
 def _symptom_step(context: PageContext) -> dict[str, Any]:
     _heading(
         "What looks wrong?",
-        "Pick the closest match. It decides what is measured; you can measure the others later.",
+        "Describe it, or pick the closest card. It decides what is measured; you can measure the others later.",
     )
     with gr.Row(elem_classes="split-row"):
         with gr.Column(scale=5, min_width=340):
+            with gr.Row(elem_classes="ask", equal_height=False):
+                complaint = gr.Textbox(
+                    label="Describe it in your own words",
+                    placeholder="For example: after quantizing, my tool calls stop parsing",
+                    lines=1,
+                    max_lines=4,
+                    scale=1,
+                    min_width=220,
+                    elem_id="complaint",
+                )
+                find = gr.Button("Find the symptom", scale=0, min_width=160, elem_id="find")
+            suggested = suggestion_list("suggested")
             cards = symptom_cards(context.catalog.symptoms.values(), context.probed)
             symptom = choice("symptom", cards)
         with gr.Column(scale=3, min_width=300):
             detail = panel(WELCOME, elem_id="symptom-detail")
             with gr.Row(elem_classes="actions"):
                 go = gr.Button("Continue", variant="primary", interactive=False, scale=0, elem_id="to-models")
-    return {"symptom": symptom, "symptom_detail": detail, "to_models": go}
+    return {
+        "complaint": complaint,
+        "find": find,
+        "suggested": suggested,
+        "symptom": symptom,
+        "symptom_detail": detail,
+        "to_models": go,
+    }
 
 
 def _models_step(context: PageContext) -> dict[str, Any]:

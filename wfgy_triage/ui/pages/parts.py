@@ -23,6 +23,9 @@ class Parts:
     walk: gr.Walkthrough
     steps: tuple[gr.Step, ...]
     # 1 Symptom
+    complaint: gr.Textbox
+    find: gr.Button
+    suggested: gr.HTML
     symptom: gr.HTML
     symptom_detail: gr.HTML
     to_models: gr.Button

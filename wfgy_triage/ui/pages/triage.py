@@ -49,6 +49,9 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
         raise RuntimeError("the triage page is built inside a gr.Blocks context")
     on(blocks.load, handlers.load)
 
+    on(parts.find.click, handlers.find_symptom, [parts.complaint])
+    on(parts.complaint.submit, handlers.find_symptom, [parts.complaint])
+    choosing(parts.suggested.input, handlers.choose_suggestion, [parts.suggested])
     choosing(parts.symptom.input, handlers.choose_symptom, [parts.symptom])
     moving(parts.to_models.click, handlers.go_to_models, choices)
 

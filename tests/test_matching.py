@@ -1,0 +1,136 @@
+"""The matcher with its real model: `none` and symptoms in several languages, figures, repeatability."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from benchmarks.bench_matching import judge, read_labelled
+from tests.test_cli import ROOT, call
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.complaints import NONE, check_complaint
+from wfgy_triage.matching import BATCH, SymptomMatcher
+from wfgy_triage.runs.match_process import load_matcher
+
+
+@pytest.fixture(scope="module")
+def matcher() -> SymptomMatcher:
+    return load_matcher()
+
+
+def best(matcher: SymptomMatcher, *texts: str) -> list[str]:
+    return [m.symptom for m in matcher.match(texts)]
+
+
+def test_each_symptom_is_found_in_plain_words(matcher: SymptomMatcher):
+    # None of these sentences is a phrase of the fix map.
+    said = {
+        "citations_missing": "the answers do not tell any more which document they are taken from",
+        "wrong_snippet": "the search hands the bot a paragraph about a different product",
+        "json_breaks": "half of the tool calls cannot be parsed since the switch to 4 bit",
+        "long_chain": "after about two thousand tokens it repeats one sentence for ever",
+        "deploy_mismatch": "import of exllamav2 dies with an undefined symbol since the torch upgrade",
+        "acceptance_gate": "is the quantized version good enough to go live",
+    }
+    assert best(matcher, *said.values()) == list(said)
+
+
+def test_other_languages_are_understood(matcher: SymptomMatcher):
+    said = {
+        "Die Werkzeugaufrufe sind kein gültiges JSON mehr": "json_breaks",
+        "El modelo repite la misma frase una y otra vez": "long_chain",
+        "量化以后模型输出的都是乱码": "deploy_mismatch",
+        "Les citations ont disparu des réponses": "citations_missing",
+    }
+    assert best(matcher, *said) == list(said.values())
+
+
+def test_small_talk_and_other_peoples_troubles_get_none(matcher: SymptomMatcher):
+    said = ["good evening", "my printer is out of paper", "wann fährt der nächste Zug", "请帮我订一张机票"]
+    assert best(matcher, *said) == [NONE] * len(said)
+
+
+def test_shares_add_up_and_the_highest_decides(matcher: SymptomMatcher):
+    for match in matcher.match(["JSON is broken", "hello", "?"]):
+        assert sum(match.scores.values()) == pytest.approx(1)
+        assert list(match.scores) == sorted(match.scores, key=match.scores.__getitem__, reverse=True)
+        assert match.symptom == next(iter(match.scores))
+        assert set(match.scores) == {*load_catalog().symptoms, NONE}
+
+
+def test_a_batch_gives_what_each_text_gives_alone(matcher: SymptomMatcher):
+    texts = [f"{i} sources are missing" + " again" * (i % 9) for i in range(BATCH + 3)]
+    together = list(matcher.match(texts))
+    assert len(together) == len(texts)
+    for i in (0, BATCH - 1, BATCH, BATCH + 2):
+        alone = next(matcher.match([texts[i]]))
+        assert alone.scores == pytest.approx(together[i].scores, abs=1e-4)
+
+
+def test_the_evaluation_data_is_sound():
+    complaints = [c for split in ("dev", "test") for c in read_labelled(split)]
+    assert len({c.id for c in complaints}) == len({c.source for c in complaints}) == len(complaints)
+    assert {c.symptom for c in complaints} == {*load_catalog().symptoms, NONE}
+    assert all(check_complaint(c.text) and c.source.startswith("https://github.com/") for c in complaints)
+    test = Counter(c.symptom == NONE for c in complaints if c.split == "test")
+    assert test[False] >= 60
+    assert test[True] >= 60
+    phrases = {p for s in load_catalog().symptoms.values() for p in s.examples} | {*load_catalog().unrelated}
+    assert not phrases & {c.text for c in complaints}
+
+
+def test_complaints_of_other_people(matcher: SymptomMatcher):
+    complaints = read_labelled("test")
+    outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
+    assert outcome.right / outcome.fitting >= 0.9
+    assert outcome.forced / outcome.unrelated <= 0.05
+
+
+def test_the_command_line_answers_line_by_line(tmp_path: Path):
+    file = tmp_path / "in.jsonl"
+    lines = [{"id": "ü1", "text": "the JSON never parses"}, {"id": "2", "text": "good morning"}]
+    file.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    outcome = call(tmp_path, "match", "--file", str(file))
+    assert outcome.returncode == 0
+    found = [json.loads(line) for line in outcome.stdout.splitlines()]
+    assert [(f["id"], f["symptom"]) for f in found] == [("ü1", "json_breaks"), ("2", "none")]
+    assert all(set(f) == {"id", "symptom", "scores"} for f in found)
+
+
+def test_the_command_line_says_it_in_words(tmp_path: Path):
+    outcome = call(tmp_path, "match", "it repeats the same words until the token limit")
+    assert outcome.returncode == 0
+    assert outcome.stdout.startswith("long_chain  Long answers fall apart")
+    assert "None of the symptoms fits" in call(tmp_path, "match", "good morning").stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"id": "a", "text": "JSON breaks"}\n{"id": "b"}', "in.jsonl, line 2: text must be there"),
+        (b"\xff", "in.jsonl, line 1: this is not UTF-8"),
+        (b"", "has no complaints in it"),
+    ],
+)
+def test_a_bad_file_is_refused_before_anything_is_written(tmp_path: Path, content: bytes, said: str):
+    file = tmp_path / "in.jsonl"
+    file.write_bytes(content)
+    outcome = call(tmp_path, "match", "--file", str(file))
+    assert (outcome.returncode, outcome.stdout) == (2, "")
+    assert said in outcome.stderr
+
+
+def test_a_closed_pipe_is_no_traceback(tmp_path: Path):
+    file = tmp_path / "in.jsonl"
+    file.write_text('{"id": "a", "text": "JSON breaks"}\n', encoding="utf-8")
+    command = [sys.executable, "-m", "wfgy_triage", "match", "--file", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
