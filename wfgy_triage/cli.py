@@ -117,13 +117,16 @@ def probe(
     ] = None,
     questions: Questions = 20,
     seed: Annotated[int, typer.Option(min=0, help="Base seed of every request.")] = 0,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Measure all of it anew: no FP16 answers of earlier runs.")
+    ] = False,
     json_file: JsonFile = None,
 ) -> None:
     """Measure one symptom on one pair, here and now. The exit code is the verdict."""
     from wfgy_triage.runs.headless import run_headless
     from wfgy_triage.store.records import RunSpec
 
-    settings = load_settings()
+    settings = load_settings(cache_rows=0 if no_cache else None)
     chosen = _pair(pair, fp16, exl2)
     if json_file is not None and not json_file.parent.is_dir():
         raise InputError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from wfgy_triage.engines.base import Engine
+from wfgy_triage.probes.reuse import Reuse
 from wfgy_triage.result import Check, Diagnosis, Metric, State
 from wfgy_triage.store.records import Sample, SampleKey
 
@@ -35,6 +36,7 @@ class ProbeContext:
         save: stores finished samples; returns after they are committed.
         progress: `(stage, label, done, total)` for the page.
         should_stop: true once the user asked to stop.
+        reuse: FP16 answers of earlier runs; None measures everything.
     """
 
     fp16: Engine
@@ -46,6 +48,7 @@ class ProbeContext:
     save: Callable[[Sequence[Sample]], None]
     progress: Callable[[str, str, int, int], None]
     should_stop: Callable[[], bool]
+    reuse: Reuse | None = None
 
 
 @dataclass(frozen=True)

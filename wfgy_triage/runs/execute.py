@@ -15,10 +15,12 @@ from wfgy_triage.catalog import load_catalog, validate_result
 from wfgy_triage.errors import TriageError
 from wfgy_triage.pairs import Pair, get_pair
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeContext, ProbeSettings
+from wfgy_triage.probes.reuse import Reuse
 from wfgy_triage.result import Check, Result
 from wfgy_triage.runs import provenance
 from wfgy_triage.runs.models import LoadedPair, ModelCache
 from wfgy_triage.runs.progress import Pulse, RunLog, Stopwatch
+from wfgy_triage.runs.reuse import RunCache, reuse_of, reused_counts
 from wfgy_triage.runs.tools import RunTools
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.records import Event, RunRecord, RunStatus, Sample
@@ -41,6 +43,7 @@ class Bench:
         should_stop: true once this process is to end; the run goes back into the queue.
         on_event: told every event of the run.
         log_name: the file under `logs/` of the home folder that this process logs to.
+        open_cache: gives a run the cache of FP16 answers; None: everything is measured.
     """
 
     repo: RunRepository
@@ -51,6 +54,7 @@ class Bench:
     should_stop: Callable[[], bool] = lambda: False
     on_event: Callable[[Event], None] | None = None
     log_name: str = "worker.log"
+    open_cache: Callable[[], RunCache] | None = None
 
 
 def execute_run(record: RunRecord, bench: Bench, pair: Pair | None = None) -> RunStatus:
@@ -117,7 +121,7 @@ class _Pass:
         described = provenance.with_engines(folders, loaded.fp16.info, loaded.exl2.info)
         checks = self._check(pair, loaded, described)
         if not self._stop():
-            probe.run(self._context(loaded))
+            self._measure(probe, loaded, described)
         if self._pulse.lost:
             raise LeaseLostError(self._record.id)
         if self._cut_short and not self._pulse.cancelled:
@@ -144,7 +148,13 @@ class _Pass:
         self._log.stage("checks", "Comparing tokenizer, template and configuration", 1, 1)
         return checks
 
-    def _context(self, loaded: LoadedPair) -> ProbeContext:
+    def _measure(self, probe: Probe, loaded: LoadedPair, described: Mapping[str, Any]) -> None:
+        cache = self._bench.open_cache() if self._bench.open_cache is not None else None
+        probe.run(self._context(loaded, reuse_of(cache, described, loaded.fp16.info, self._log.write)))
+        if cache is not None:
+            cache.prune()
+
+    def _context(self, loaded: LoadedPair, reuse: Reuse | None) -> ProbeContext:
         return ProbeContext(
             fp16=loaded.fp16,
             exl2=loaded.exl2,
@@ -155,6 +165,7 @@ class _Pass:
             save=self._save,
             progress=self._progress,
             should_stop=self._stop,
+            reuse=reuse,
         )
 
     def _save(self, samples: Sequence[Sample]) -> None:
@@ -212,6 +223,7 @@ class _Pass:
             timings=self._watch.seconds(),
             versions=provenance.versions(),
             charts=evaluation.charts,
+            reused=reused_counts(self._repo.events(self._record.id)),
         )
 
     def _finish(
