@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from wfgy_triage.cli import app
+from wfgy_triage.errors import InputError
+from wfgy_triage.runs import headless
+from wfgy_triage.settings import CACHE_ROWS, Settings, load_settings
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -45,6 +50,10 @@ def test_symptoms_lists_all_five_of_the_page(tmp_path: Path):
         (["probe", "long_chain", "--pair", "demo"], "this version has no probe for it"),
         (["probe", "json_breaks", "--pair", "demo", "--questions", "0"], "Invalid value"),
         (["probe", "json_breaks", "--pair", "demo", "--json", "/nowhere/r.json"], "does not exist"),
+        (
+            ["probe", "json_breaks", "--pair", "nope", "--no-cache"],
+            "There is no model pair with the id 'nope'",
+        ),
         (["inspect", "/nowhere"], "does not exist"),
         (["demo", "--pair", "nope"], "There is no demo pair 'nope'"),
         (["sessions", "show", "nope"], "There is no session with the id 'nope'"),
@@ -79,3 +88,40 @@ def test_a_port_that_is_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     outcome = call(tmp_path, "sessions", "list")
     assert outcome.returncode == 2
     assert "WFGY_TRIAGE_PORT" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "options", "rows"),
+    [
+        (None, (), CACHE_ROWS),
+        ("50", (), 50),
+        ("0", (), 0),
+        ("50", ("--no-cache",), 0),
+        ("many", ("--no-cache",), 0),
+    ],
+)
+def test_the_cache_is_bounded_by_the_variable_and_turned_off_by_the_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None, options: tuple[str, ...], rows: int
+):
+    given: list[Settings] = []
+
+    def run(settings: Settings, *_: object, **__: object) -> None:
+        given.append(settings)
+        raise InputError("Enough.")
+
+    monkeypatch.setenv("WFGY_TRIAGE_HOME", str(tmp_path))
+    monkeypatch.delenv("WFGY_TRIAGE_CACHE_ROWS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("WFGY_TRIAGE_CACHE_ROWS", variable)
+    monkeypatch.setattr(headless, "run_headless", run)
+    with pytest.raises(InputError, match="Enough"):
+        app(["probe", "json_breaks", "--pair", "demo", *options], standalone_mode=False)
+    assert [s.cache_rows for s in given] == [rows]
+
+
+@pytest.mark.parametrize("rows", ["many", "-1", "1.5", "\N{SUPERSCRIPT TWO}"])
+def test_a_number_of_cached_rows_that_is_none(monkeypatch: pytest.MonkeyPatch, rows: str):
+    monkeypatch.setenv("WFGY_TRIAGE_CACHE_ROWS", rows)
+    with pytest.raises(InputError, match="not a whole number") as caught:
+        load_settings()
+    assert "WFGY_TRIAGE_CACHE_ROWS" in caught.value.hint

@@ -53,7 +53,7 @@ class RunCache:
             return
         try:
             action()
-        except TriageError as error:
+        except (TriageError, ValueError) as error:  # ValueError: a row that JSON cannot hold
             # Each further try might wait as long for a lock; what the run itself stores reports real trouble.
             self._usable = False
             _log.warning("the cache of FP16 answers is left out of this run: %s", error)
