@@ -11,7 +11,8 @@ import logging
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import CursorResult, delete, func, select, update
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
 
 from wfgy_triage.store.database import Database
 from wfgy_triage.store.models import CachedAnswerRow
@@ -47,7 +48,7 @@ class AnswerCache:
     def put_many(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
         """Store rows; a key that is there already gets the new row, so that a damaged one is mended."""
         moment = now()
-        # In the order of the keys, so that two writers of the same rows wait for each other instead of locking up.
+        # In the order of the keys, so that two writers of the same rows wait for each other and do not deadlock.
         values = [
             {"key": key, "body": json.dumps(rows[key], allow_nan=False), "used_at": moment}
             for key in sorted(rows)
@@ -58,22 +59,30 @@ class AnswerCache:
 
     def touch(self, keys: Collection[str]) -> None:
         """Say that these rows were used just now."""
-        if keys:
+        moment = now()
+        for some in _batches(keys):
             with self._db.write() as session:
-                for some in _batches(keys):
-                    used = update(CachedAnswerRow).where(CachedAnswerRow.key.in_(some))
-                    session.execute(used.values(used_at=now()))
+                used = update(CachedAnswerRow).where(CachedAnswerRow.key.in_(_locked(session, some)))
+                session.execute(used.values(used_at=moment))
 
     def prune(self, max_rows: int) -> int:
         """Keep the `max_rows` rows that were used last; returns how many went."""
-        with self._db.read() as session:
-            if (session.scalar(select(func.count()).select_from(CachedAnswerRow)) or 0) <= max_rows:
-                return 0
         newest = select(CachedAnswerRow.key).order_by(CachedAnswerRow.used_at.desc(), CachedAnswerRow.key)
-        surplus = newest.offset(max_rows).scalar_subquery()
-        with self._db.write() as session:
-            gone = session.execute(delete(CachedAnswerRow).where(CachedAnswerRow.key.in_(surplus)))
-            return gone.rowcount if isinstance(gone, CursorResult) else 0
+        with self._db.read() as session:
+            surplus = session.scalars(newest.offset(max_rows)).all()
+        gone = 0
+        for some in _batches(surplus):
+            with self._db.write() as session:
+                mine = _locked(session, some)
+                session.execute(delete(CachedAnswerRow).where(CachedAnswerRow.key.in_(mine)))
+                gone += len(mine)
+        return gone
+
+
+def _locked(session: Session, keys: Collection[str]) -> list[str]:
+    """Those of the rows that nobody else is writing, kept for this transaction; never waits, so no deadlock."""
+    rows = select(CachedAnswerRow.key).where(CachedAnswerRow.key.in_(keys))
+    return list(session.scalars(rows.with_for_update(skip_locked=True)))
 
 
 def _batches(keys: Collection[str]) -> Iterator[list[str]]:
