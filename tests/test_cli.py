@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from wfgy_triage.cli import app
+from wfgy_triage.errors import InputError
+from wfgy_triage.runs import headless
+from wfgy_triage.settings import CACHE_ROWS, Settings, load_settings
+
 ROOT = Path(__file__).resolve().parent.parent
 QUESTIONS = "assets/templates/questions.md"
 
@@ -52,6 +57,10 @@ def test_symptoms_lists_all_five_of_the_page(tmp_path: Path):
         (
             ["probe", "json_breaks", "--pair", "demo", "--workload", "assets/templates/questions.md"],
             "needs JSON records",
+        ),
+        (
+            ["probe", "json_breaks", "--pair", "nope", "--no-cache"],
+            "There is no model pair with the id 'nope'",
         ),
         (["inspect", "/nowhere"], "does not exist"),
         (["doctor", "--fp16", "."], "Give --pair ID, or both --fp16 DIR and --exl2 DIR."),
@@ -114,3 +123,40 @@ def test_the_doctor_of_this_machine_and_of_a_folder_that_is_no_model(tmp_path: P
     both = json.loads((tmp_path / "both.json").read_text())
     assert {f["group"] for f in both["findings"]} == {"environment", "folders", "engines"}
     assert both["state"] == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("variable", "options", "rows"),
+    [
+        (None, (), CACHE_ROWS),
+        ("50", (), 50),
+        ("0", (), 0),
+        ("50", ("--no-cache",), 0),
+        ("many", ("--no-cache",), 0),
+    ],
+)
+def test_the_cache_is_bounded_by_the_variable_and_turned_off_by_the_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None, options: tuple[str, ...], rows: int
+):
+    given: list[Settings] = []
+
+    def run(settings: Settings, *_: object, **__: object) -> None:
+        given.append(settings)
+        raise InputError("Enough.")
+
+    monkeypatch.setenv("WFGY_TRIAGE_HOME", str(tmp_path))
+    monkeypatch.delenv("WFGY_TRIAGE_CACHE_ROWS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("WFGY_TRIAGE_CACHE_ROWS", variable)
+    monkeypatch.setattr(headless, "run_headless", run)
+    with pytest.raises(InputError, match="Enough"):
+        app(["probe", "json_breaks", "--pair", "demo", *options], standalone_mode=False)
+    assert [s.cache_rows for s in given] == [rows]
+
+
+@pytest.mark.parametrize("rows", ["many", "-1", "1.5", "\N{SUPERSCRIPT TWO}"])
+def test_a_number_of_cached_rows_that_is_none(monkeypatch: pytest.MonkeyPatch, rows: str):
+    monkeypatch.setenv("WFGY_TRIAGE_CACHE_ROWS", rows)
+    with pytest.raises(InputError, match="not a whole number") as caught:
+        load_settings()
+    assert "WFGY_TRIAGE_CACHE_ROWS" in caught.value.hint

@@ -161,13 +161,16 @@ def probe(
         list[str] | None,
         typer.Option(help="A setting of the probe, as name=value; may be repeated. See docs/measuring.md."),
     ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Measure all of it anew: no FP16 answers of earlier runs.")
+    ] = False,
     json_file: JsonFile = None,
 ) -> None:
     """Measure one symptom on one pair, here and now. The exit code is the verdict."""
     from wfgy_triage.runs.headless import run_headless
     from wfgy_triage.store.records import RunSpec
 
-    settings = load_settings()
+    settings = load_settings(cache_rows=0 if no_cache else None)
     chosen = _pair(pair, fp16, exl2)
     _check_json_folder(json_file)
     pair_id = chosen.id if chosen else pair

@@ -109,7 +109,11 @@ class ModuleLink:
 
 @dataclass(frozen=True)
 class Result:
-    """Everything a finished (or stopped) run says. `charts` holds plain data for the chart builders."""
+    """Everything a finished (or stopped) run says.
+
+    `charts` holds plain data for the chart builders. `reused` counts, by side, the FP16 measurements that an earlier
+    run had made with the same model, prompts and settings.
+    """
 
     run_id: str
     created_at: str
@@ -127,6 +131,7 @@ class Result:
     headline: str = ""
     page_rule: str = ""
     charts: Mapping[str, Any] = field(default_factory=dict)
+    reused: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain `wfgy-triage/result-1` object, ready for `json.dumps`."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -106,6 +109,44 @@ def test_any_replaced_part_of_a_model_is_noticed(what, tmp_path):
         (folder / "chat_template.jinja").write_text("new")
     with pytest.raises(ProbeError, match=f"{what}_sha256"):
         provenance.refuse_changed_models(before, provenance.describe_pair(pair))
+
+
+def test_what_numbers_depend_on_is_the_content_of_a_folder_and_not_its_place(tmp_path):
+    one = write_folder(tmp_path / "one", tiny_tensors())
+    (one / "tokenizer_config.json").write_text("{}")
+    two = Path(shutil.copytree(one, tmp_path / "two"))
+    described = provenance.describe_pair(Pair("p", "Pair", one, two))
+    facts = provenance.number_facts(described["fp16"])
+    assert facts == provenance.number_facts(described["exl2"])
+    assert None not in {**facts["model"], **facts["versions"]}.values()
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json"]
+)
+def test_numbers_depend_on_the_small_files_too(name, tmp_path):
+    folder = write_folder(tmp_path / "m", tiny_tensors())
+    before = _facts(folder)
+    file = folder / name
+    content = json.loads(file.read_text()) if file.is_file() else {}
+    file.write_text(json.dumps({**content, "eos_token_id": [1, 2]}))
+    assert _facts(folder) != before
+
+
+def test_a_weight_that_no_fingerprint_samples_is_noticed_by_its_date(tmp_path):
+    tensors = tiny_tensors()
+    folder = write_folder(tmp_path / "m", tensors)
+    file = folder / "model.safetensors"
+    before, moment = _facts(folder), file.stat().st_mtime
+    tensors["model.embed_tokens.weight"][-1, -1] += 1
+    write_folder(folder, tensors)
+    os.utime(file, (moment, moment + 1))
+    assert _facts(folder)["model"]["weights_sha256"] == before["model"]["weights_sha256"]
+    assert _facts(folder) != before
+
+
+def _facts(folder):
+    return provenance.number_facts(provenance.describe_pair(Pair("p", "Pair", folder, folder))["fp16"])
 
 
 def test_versions_are_texts_and_leave_out_what_is_not_installed(monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from wfgy_triage.catalog import load_catalog
+from wfgy_triage.complaints import Match
 from wfgy_triage.pairs import Pair
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.settings import Settings
@@ -30,6 +31,7 @@ def context(settings: Settings) -> PageContext:
         load_catalog(),
         frozenset({"json_breaks"}),
         lambda symptom, path: {},
+        lambda text: Match("none", {}),
     )
 
 

@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from wfgy_triage.measure.statistics import Interval, quantile_intervals, ratio_interval
 
+METRIC_VERSION = 1
+"""Raised whenever answers or token scores of the same models come out differently: older cached ones end there."""
 MIN_TOKENS = 100
 BUCKET_EDGES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
 """Bounds of the FP16-confidence buckets: closed below, open above, the last one closed."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from wfgy_triage.doctor.finding import Finding
 from wfgy_triage.engines.base import Engine
+from wfgy_triage.probes.reuse import Reuse
 from wfgy_triage.result import Check, Diagnosis, Metric, State
 from wfgy_triage.store.records import Sample, SampleKey
 
@@ -49,6 +50,7 @@ class ProbeContext:
         cache: folder for what may be kept between runs; None keeps nothing.
         models: hash of weights and tokenizer by side (`fp16`, `exl2`), for naming what is kept.
         findings: what the doctor found on the folders and the loaded models before this run.
+        reuse: FP16 answers of earlier runs; None measures everything.
     """
 
     fp16: Engine
@@ -63,6 +65,7 @@ class ProbeContext:
     cache: Path | None = None
     models: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    reuse: Reuse | None = None
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from wfgy_triage.measure.chain import ChainOutcome, Layout, Stated, judge_chain,
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.chain_evaluation import evaluate_chains, lost_chains
 from wfgy_triage.probes.localize import localize
-from wfgy_triage.probes.measuring import Item, Measuring, rounded, token_pieces
+from wfgy_triage.probes.measuring import Item, Measuring, token_pieces
+from wfgy_triage.probes.reuse import rounded
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample
 from wfgy_triage.workload.chains import STANDARD, Chain, load_chains

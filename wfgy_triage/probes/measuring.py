@@ -1,7 +1,8 @@
 """One pass over the questions of a run: answers of each side, then token-by-token comparison of the FP16 answers.
 
 Everything is stored as it finishes and nothing that is stored is done again, so a pass may end at any point and a
-later one goes on. What an answer is worth is the probe's business: it passes a function that judges one.
+later one goes on. What FP16 measured in an earlier run is taken from there (`reuse.py`). What an answer is worth is
+the probe's business: it passes a function that judges one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from wfgy_triage.engines.scoring import score_many, score_text
 from wfgy_triage.errors import InputError
 from wfgy_triage.measure.fluency import mean_logprob
 from wfgy_triage.probes.base import ProbeContext
+from wfgy_triage.probes.reuse import REUSED, Reuse, rounded, settled_answer, settled_scores
 from wfgy_triage.store.records import Sample, SampleKey
 
 ROUND = 40
@@ -69,6 +71,23 @@ class Item:
         """Unique among the items of a run."""
         return f"{self.question}/{self.paraphrase}/{self.seed}"
 
+    @property
+    def request(self) -> GenerationRequest:
+        """What an engine is asked."""
+        return GenerationRequest(
+            self.request_id,
+            self.prompt_ids,
+            self.max_new_tokens,
+            self.temperature,
+            self.top_p,
+            self.seed,
+            self.stop_strings,
+        )
+
+    def scoring(self, answer: tuple[int, ...]) -> ScoreRequest:
+        """What an engine is asked to score this answer."""
+        return ScoreRequest(self.request_id, self.prompt_ids + answer, len(self.prompt_ids))
+
 
 class Measuring:
     """A pass over the items of a run.
@@ -90,6 +109,8 @@ class Measuring:
         self._context, self._symptom, self._stages = context, symptom, stages
         self._items = {item.request_id: item for item in items}
         self._done = set(context.done)
+        self._reuse = context.reuse
+        self._looked_up: set[SampleKey] = set()
 
     def key(self, item: Item, side: str) -> SampleKey:
         """The key under which a side of an item is stored."""
@@ -116,6 +137,8 @@ class Measuring:
         """
         items = list(self._items.values())
         refuse_too_long(items, self._context.fp16.info.max_context)
+        # All at once, so that the run says once how many answers it takes from earlier ones.
+        self._recall_answers("fp16", self._context.fp16, judge)
         for start in range(0, len(items), ROUND):
             block = items[start : start + ROUND]
             self.answer("fp16", self._context.fp16, judge, block)
@@ -130,20 +153,22 @@ class Measuring:
 
     def answer(self, side: str, engine: Engine, judge: Judge, items: Iterable[Item] | None = None) -> None:
         """Generate and store the answers of one side that are not stored yet (of all items unless given)."""
-        todo = {i.request_id: i for i in self._todo(side, items)}
+        among = None if items is None else list(items)
+        self._recall_answers(side, engine, judge, among)
+        todo = {i.request_id: i for i in self._todo(side, among)}
         if not todo or self._context.should_stop():
             return
         self._report(side)
-        requests = [
-            GenerationRequest(
-                name, i.prompt_ids, i.max_new_tokens, i.temperature, i.top_p, i.seed, i.stop_strings
-            )
-            for name, i in todo.items()
-        ]
-        for completion in engine.generate(requests, self._context.should_stop):
-            if completion.finish_reason != "cancelled":
-                item = todo[completion.id]
-                self._store(side, item, {**answer_payload(completion), **judge(item, completion)})
+        fresh: list[tuple[GenerationRequest, Completion]] = []
+        try:
+            for completion in engine.generate([i.request for i in todo.values()], self._context.should_stop):
+                if completion.finish_reason != "cancelled":
+                    item, settled = todo[completion.id], settled_answer(completion)
+                    self._store(side, {item: {**answer_payload(settled), **judge(item, settled)}})
+                    fresh.append((item.request, settled))
+        finally:
+            if self._reuse is not None and side in REUSED:
+                self._reuse.keep_answers(side, engine.info, fresh)
 
     def compare(self, side: str, candidate: Engine, annotate: Annotate | None = None) -> None:
         """Score the stored FP16 answers on the baseline and a candidate, token by token, and store that."""
@@ -156,26 +181,75 @@ class Measuring:
         annotate: Annotate | None = None,
     ) -> None:
         """The same for several candidates by the side they are stored under; the baseline reads each answer once."""
-        answers = self._answers("fp16")
+        stored = self._answers("fp16")
+        among = [i for i in (self._items.values() if items is None else items) if i.compared]
+        answers = {i: ids for i in among if (ids := stored.get(self.key(i, "fp16")))}
+        for side, candidate in candidates.items():
+            self._recall_comparisons(side, candidate, answers, annotate)
         waiting: dict[tuple[tuple[str, ...], str], list[Item]] = {}
-        for item in self._items.values() if items is None else items:
-            sides = tuple(s for s in candidates if self.key(item, s) not in self._done)
-            if item.compared and sides and answers.get(self.key(item, "fp16")):
+        for item in answers:
+            sides = tuple(s for s in candidates if not self.has(item, s))
+            if sides:
                 waiting.setdefault((sides, item.group), []).append(item)
         for (sides, _), block in sorted(waiting.items(), key=lambda entry: entry[0]):
             if self._context.should_stop():
                 return
             self._report(sides[0])
-            by_id = {i.request_id: i for i in block}
-            requests = [
-                ScoreRequest(name, i.prompt_ids + answers[self.key(i, "fp16")], len(i.prompt_ids))
-                for name, i in by_id.items()
-            ]
-            for found in score_many(self._context.fp16, [candidates[s] for s in sides], requests):
-                for side, scores in zip(sides, found, strict=True):
-                    item = by_id[scores.id]
-                    more = annotate(item, answers[self.key(item, "fp16")], scores) if annotate else {}
-                    self._store(side, item, {**comparison_payload(scores), **more})
+            self._score({s: candidates[s] for s in sides}, {i: answers[i] for i in block}, annotate)
+
+    def _score(
+        self,
+        candidates: Mapping[str, Engine],
+        answers: Mapping[Item, tuple[int, ...]],
+        annotate: Annotate | None,
+    ) -> None:
+        baseline, items = self._context.fp16, {i.request_id: i for i in answers}
+        fresh: dict[str, list[tuple[ScoreRequest, TokenScores]]] = {side: [] for side in candidates}
+        requests = {i.request_id: i.scoring(answer) for i, answer in answers.items()}
+        try:
+            for found in score_many(baseline, list(candidates.values()), list(requests.values())):
+                for side, measured in zip(candidates, found, strict=True):
+                    item, scores = items[measured.id], settled_scores(measured)
+                    self._store(side, {item: _comparison(item, answers[item], scores, annotate)})
+                    fresh[side].append((requests[scores.id], scores))
+        finally:
+            for side, candidate in candidates.items():
+                if self._reuse is not None and side in REUSED:
+                    self._reuse.keep_comparisons(baseline.info, candidate.info, fresh[side])
+
+    def _recall_answers(
+        self, side: str, engine: Engine, judge: Judge, items: Iterable[Item] | None = None
+    ) -> None:
+        def find(reuse: Reuse, todo: Mapping[str, Item]) -> dict[Item, Mapping[str, Any]]:
+            found = reuse.answers(side, engine.info, [i.request for i in todo.values()])
+            return {todo[n]: {**answer_payload(c), **judge(todo[n], c)} for n, c in found.items()}
+
+        self._recall(side, self._todo(side, items), find)
+
+    def _recall_comparisons(
+        self, side: str, candidate: Engine, answers: Mapping[Item, tuple[int, ...]], annotate: Annotate | None
+    ) -> None:
+        def find(reuse: Reuse, todo: Mapping[str, Item]) -> dict[Item, Mapping[str, Any]]:
+            requests = [i.scoring(answers[i]) for i in todo.values()]
+            found = reuse.comparisons(self._context.fp16.info, candidate.info, requests)
+            return {todo[n]: _comparison(todo[n], answers[todo[n]], s, annotate) for n, s in found.items()}
+
+        self._recall(side, self._todo(side, answers), find)
+
+    def _recall(
+        self,
+        side: str,
+        items: Iterable[Item],
+        find: Callable[[Reuse, Mapping[str, Item]], Mapping[Item, Mapping[str, Any]]],
+    ) -> None:
+        """Store what earlier runs measured of these items, judged anew; nothing is looked for twice in a pass."""
+        todo = {i.request_id: i for i in items if self.key(i, side) not in self._looked_up}
+        if self._reuse is None or side not in REUSED or not todo or self._context.should_stop():
+            return
+        self._looked_up.update(self.key(i, side) for i in todo.values())
+        if payloads := find(self._reuse, todo):
+            self._store(side, payloads)
+            self._reuse.tell(side, len(payloads), len(self._items))
 
     def score(self, side: str, answered: str, engine: Engine) -> None:
         """Store how likely one engine finds the answers that another side gave (of items that are compared).
@@ -190,12 +264,9 @@ class Measuring:
         if not todo or self._context.should_stop():
             return
         self._report(side)
-        requests = [
-            ScoreRequest(name, i.prompt_ids + answers[self.key(i, answered)], len(i.prompt_ids))
-            for name, i in todo.items()
-        ]
+        requests = [i.scoring(answers[self.key(i, answered)]) for i in todo.values()]
         for name, logprobs in score_text(engine, requests):
-            self._store(side, todo[name], {"mean_logprob": mean_logprob(logprobs)})
+            self._store(side, {todo[name]: {"mean_logprob": mean_logprob(logprobs)}})
 
     def _expected(self, side: str) -> list[Item]:
         """The items that get a sample on this side."""
@@ -209,10 +280,10 @@ class Measuring:
         stored = self._context.stored()
         return {s.key: tuple(s.payload["token_ids"]) for s in stored if s.key.side == side}
 
-    def _store(self, side: str, item: Item, payload: Mapping[str, Any]) -> None:
-        key = self.key(item, side)
-        self._context.save([Sample(key, payload)])
-        self._done.add(key)
+    def _store(self, side: str, payloads: Mapping[Item, Mapping[str, Any]]) -> None:
+        samples = [Sample(self.key(item, side), payload) for item, payload in payloads.items()]
+        self._context.save(samples)
+        self._done.update(s.key for s in samples)
         self._report(side)
 
     def _report(self, side: str) -> None:
@@ -275,6 +346,8 @@ def token_pieces(engine: Engine, token_ids: Sequence[int]) -> list[str]:
     return pieces
 
 
-def rounded(values: Iterable[float]) -> list[float]:
-    """Six decimals: far below any noise floor, and a fifth of the space of full floats in the store."""
-    return [round(float(v), 6) for v in values]
+def _comparison(
+    item: Item, answer: tuple[int, ...], scores: TokenScores, annotate: Annotate | None
+) -> dict[str, Any]:
+    more = annotate(item, answer, scores) if annotate else {}
+    return {**comparison_payload(scores), **more}

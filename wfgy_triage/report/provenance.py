@@ -16,6 +16,8 @@ READABLE = {
     "decoder_bpw": "bits per weight",
     "head_bits": "head bits",
     "id": "id",
+    "fp16_floor": "FP16 again, for the noise floor",
+    "pair_floor": "noise of the word-by-word comparison",
 }
 
 
@@ -26,6 +28,7 @@ def provenance_panel(result: Result) -> str:
         ("Question set", result.workload),
         ("Settings", result.settings),
         ("Versions", result.versions),
+        ("Measured earlier, used again", result.reused),
         ("Time taken", {k: duration(v) for k, v in result.timings.items()}),
     ]
     body = "".join(f"<section><h4>{title}</h4>{_listing(data)}</section>" for title, data in groups if data)

@@ -22,11 +22,13 @@ from wfgy_triage.engines.absent import AbsentEngine
 from wfgy_triage.errors import PrerequisiteError, TriageError
 from wfgy_triage.pairs import Pair, get_pair
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeContext, ProbeSettings
+from wfgy_triage.probes.reuse import Reuse
 from wfgy_triage.probes.unmeasured import unmeasured
 from wfgy_triage.result import Result
 from wfgy_triage.runs import provenance
 from wfgy_triage.runs.models import LoadedPair, ModelCache
 from wfgy_triage.runs.progress import Pulse, RunLog, Stopwatch
+from wfgy_triage.runs.reuse import RunCache, reuse_of, reused_counts
 from wfgy_triage.runs.tools import RunTools
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.records import Event, RunRecord, RunStatus, Sample
@@ -50,6 +52,7 @@ class Bench:
         should_stop: true once this process is to end; the run goes back into the queue.
         on_event: told every event of the run.
         log_name: the file under `logs/` of the home folder that this process logs to.
+        open_cache: gives a run the cache of FP16 answers; None: everything is measured.
     """
 
     repo: RunRepository
@@ -60,6 +63,7 @@ class Bench:
     should_stop: Callable[[], bool] = lambda: False
     on_event: Callable[[Event], None] | None = None
     log_name: str = "worker.log"
+    open_cache: Callable[[], RunCache] | None = None
 
 
 def execute_run(record: RunRecord, bench: Bench, pair: Pair | None = None) -> RunStatus:
@@ -135,7 +139,7 @@ class _Pass:
         if loaded is None and asks:
             return self._conclude(probe, described, RunStatus.DONE, measurable=False)
         if not self._stop():
-            probe.run(self._context(loaded, described))
+            self._measure(probe, loaded, described)
         if self._pulse.lost:
             raise LeaseLostError(self._record.id)
         if self._cut_short and not self._pulse.cancelled:
@@ -178,7 +182,16 @@ class _Pass:
         self._log.stage("load", label, 0, 2)
         return self._bench.models.acquire(pair, lambda done: self._log.stage("load", label, done, 2))
 
-    def _context(self, loaded: LoadedPair | None, described: Mapping[str, Any]) -> ProbeContext:
+    def _measure(self, probe: Probe, loaded: LoadedPair | None, described: Mapping[str, Any]) -> None:
+        cache = self._bench.open_cache() if self._bench.open_cache is not None else None
+        reuse = reuse_of(cache, described, loaded.fp16.info, self._log.write) if loaded else None
+        probe.run(self._context(loaded, described, reuse))
+        if cache is not None:
+            cache.prune()
+
+    def _context(
+        self, loaded: LoadedPair | None, described: Mapping[str, Any], reuse: Reuse | None
+    ) -> ProbeContext:
         absent = AbsentEngine()
         return ProbeContext(
             fp16=loaded.fp16 if loaded else absent,
@@ -193,6 +206,7 @@ class _Pass:
             cache=self._bench.settings.home / "cache",
             models=provenance.model_hashes(described),
             findings=self._findings,
+            reuse=reuse,
         )
 
     def _save(self, samples: Sequence[Sample]) -> None:
@@ -254,6 +268,7 @@ class _Pass:
             timings=self._watch.seconds(),
             versions=provenance.versions(),
             charts={"doctor": as_chart(self._findings), **evaluation.charts},
+            reused=reused_counts(self._repo.events(self._record.id)),
         )
 
     def _finish(

@@ -16,6 +16,7 @@ from wfgy_triage.runs.execute import Bench, execute_run
 from wfgy_triage.runs.lane import hold_device, lane_of
 from wfgy_triage.runs.models import ModelCache
 from wfgy_triage.runs.progress import LOG_FORMAT
+from wfgy_triage.runs.reuse import open_cache
 from wfgy_triage.runs.service import validate_spec
 from wfgy_triage.runs.tools import RunTools, default_tools
 from wfgy_triage.settings import Settings
@@ -69,7 +70,14 @@ def run_headless(
         with closing(ModelCache(tools.open_engine)) as models:
             repo = RunRepository(database)
             bench = Bench(
-                repo, settings, tools, models, lane.new_worker_id(), on_event=on_event, log_name=LOG_NAME
+                repo,
+                settings,
+                tools,
+                models,
+                lane.new_worker_id(),
+                on_event=on_event,
+                log_name=LOG_NAME,
+                open_cache=open_cache(database, settings.cache_rows),
             )
             return _measure(bench, spec, pair)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,23 @@ from typing import Any
 from wfgy_triage import __version__
 from wfgy_triage.engines.base import EngineInfo
 from wfgy_triage.errors import ProbeError, TriageError
-from wfgy_triage.exl2.headers import read_json, weights_fingerprint
+from wfgy_triage.exl2.headers import folder_tensors, read_json, weights_fingerprint
 from wfgy_triage.exl2.inspect import inspect_folder
 from wfgy_triage.pairs import Pair
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "exllamav2")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
+_CONFIG_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+# What numbers of one model depend on besides the engine. The fingerprint of the weights samples every tensor; the
+# date of the files tells of a change between the samples.
+_CONTENT = ("weights_sha256", "weights_modified", "tokenizer_sha256", "config_sha256")
+_NUMERIC_PACKAGES = ("wfgy-triage", "torch", "transformers", "tokenizers", "numpy")
 
 
 def describe_pair(pair: Pair) -> dict[str, Any]:
@@ -80,6 +92,20 @@ def versions() -> dict[str, str]:
     return found
 
 
+def number_facts(side: Mapping[str, Any]) -> dict[str, Any]:
+    """What a measurement of one side depends on besides engine and request: the model's content and the versions.
+
+    Args:
+        side: a side of `describe_pair`; where its folder is plays no role.
+    """
+    found = versions()
+    return {
+        "model": {name: side.get(name) for name in _CONTENT},
+        "versions": {name: found.get(name) for name in _NUMERIC_PACKAGES},
+        "machine": platform.machine(),
+    }
+
+
 def _describe_folder(folder: Path) -> dict[str, Any]:
     try:
         report = inspect_folder(folder)
@@ -98,7 +124,9 @@ def _describe_folder(folder: Path) -> dict[str, Any]:
         "head_bits": report.head_bits,
         "total_bytes": report.total_bytes,
         "weights_sha256": weights_fingerprint(folder),
-        "tokenizer_sha256": _tokenizer_hash(folder),
+        "weights_modified": _weights_modified(folder),
+        "tokenizer_sha256": _files_hash(folder, _TOKENIZER_FILES),
+        "config_sha256": _files_hash(folder, _CONFIG_FILES),
         "template_sha256": _template_hash(folder),
     }
 
@@ -116,8 +144,15 @@ def _describe_engine(info: EngineInfo) -> dict[str, Any]:
     }
 
 
-def _tokenizer_hash(folder: Path) -> str | None:
-    present = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+def _weights_modified(folder: Path) -> str:
+    """When the newest weight file was last changed, UTC."""
+    files = {meta.file for meta in folder_tensors(folder).values()}
+    return datetime.fromtimestamp(max(f.stat().st_mtime for f in files), UTC).isoformat()
+
+
+def _files_hash(folder: Path, names: Sequence[str]) -> str | None:
+    """Hash of those files that are there, by name and content; None without any."""
+    present = [folder / name for name in names if (folder / name).is_file()]
     if not present:
         return None
     digest = hashlib.sha256()

@@ -20,6 +20,7 @@ from wfgy_triage.runs.execute import Bench, execute_run
 from wfgy_triage.runs.lane import Lane, lane_of
 from wfgy_triage.runs.models import ModelCache
 from wfgy_triage.runs.progress import LOG_FORMAT
+from wfgy_triage.runs.reuse import open_cache
 from wfgy_triage.runs.tools import RunTools, default_tools
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import Database, open_database
@@ -80,6 +81,7 @@ class _Worker:
         self._id = lane.new_worker_id()
         self._runs = RunRepository(database)
         self._workers = WorkerRepository(database)
+        self._open_cache = open_cache(database, settings.cache_rows)
         self._models: ModelCache | None = None
 
     def work(self, make_tools: Callable[[], RunTools]) -> None:
@@ -89,7 +91,15 @@ class _Worker:
         signs.start()
         tools = make_tools()
         self._models = ModelCache(tools.open_engine)
-        bench = Bench(self._runs, self._settings, tools, self._models, self._id, self._stop.is_set)
+        bench = Bench(
+            self._runs,
+            self._settings,
+            tools,
+            self._models,
+            self._id,
+            self._stop.is_set,
+            open_cache=self._open_cache,
+        )
         while not self._stop.is_set():
             pause = _POLL_S
             try:

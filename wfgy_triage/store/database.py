@@ -20,11 +20,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
 from filelock import FileLock, Timeout
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.store import problems
+from wfgy_triage.store.models import Base
 
 BUSY_TIMEOUT_S = 30.0
 """How long a SQLite statement waits for another process's short transaction."""
@@ -73,6 +75,15 @@ class Database:
             self._writer.begin() as session,
         ):
             yield session
+
+    def upsert(self, row: type[Base]) -> sa.Insert:
+        """An INSERT that overwrites the rows whose primary key is there already."""
+        insert = sqlite.insert(row) if self._is_sqlite else postgresql.insert(row)
+        columns = row.__table__.columns
+        return insert.on_conflict_do_update(
+            index_elements=[c.name for c in columns if c.primary_key],
+            set_={c.name: insert.excluded[c.name] for c in columns if not c.primary_key},
+        )
 
     def close(self) -> None:
         """Give the connections back."""

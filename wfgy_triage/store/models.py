@@ -124,3 +124,18 @@ class WorkerRow(Base):
     id: Mapped[str] = mapped_column(String(128), primary_key=True)
     seen_at: Mapped[datetime]
     pair_id: Mapped[str | None] = mapped_column(String(64))
+
+
+class CachedAnswerRow(Base):
+    """An answer or a comparison of an FP16 model, kept for later runs; no run owns it.
+
+    `key` is a SHA-256 over everything the numbers depend on. `body` is JSON, read with care: as text, so that a
+    damaged row spoils no other.
+    """
+
+    __tablename__ = "cached_answers"
+    __table_args__ = (Index("ix_cached_answers_used", "used_at"),)
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    body: Mapped[str] = mapped_column(Text)
+    used_at: Mapped[datetime]
