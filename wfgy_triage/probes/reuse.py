@@ -32,7 +32,7 @@ REUSED: Mapping[str, str] = {
 }
 """Sides of a run that may come from an earlier one, and what they are called."""
 _ENDS = frozenset(get_args(FinishReason)) - {"cancelled"}
-_COLUMNS = ("kl", "ref_top_p", "same_top", "ref_logprob", "cand_logprob")
+_COLUMNS = tuple(name for name in TokenScores.__dataclass_fields__ if name != "id")
 _Found = TypeVar("_Found")
 
 _log = logging.getLogger(__name__)

@@ -1,0 +1,116 @@
+"""What the commands share: the app, consoles, exit codes, progress, and how a pair or a result is named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from wfgy_triage.errors import InputError
+from wfgy_triage.result import Result, State
+
+if TYPE_CHECKING:
+    from wfgy_triage.pairs import Pair
+    from wfgy_triage.store.records import Event, RunRecord
+
+EXIT_CODES = {State.PASS: 0, State.FAIL: 1, State.INCONCLUSIVE: 3, State.NOT_MEASURED: 4}
+EXIT_ERROR = 2
+EXIT_STOPPED = 130
+
+app = typer.Typer(
+    help="Guided, measured triage of ExLlamaV2 (EXL2) models against their FP16 baseline.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+sessions = typer.Typer(help="Recorded sessions.", no_args_is_help=True)
+app.add_typer(sessions, name="sessions")
+
+out = Console()
+err = Console(stderr=True)
+
+
+Questions = Annotated[
+    int, typer.Option("--questions", "-n", min=1, max=200, help="How many questions to ask.")
+]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the result as JSON to this file.")]
+
+
+def check_json_folder(json_file: Path | None) -> None:
+    """Refuse a --json file in a folder that does not exist, before anything is measured."""
+    if json_file is not None and not json_file.parent.is_dir():
+        raise InputError(
+            f"The folder of {json_file} does not exist.", "Create it first or choose another --json file."
+        )
+
+
+def chosen_pair(pair: str | None, fp16: Path | None, exl2: Path | None) -> Pair | None:
+    """The pair given by two folders, or None when a registered id is given."""
+    from wfgy_triage.pairs import Pair
+
+    if pair and not (fp16 or exl2):
+        return None
+    if pair or not (fp16 and exl2):
+        raise InputError("Say which models to compare.", "Give --pair ID, or both --fp16 DIR and --exl2 DIR.")
+    baseline, quantized = fp16.resolve(), exl2.resolve()
+    digest = hashlib.sha256(f"{baseline}\n{quantized}".encode()).hexdigest()[:8]
+    return Pair(f"folders-{digest}", f"{fp16.name} against {exl2.name}", baseline, quantized)
+
+
+def finish(record: RunRecord, json_file: Path | None) -> int:
+    """Show a recorded run and return its exit code."""
+    from wfgy_triage.report.terminal import show_result
+
+    if record.result is None:
+        err.print(
+            f"Session {record.id} is {record.status}: {record.error_message or 'it has no result yet.'}"
+        )
+        if record.error_hint:
+            err.print(record.error_hint)
+        return EXIT_ERROR
+    result = Result.from_json(record.result)
+    show_result(out, result)
+    if json_file is not None:
+        json_file.write_text(json.dumps(record.result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return EXIT_CODES[result.state]
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, float], None]]:
+    """Bars on a terminal, one line a step elsewhere; gives a `report(step, share)`."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(step: str, share: float) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=1.0)
+                if not err.is_terminal:
+                    err.print(step)
+            bars.update(tasks[step], completed=share)
+
+        yield report
+
+
+def event_printer(report: Callable[[str, float], None]) -> Callable[[Event], None]:
+    """Return what shows a run's events: stages as bars, notes as lines."""
+
+    def show(event: Event) -> None:
+        if event.kind == "stage":
+            report(event.payload["label"], event.payload["done"] / max(event.payload["total"], 1))
+        elif event.kind == "note":
+            err.print(event.payload["text"])
+
+    return show
