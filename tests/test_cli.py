@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+QUESTIONS = "assets/templates/questions.md"
 
 
 def call(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -45,6 +46,12 @@ def test_symptoms_lists_all_five_of_the_page(tmp_path: Path):
         (["probe", "long_chain", "--pair", "demo"], "this version has no probe for it"),
         (["probe", "json_breaks", "--pair", "demo", "--questions", "0"], "Invalid value"),
         (["probe", "json_breaks", "--pair", "demo", "--json", "/nowhere/r.json"], "does not exist"),
+        (["probe", "json_breaks", "--pair", "demo", "--workload", "/nowhere/q.csv"], "cannot be read"),
+        (["probe", "json_breaks", "--pair", "demo", "--workload", "Makefile"], "use .jsonl, .csv or .md"),
+        (
+            ["probe", "json_breaks", "--pair", "demo", "--workload", "assets/templates/questions.md"],
+            "needs JSON records",
+        ),
         (["inspect", "/nowhere"], "does not exist"),
         (["demo", "--pair", "nope"], "There is no demo pair 'nope'"),
         (["sessions", "show", "nope"], "There is no session with the id 'nope'"),

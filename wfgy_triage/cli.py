@@ -23,7 +23,7 @@ from typer.exceptions import TyperException
 
 from wfgy_triage.errors import InputError, TriageError
 from wfgy_triage.result import Result, State
-from wfgy_triage.settings import load_settings
+from wfgy_triage.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,6 +117,21 @@ def probe(
     ] = None,
     questions: Questions = 20,
     seed: Annotated[int, typer.Option(min=0, help="Base seed of every request.")] = 0,
+    workload: Annotated[
+        Path | None, typer.Option(help="Your own questions: a .jsonl, .csv or .md file, or a folder of them.")
+    ] = None,
+    chunks: Annotated[
+        Path | None,
+        typer.Option(help="wrong_snippet: your passages, one JSON object a line.", dir_okay=False),
+    ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(help="wrong_snippet: a FAISS index of --chunks, in their order.", dir_okay=False),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="A setting of the probe, as name=value; may be repeated. See docs/measuring.md."),
+    ] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Measure one symptom on one pair, here and now. The exit code is the verdict."""
@@ -130,7 +145,11 @@ def probe(
             f"The folder of {json_file} does not exist.", "Create it first or choose another --json file."
         )
     pair_id = chosen.id if chosen else pair
-    spec: RunSpec = RunSpec(symptom, pair_id or "", questions=questions, seed=seed)
+    options = _options(option or [], chunks=chunks, index=index)
+    asked = _workload(settings, workload)
+    spec: RunSpec = RunSpec(
+        symptom, pair_id or "", questions=questions, seed=seed, workload_id=asked, options=options
+    )
     with _progress() as report:
         record = run_headless(settings, spec, _event_printer(report), pair=chosen)
     raise typer.Exit(_finish(record, json_file))
@@ -238,6 +257,19 @@ def _usage_message(error: TyperException) -> str:
     return escape(text if text.endswith(".") else f"{text}.")
 
 
+def _options(given: list[str], **files: Path | None) -> dict[str, str]:
+    """Settings of a probe from `name=value` and from the options that name files."""
+    found = {name: str(path.resolve()) for name, path in files.items() if path is not None}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise InputError(
+                f"--option {text!r} is not of the form name=value.", "For example: --option k=10"
+            )
+        found[name] = value
+    return found
+
+
 def _pair(pair: str | None, fp16: Path | None, exl2: Path | None) -> Pair | None:
     """The pair given by two folders, or None when a registered id is given."""
     from wfgy_triage.pairs import Pair
@@ -249,6 +281,20 @@ def _pair(pair: str | None, fp16: Path | None, exl2: Path | None) -> Pair | None
     baseline, quantized = fp16.resolve(), exl2.resolve()
     digest = hashlib.sha256(f"{baseline}\n{quantized}".encode()).hexdigest()[:8]
     return Pair(f"folders-{digest}", f"{fp16.name} against {exl2.name}", baseline, quantized)
+
+
+def _workload(settings: Settings, path: Path | None) -> str:
+    """The id of the questions to ask: a kept copy of the user's own, or the built-in ones."""
+    from wfgy_triage.workload.stored import BUILTIN, store_upload
+    from wfgy_triage.workload.upload import read_path
+
+    if path is None:
+        return BUILTIN
+    upload = read_path(path)
+    err.print(f"Read {upload.questions} questions from {path}.", highlight=False, markup=False)
+    for note in upload.notes:
+        err.print(note, highlight=False, markup=False)
+    return store_upload(settings.home, upload).id
 
 
 def _finish(record: RunRecord, json_file: Path | None) -> int:

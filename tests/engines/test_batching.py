@@ -88,3 +88,9 @@ def test_one_family_stays_together_whatever_its_members_begin_with():
 
 def test_strangers_share_nothing():
     assert [g.shared for g in sharing_groups([(1, 2, 3), (4, 5), (6,)])] == [0]
+
+
+def test_a_prompt_alone_in_its_group_has_what_all_share():
+    prompts = [family_prompt(i // 6, (100 + i,)) for i in range(7)]
+    groups = {frozenset(g.members): g.shared for g in sharing_groups(prompts)}
+    assert groups == {frozenset(range(6)): 60, frozenset({6}): 20}

@@ -78,6 +78,22 @@ def test_families_of_prompts_in_one_batch(make_folder, family):
     check_composition(engine, requests, alone=6)
 
 
+@pytest.mark.parametrize("family", ["llama", "olmo2"])
+def test_families_behind_a_common_beginning(make_folder, family):
+    engine = open_engine(make_folder(family), side="fp16")
+    beginning = "One set of rules is shared by all of these families of prompts. "
+    requests = [
+        GenerationRequest(
+            f"{r.id}-{kind}",
+            engine.encode(f"{beginning}{kind * 10}{engine.decode(r.prompt_ids)}"),
+            max_new_tokens=9 + 5 * (i % 3),
+        )
+        for kind, rows in (("orders", 5), ("tickets", 1), ("recipes", 4))
+        for i, r in enumerate(few_shot_requests(engine, rows, max_new_tokens=1))
+    ]
+    check_composition(engine, requests, alone=4)
+
+
 @pytest.mark.demo
 def test_composition_of_the_batch_on_the_demo_model(demo_pair):
     engine = open_engine(demo_pair["fp16"], side="fp16")

@@ -121,16 +121,29 @@ def test_nothing_asked_nothing_scored(engine):
 def test_embedding_is_the_mean_of_hidden_states(engine, make_folder):
     texts = ["one", "a longer text than the first", "Ünïcode"]
     model = own_model(make_folder("llama"))
-    for layer in range(4):
-        rows = engine.embed(texts, layer)
-        assert rows.shape == (3, 96)
-        assert rows.dtype == np.float32
-        for row, text in zip(rows, texts, strict=True):
-            with torch.no_grad():
-                states = model(torch.tensor([engine.encode(text)]), output_hidden_states=True).hidden_states
-            np.testing.assert_allclose(row, states[layer][0].mean(0).numpy(), rtol=1e-3, atol=1e-4)
-    assert engine.embed([], 1).shape == (0, 96)
+    assert engine.info.layers == 3
+    every = engine.embed(texts, range(4))
+    assert every.shape == (4, 3, 96)
+    assert every.dtype == np.float32
+    for number, text in enumerate(texts):
+        with torch.no_grad():
+            states = model(torch.tensor([engine.encode(text)]), output_hidden_states=True).hidden_states
+        for layer in range(4):
+            expected = states[layer][0].mean(0).numpy()
+            np.testing.assert_allclose(every[layer, number], expected, rtol=1e-3, atol=1e-4)
+    for layers in ([2], [0, 2], [3, 1]):
+        np.testing.assert_allclose(engine.embed(texts, layers), every[list(layers)], rtol=1e-5, atol=1e-6)
+    assert engine.embed([], [1]).shape == (1, 0, 96)
     with pytest.raises(InputError, match="no layer 4"):
-        engine.embed(texts, 4)
+        engine.embed(texts, [4])
     with pytest.raises(InputError, match="Text 1 has 0 tokens"):
-        engine.embed(["x", ""], 1)
+        engine.embed(["x", ""], [1])
+
+
+def test_embedding_leaves_the_model_as_it_was(engine):
+    ids = engine.encode("Nothing is left out afterwards.")
+    request = ScoreRequest("a", ids, 1)
+    before = torch.cat([c.logits.clone() for c in engine.logits([request])])
+    engine.embed(["a text"], [1])
+    after = torch.cat([c.logits.clone() for c in engine.logits([request])])
+    assert torch.equal(before, after)

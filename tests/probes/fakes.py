@@ -64,8 +64,8 @@ class ScriptedEngine:
                 logits[torch.arange(len(ids)), torch.tensor(ids)] = 5.0 - self.bias
                 yield LogitChunk(request.id, start, logits)
 
-    def embed(self, texts: Sequence[str], layer: int) -> np.ndarray:
-        return np.zeros((len(texts), 4), np.float32)
+    def embed(self, texts: Sequence[str], layers: Sequence[int]) -> np.ndarray:
+        return np.zeros((len(layers), len(texts), 4), np.float32)
 
     def close(self) -> None:
         self.asked.clear()

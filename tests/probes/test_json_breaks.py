@@ -120,7 +120,7 @@ def test_an_empty_answer_is_measured_but_not_scored():
 def test_unknown_symptoms_have_no_probe():
     assert "json_breaks" in available_symptoms()
     with pytest.raises(InputError, match="has no live probe"):
-        get_probe("telepathy")
+        get_probe("no_such_symptom")
 
 
 def test_the_workload_is_named_by_its_hash():

@@ -73,7 +73,8 @@ class FakeProbe:
         self.home = home
 
     def workload_info(self, settings: Any) -> dict[str, Any]:
-        return {"id": "fake", "sha256": "0" * 64, "questions": settings.questions}
+        name = settings.workload.stem if settings.workload else "fake"
+        return {"id": name, "sha256": "0" * 64, "questions": settings.questions}
 
     def run(self, context: ProbeContext) -> None:
         context.open_floor()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.runs.run_fakes import SIDES, fake_description, fake_tools, make_settings, register_pair, spec
@@ -10,9 +12,12 @@ from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.result import Result, State
 from wfgy_triage.runs.execute import Bench, execute_run
 from wfgy_triage.runs.models import ModelCache
+from wfgy_triage.settings import REPO_ROOT
 from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import RunStatus
 from wfgy_triage.store.runs import RunRepository
+from wfgy_triage.workload.stored import store_upload
+from wfgy_triage.workload.upload import read_path
 
 
 @pytest.fixture
@@ -64,6 +69,18 @@ def test_a_run_ends_with_a_valid_result_that_survives_the_store(settings, repo):
     assert {"load", "checks", "measure_fp16", "evaluate", "total"} <= set(result.timings)
     assert [m.id for m in result.modules]
     assert len(repo.samples(record.id)) == 4 * len(SIDES)
+
+
+def test_a_users_question_set_reaches_the_probe_and_is_named_in_the_result(settings, repo):
+    stored = store_upload(settings.home, read_path(REPO_ROOT / "assets" / "templates" / "records.jsonl"))
+    _, record = run_once(settings, repo, replace(spec(2), workload_id=stored.id))
+    assert record.result["workload"]["id"] == record.result["settings"]["workload_id"] == stored.id
+
+
+def test_a_question_set_that_is_gone_ends_the_run_with_words(settings, repo):
+    status, record = run_once(settings, repo, replace(spec(2), workload_id="0" * 64))
+    assert status == RunStatus.FAILED
+    assert "There is no question set" in record.error_message
 
 
 def test_events_tell_the_stages_in_order(settings, repo):

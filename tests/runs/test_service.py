@@ -57,7 +57,7 @@ def test_start_queues_a_run_that_can_be_followed(service):
         (RunSpec(SYMPTOM, "tiny", questions=MAX_QUESTIONS + 1), "questions", str(MAX_QUESTIONS)),
         (RunSpec(SYMPTOM, "tiny", seed=-1), "seed -1", "between"),
         (RunSpec(SYMPTOM, "tiny", seed=2**31), "seed", "between"),
-        (RunSpec(SYMPTOM, "tiny", workload_id="mine"), "question set", "builtin"),
+        (RunSpec(SYMPTOM, "tiny", workload_id="mine"), "question set", "built-in"),
     ],
 )
 def test_a_wrong_request_is_refused_with_a_way_out(spec, message, hint, service):

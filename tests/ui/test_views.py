@@ -25,7 +25,11 @@ NOW = datetime(2026, 11, 23, 7, 41, tzinfo=UTC)
 @pytest.fixture
 def context(settings: Settings) -> PageContext:
     return PageContext(
-        settings, TriageService(settings), load_catalog(), frozenset({"json_breaks"}), lambda symptom: {}
+        settings,
+        TriageService(settings),
+        load_catalog(),
+        frozenset({"json_breaks"}),
+        lambda symptom, path: {},
     )
 
 

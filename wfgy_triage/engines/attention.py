@@ -43,6 +43,22 @@ class PrefixKV:
     values: tuple[torch.Tensor, ...]
     length: int
 
+    def first(self, length: int) -> PrefixKV:
+        """Its first tokens."""
+        if length == self.length:
+            return self
+        return PrefixKV(
+            tuple(k[:, :length].contiguous() for k in self.keys),
+            tuple(v[:, :length].contiguous() for v in self.values),
+            length,
+        )
+
+    def extended(self, rest: PrefixKV) -> PrefixKV:
+        """This prefix with the tokens behind it."""
+        pairs = (zip(self.keys, rest.keys, strict=True), zip(self.values, rest.values, strict=True))
+        keys, values = (tuple(torch.cat(pair, dim=1) for pair in joined) for joined in pairs)
+        return PrefixKV(keys, values, self.length + rest.length)
+
 
 @dataclass(frozen=True)
 class PrefixGroup:

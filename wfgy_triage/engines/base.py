@@ -78,6 +78,7 @@ class EngineInfo:
     vocab_size: int
     max_context: int
     notes: tuple[str, ...] = ()
+    layers: int = 0
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,11 @@ class Engine(Protocol):
         """
         ...
 
-    def embed(self, texts: Sequence[str], layer: int) -> np.ndarray:
-        """Mean-pooled hidden states of `layer`, shape (texts, hidden), float32."""
+    def embed(self, texts: Sequence[str], layers: Sequence[int]) -> np.ndarray:
+        """Mean-pooled hidden states after each of `layers` blocks, shape (layers, texts, hidden), float32.
+
+        Layer 0 is the embedding, `info.layers` the normalized last state. One pass gives all of them.
+        """
         ...
 
     def close(self) -> None:

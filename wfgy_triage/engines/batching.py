@@ -41,8 +41,10 @@ def sharing_groups(prompts: Sequence[tuple[int, ...]]) -> list[SharingGroup]:
     """Group prompts so that few tokens have to be computed: families of few-shot prompts, say.
 
     Sorted prompts with a long common beginning are neighbours; a range of them is cut where neighbours share the
-    least, as long as that saves a fifth of its tokens.
+    least, as long as that saves a fifth of its tokens. What all prompts share is computed once for all groups, so
+    it costs a group nothing, and a prompt that is alone in its group has it too.
     """
+    whole = shared_prefix(prompts)
     order = sorted(range(len(prompts)), key=lambda i: prompts[i])
     common = [_common(prompts[a], prompts[b]) for a, b in pairwise(order)]
     groups = []
@@ -52,14 +54,13 @@ def sharing_groups(prompts: Sequence[tuple[int, ...]]) -> list[SharingGroup]:
         inner = common[begin : end - 1]
         cuts = [begin + i + 1 for i, shared in enumerate(inner) if shared == min(inner)]
         parts = list(pairwise([begin, *cuts, end]))
-        if len(parts) > 1 and sum(_cost(prompts, order[a:b]) for a, b in parts) <= 0.8 * _cost(
-            prompts, order[begin:end]
-        ):
+        split = sum(_cost(prompts, order[a:b], whole) for a, b in parts)
+        if len(parts) > 1 and whole + split <= 0.8 * (whole + _cost(prompts, order[begin:end], whole)):
             todo += reversed(parts)
             continue
         members = order[begin:end]
         ranked = tuple(members[i] for i in by_length([len(prompts[m]) for m in members]))
-        groups.append(SharingGroup(ranked, shared_prefix([prompts[m] for m in members])))
+        groups.append(SharingGroup(ranked, shared_prefix([prompts[m] for m in members]) or whole))
     return groups
 
 
@@ -69,10 +70,10 @@ def _common(left: tuple[int, ...], right: tuple[int, ...]) -> int:
     )
 
 
-def _cost(prompts: Sequence[tuple[int, ...]], members: Sequence[int]) -> int:
-    """Tokens to compute when these prompts share what they can."""
-    shared = shared_prefix([prompts[m] for m in members])
-    return shared + sum(len(prompts[m]) - shared for m in members)
+def _cost(prompts: Sequence[tuple[int, ...]], members: Sequence[int], known: int) -> int:
+    """Tokens to compute behind the `known` first ones when these prompts share what they can."""
+    shared = max(known, shared_prefix([prompts[m] for m in members]))
+    return shared - known + sum(len(prompts[m]) - shared for m in members)
 
 
 def by_length(lengths: Sequence[int]) -> list[int]:
@@ -80,11 +81,13 @@ def by_length(lengths: Sequence[int]) -> list[int]:
     return sorted(range(len(lengths)), key=lambda i: -lengths[i])
 
 
-def micro_batches(lengths: Sequence[int], token_budget: int) -> list[tuple[int, int]]:
-    """Cut sorted rows into runs `begin..end-1` of at most `MICRO_BATCH_ROWS` rows and about `token_budget` tokens."""
+def micro_batches(
+    lengths: Sequence[int], token_budget: int, most_rows: int = MICRO_BATCH_ROWS
+) -> list[tuple[int, int]]:
+    """Cut sorted rows into runs `begin..end-1` of at most `most_rows` rows and about `token_budget` tokens."""
     runs, begin = [], 0
     while begin < len(lengths):
-        rows = max(1, min(MICRO_BATCH_ROWS, token_budget // max(1, lengths[begin])))
+        rows = max(1, min(most_rows, token_budget // max(1, lengths[begin])))
         runs.append((begin, min(begin + rows, len(lengths))))
         begin += rows
     return runs

@@ -8,9 +8,16 @@ from itertools import groupby
 
 import torch
 
-from wfgy_triage.engines.attention import PrefixGroup, SegmentedCache
+from wfgy_triage.engines.attention import PrefixGroup, PrefixKV, SegmentedCache
 from wfgy_triage.engines.base import Completion, FinishReason, GenerationRequest
-from wfgy_triage.engines.batching import SharingGroup, by_length, micro_batches, sharing_groups, waves
+from wfgy_triage.engines.batching import (
+    SharingGroup,
+    by_length,
+    micro_batches,
+    shared_prefix,
+    sharing_groups,
+    waves,
+)
 from wfgy_triage.engines.runner import QUERY_TOKENS, ModelRunner
 from wfgy_triage.engines.sampling import Choice, greedy, sample
 from wfgy_triage.engines.text import TextStream, first_stop
@@ -117,12 +124,14 @@ class Decoder:
         groups = [SharingGroup(tuple(by_length([len(p) for p in prompts])), 0)]
         if self._options.share_prefix:
             groups = sharing_groups(prompts)
+        common = self._common_prefix(groups, prompts)
         rows = [(group, i) for group in groups for i in group.members]
         widths = [len(prompts[i]) - group.shared + requests[i].max_new_tokens for group, i in rows]
         for wave in waves(widths, self._runner.kv_shape.bytes_per_token, self._options.kv_budget_bytes):
             members = [rows[w] for w in wave]
             shared = [
-                self._prefix_group(g, list(m), prompts) for g, m in groupby(members, key=lambda m: m[0])
+                self._prefix_group(g, list(m), prompts, common)
+                for g, m in groupby(members, key=lambda m: m[0])
             ]
             suffixes = [prompts[i][group.shared :] for group, i in members]
             lengths = [len(s) for s in suffixes]
@@ -137,9 +146,21 @@ class Decoder:
         group: SharingGroup,
         members: Sequence[tuple[SharingGroup, int]],
         prompts: Sequence[tuple[int, ...]],
+        common: PrefixKV | None,
     ) -> PrefixGroup:
-        """Compute what the members of a group share."""
-        return PrefixGroup(len(members), self._runner.prefix(prompts[members[0][1]][: group.shared]))
+        """Compute what the members of a group share, behind what all groups share."""
+        shared = prompts[members[0][1]][: group.shared]
+        return PrefixGroup(len(members), self._runner.prefix(shared, common if group.shared else None))
+
+    @torch.inference_mode()
+    def _common_prefix(
+        self, groups: Sequence[SharingGroup], prompts: Sequence[tuple[int, ...]]
+    ) -> PrefixKV | None:
+        """Compute the beginning that all groups with a prefix have in common, when there are several of them."""
+        beginnings = [prompts[g.members[0]][: g.shared] for g in groups if g.shared]
+        # One prefix may be the beginning of another: the mark at the end lets it count in full.
+        length = shared_prefix([(*b, -1) for b in beginnings])
+        return self._runner.prefix(beginnings[0][:length]) if length else None
 
     def _row(self, request: GenerationRequest) -> _Row:
         return _Row(request, TextStream(self._decode) if request.stop_strings else None)

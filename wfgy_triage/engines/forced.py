@@ -15,6 +15,8 @@ from wfgy_triage.errors import InputError
 
 # Sequences whose hidden states are held at a time.
 BLOCK_SEQUENCES = 16
+# Rows of one embedding pass: passages are short, and nothing of them is kept but a mean.
+EMBED_ROWS = 32
 
 
 def forced_logits(
@@ -92,26 +94,30 @@ def _block_states(
 
 
 @torch.inference_mode()
-def pooled_states(runner: ModelRunner, sequences: Sequence[tuple[int, ...]], layer: int) -> torch.Tensor:
-    """Mean over tokens of the hidden states after `layer` blocks, shape (sequences, hidden), float32.
+def pooled_states(
+    runner: ModelRunner, sequences: Sequence[tuple[int, ...]], layers: Sequence[int]
+) -> torch.Tensor:
+    """Mean over tokens of the hidden states after blocks, shape (layers, sequences, hidden), float32.
 
     Args:
         runner: the model.
         sequences: token ids, none empty.
-        layer: 0 is the embedding, the number of layers is the normalized last state.
+        layers: each 0 (the embedding) up to the number of layers (the normalized last state); one pass gives all.
 
     Raises:
         InputError: there is no such layer.
     """
     last = runner.kv_shape.layers
-    if not 0 <= layer <= last:
-        raise InputError(f"There is no layer {layer}.", f"Layers of this model: 0 to {last}.")
+    for layer in layers:
+        if not 0 <= layer <= last:
+            raise InputError(f"There is no layer {layer}.", f"Layers of this model: 0 to {last}.")
     lengths = [len(s) for s in sequences]
     order = by_length(lengths)
-    pooled: dict[int, torch.Tensor] = {}
-    for begin, end in micro_batches([lengths[i] for i in order], QUERY_TOKENS):
-        batch = [sequences[i] for i in order[begin:end]]
-        hidden = runner.states_after(batch, layer)
-        for row, index in enumerate(order[begin:end]):
-            pooled[index] = hidden[row, -lengths[index] :].float().mean(0)
-    return torch.stack([pooled[i] for i in range(len(sequences))])
+    pooled = torch.zeros(len(layers), len(sequences), runner.hidden_size)
+    for begin, end in micro_batches([lengths[i] for i in order], QUERY_TOKENS, EMBED_ROWS):
+        batch = order[begin:end]
+        states = runner.states_after([sequences[i] for i in batch], layers)
+        for place, layer in enumerate(layers):
+            for row, index in enumerate(batch):
+                pooled[place, index] = states[layer][row, -lengths[index] :].float().mean(0)
+    return pooled

@@ -176,6 +176,7 @@ def build_engine(
         vocab_size=vocab_size,
         max_context=_max_context(config),
         notes=notes,
+        layers=runner.kv_shape.layers,
     )
     return TransformersEngine(runner, tokenizer, info, _end_ids(model, tokenizer, folder))
 

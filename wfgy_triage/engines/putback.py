@@ -115,10 +115,10 @@ class PutBackEngine:
         """See the protocol."""
         return self._while_swapped(self._engine.logits(requests, chunk))
 
-    def embed(self, texts: Sequence[str], layer: int) -> np.ndarray:
+    def embed(self, texts: Sequence[str], layers: Sequence[int]) -> np.ndarray:
         """See the protocol."""
         with self._swapped():
-            return self._engine.embed(texts, layer)
+            return self._engine.embed(texts, layers)
 
     def close(self) -> None:
         """Nothing of its own to give back: the engine stays open."""

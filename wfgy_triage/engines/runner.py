@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -61,13 +62,22 @@ class ModelRunner:
         chunks = [self.forward(ids[:, i : i + step], cache) for i in range(0, ids.shape[1], step)]
         return chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
 
-    def prefix(self, ids: tuple[int, ...]) -> PrefixKV | None:
-        """Keys and values of a prefix that a batch shares; None when there is none."""
+    def prefix(self, ids: tuple[int, ...], behind: PrefixKV | None = None) -> PrefixKV | None:
+        """Keys and values of a prefix that a batch shares; None when there is none.
+
+        Args:
+            ids: the prefix.
+            behind: keys and values of its own beginning, where they are known: only the rest is computed.
+        """
         if not ids:
             return None
-        cache = SegmentedCache(self.kv_shape, [len(ids)], len(ids))
-        self.prefill([ids], cache)
-        return cache.as_prefix()
+        known = behind.length if behind else 0
+        if behind is not None and known >= len(ids):
+            return behind.first(len(ids))
+        cache = SegmentedCache(self.kv_shape, [len(ids) - known], len(ids) - known, [PrefixGroup(1, behind)])
+        self.prefill([ids[known:]], cache)
+        rest = cache.as_prefix()
+        return rest if behind is None else behind.extended(rest)
 
     def check_against_class(self) -> None:
         """Compare a short pass with what the model class computes with its own attention and head.
@@ -113,24 +123,32 @@ class ModelRunner:
         logits: torch.Tensor = output.logits[0, :, : self.vocab_size].float()
         return logits
 
-    def states_after(self, rows: list[tuple[int, ...]], layer: int) -> torch.Tensor:
-        """Hidden states after `layer` blocks (0: the embedding), right-justified: (rows, longest, hidden)."""
+    def states_after(self, rows: list[tuple[int, ...]], layers: Sequence[int]) -> dict[int, torch.Tensor]:
+        """Hidden states after each of `layers` blocks, right-justified: layer to (rows, longest, hidden).
+
+        Layer 0 is the embedding; the number of blocks is the normalized last state. One pass gives all of them and
+        ends at the highest: what lies above is not computed.
+        """
         lengths = [len(r) for r in rows]
-        cache = SegmentedCache(self.kv_shape, lengths, max(lengths))
-        if layer == 0:
-            table: torch.Tensor = self.embedding(right_justified(rows, self.device))
-            return table
-        if layer == self.kv_shape.layers:
-            return self.prefill(rows, cache)
-        seen: list[torch.Tensor] = []
-        hook = self.base.layers[layer - 1].register_forward_hook(
-            lambda _module, _inputs, output: seen.append(output)
-        )
+        found: dict[int, torch.Tensor] = {}
+        if 0 in layers:
+            found[0] = self.embedding(right_justified(rows, self.device))
+        highest = max(layers, default=0)
+        if highest == 0:
+            return found
+        blocks = self.base.layers
+        inner = [n for n in layers if 0 < n < len(blocks)]
+        seen: dict[int, list[torch.Tensor]] = {n: [] for n in inner}
+        hooks = [blocks[n - 1].register_forward_hook(_recorder(seen[n])) for n in inner]
+        self.base.layers = blocks[:highest]
         try:
-            self.prefill(rows, cache)
+            last = self.prefill(rows, SegmentedCache(self.kv_shape, lengths, max(lengths)))
         finally:
-            hook.remove()
-        return torch.cat(seen, dim=1)
+            self.base.layers = blocks
+            for hook in hooks:
+                hook.remove()
+        found |= {n: torch.cat(parts, dim=1) for n, parts in seen.items()}
+        return found | ({highest: last} if highest == len(blocks) else {})
 
     def memory_bytes(self) -> int:
         """Bytes held by weights (tensors shared with another engine count here too)."""
@@ -165,3 +183,8 @@ def right_justified(rows: list[tuple[int, ...]], device: torch.device) -> torch.
     """Stack token ids to (rows, longest), padded on the left with zeros (the padding is never attended to)."""
     longest = max(len(r) for r in rows)
     return torch.tensor([[0] * (longest - len(r)) + list(r) for r in rows], device=device)
+
+
+def _recorder(into: list[torch.Tensor]) -> Callable[..., None]:
+    """A forward hook that keeps what a block gives."""
+    return lambda _module, _inputs, output: into.append(output)

@@ -83,6 +83,35 @@ def score_many(
     return _lockstep(zip(*streams, strict=True), requests, names)
 
 
+def score_text(
+    engine: Engine, requests: Sequence[ScoreRequest], chunk: int = 128
+) -> Iterator[tuple[str, list[float]]]:
+    """Natural-log probability of every scored token under one engine; one list a sequence, in the order given.
+
+    Raises:
+        InputError: a sequence cannot be scored.
+        ProbeError: the engine gave logits that are not finite numbers.
+    """
+    chunks = engine.logits(requests, chunk)
+    for request in requests:
+        found: list[float] = []
+        while request.first + len(found) < len(request.token_ids):
+            found += _token_logprobs(next(chunks), request, engine.info.engine)
+        yield request.id, found
+
+
+@torch.inference_mode()
+def _token_logprobs(piece: LogitChunk, request: ScoreRequest, name: str) -> list[float]:
+    targets = torch.tensor(request.token_ids[piece.start : piece.start + len(piece.logits)])
+    targets = targets.to(piece.logits.device)
+    found: list[float] = []
+    for begin in range(0, len(targets), _BLOCK_ROWS):
+        rows = slice(begin, begin + _BLOCK_ROWS)
+        logs = _log_probabilities(piece.logits[rows], name, request.id)
+        found += logs.gather(1, targets[rows, None])[:, 0].tolist()
+    return found
+
+
 def _lockstep(
     chunks: Iterator[tuple[LogitChunk, ...]], requests: Sequence[ScoreRequest], names: tuple[str, ...]
 ) -> Iterator[tuple[TokenScores, ...]]:

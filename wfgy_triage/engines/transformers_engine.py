@@ -102,7 +102,7 @@ class TransformersEngine:
         """Teacher-forced logits; see the protocol."""
         return forced_logits(self.runner, requests, chunk, self.info.max_context)
 
-    def embed(self, texts: Sequence[str], layer: int) -> np.ndarray:
+    def embed(self, texts: Sequence[str], layers: Sequence[int]) -> np.ndarray:
         """Mean-pooled hidden states; see the protocol.
 
         Raises:
@@ -115,9 +115,7 @@ class TransformersEngine:
                     f"Text {number} has {len(ids)} tokens.",
                     f"Embed texts of 1 to {self.info.max_context} tokens.",
                 )
-        if not sequences:
-            return np.zeros((0, self.runner.hidden_size), dtype=np.float32)
-        return pooled_states(self.runner, sequences, layer).cpu().numpy()
+        return pooled_states(self.runner, sequences, layers).numpy()
 
     def close(self) -> None:
         """Give the memory back; the engine is unusable afterwards."""

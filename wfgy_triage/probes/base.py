@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from wfgy_triage.engines.base import Engine
@@ -13,12 +14,21 @@ from wfgy_triage.store.records import Sample, SampleKey
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """What a run may vary. `questions`: how many of the workload; `seed`: base seed of every request."""
+    """What a run may vary.
+
+    Attributes:
+        questions: how many of the workload.
+        seed: base seed of every request.
+        level: two-sided level of the intervals.
+        options: what only some probes know.
+        workload: file of a user's question set; None for the built-in one.
+    """
 
     questions: int = 20
     seed: int = 0
     level: float = 0.95
     options: Mapping[str, Any] = field(default_factory=dict)
+    workload: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,8 @@ class ProbeContext:
         save: stores finished samples; returns after they are committed.
         progress: `(stage, label, done, total)` for the page.
         should_stop: true once the user asked to stop.
+        cache: folder for what may be kept between runs; None keeps nothing.
+        models: hash of weights and tokenizer by side (`fp16`, `exl2`), for naming what is kept.
     """
 
     fp16: Engine
@@ -46,6 +58,8 @@ class ProbeContext:
     save: Callable[[Sequence[Sample]], None]
     progress: Callable[[str, str, int, int], None]
     should_stop: Callable[[], bool]
+    cache: Path | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

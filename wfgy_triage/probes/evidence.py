@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wfgy_triage.evidence import RateEvidence
+from wfgy_triage.evidence import RateEvidence, above_noise
 from wfgy_triage.measure.statistics import mcnemar_exact, tango
 from wfgy_triage.probes.paired import Outcomes, PerSide, counts, gate_of, judge_side
 from wfgy_triage.probes.token_metrics import Divergence
@@ -40,3 +40,13 @@ def rate_evidence(
         kld=tokens.kld if tokens else None,
         kld_floor=tokens.kld_floor if tokens else None,
     )
+
+
+def lost_questions(evidence: RateEvidence, usable: PerSide[bool]) -> tuple[str, ...]:
+    """Questions with a useful FP16 answer and no useful EXL2 answer; empty unless EXL2 loses more than noise does.
+
+    These are what the localization (rung 8) asks again.
+    """
+    if not above_noise(evidence):
+        return ()
+    return tuple(q for q in usable.both if usable.fp16[q] and not usable.exl2[q])

@@ -13,12 +13,12 @@ from typing import Any
 from wfgy_triage.engines.base import Completion, Engine, TokenScores
 from wfgy_triage.measure.json_validity import classify_json, structural_positions
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
-from wfgy_triage.probes.json_evaluation import evaluate_samples, lost_questions
+from wfgy_triage.probes.json_evaluation import evaluate_samples, lost
 from wfgy_triage.probes.localize import localize
 from wfgy_triage.probes.measuring import Item, Measuring, token_pieces
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample
-from wfgy_triage.workload.json_records import JsonWorkload, RecordQuestion, load_json_workload
+from wfgy_triage.workload.json_records import JSON_RECORDS, JsonWorkload, RecordQuestion, load_json_workload
 
 SYMPTOM = "json_breaks"
 LENGTH_FACTOR, LENGTH_MARGIN = 2.0, 32
@@ -32,13 +32,13 @@ class JsonBreaks:
 
     def workload_info(self, settings: ProbeSettings) -> Mapping[str, Any]:
         """Identity of the question set and how many of its questions are used."""
-        workload = load_json_workload()
+        workload = load_json_workload(settings.workload or JSON_RECORDS)
         used = len(workload.questions[: settings.questions])
         return {"id": workload.id, "sha256": workload.sha256, "questions": used}
 
     def run(self, context: ProbeContext) -> None:
         """Generate on both sides and on the twin, then score; skips what is stored, stops when asked."""
-        workload = load_json_workload()
+        workload = load_json_workload(context.settings.workload or JSON_RECORDS)
         questions = {q.id: q for q in workload.questions[: context.settings.questions]}
         fp16, seed = context.fp16, context.settings.seed
 
@@ -51,7 +51,7 @@ class JsonBreaks:
         items = [_item(workload, q, fp16, seed) for q in questions.values()]
         measuring = Measuring(context, SYMPTOM, items)
         measuring.run(judge, annotate)
-        localize(context, measuring, judge, lost_questions(context.stored(), context.settings))
+        localize(context, measuring, judge, lost(context.stored(), context.settings))
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

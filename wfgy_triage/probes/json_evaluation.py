@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from wfgy_triage.diagnosis import diagnose_rate
-from wfgy_triage.evidence import above_noise
 from wfgy_triage.measure.json_validity import JsonKind
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.probes.chart_data import class_chart, damage_chart, rate_charts
-from wfgy_triage.probes.evidence import rate_evidence
+from wfgy_triage.probes.evidence import lost_questions, rate_evidence
 from wfgy_triage.probes.json_samples import PRIMARY, RATES, usable
 from wfgy_triage.probes.localize import damage
 from wfgy_triage.probes.paired import Outcomes, Sides, literal_rule, rate_metric
@@ -50,14 +49,13 @@ def evaluate_samples(
     )
 
 
-def lost_questions(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
-    """Questions with a usable FP16 answer and no usable EXL2 answer; empty unless EXL2 loses more than noise does."""
+def lost(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
+    """The questions that EXL2 loses; see `evidence.lost_questions`."""
     sides, level = Sides.of(samples), settings.level
     fits, good = sides.each(RATES[PRIMARY]), sides.each(usable)
     tokens = divergence(sides.pair, sides.pair_floor, level)
-    if not above_noise(rate_evidence(rate_metric(PRIMARY, fits, level, True), fits, good, tokens, level)):
-        return ()
-    return tuple(q for q in good.both if good.fp16[q] and not good.exl2[q])
+    primary = rate_metric(PRIMARY, fits, level, True)
+    return lost_questions(rate_evidence(primary, fits, good, tokens, level), good)
 
 
 def _headline(fits: Outcomes, primary: Metric) -> str:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from wfgy_triage.engines.base import Completion, Engine, GenerationRequest, ScoreRequest, TokenScores
-from wfgy_triage.engines.scoring import score_many
+from wfgy_triage.engines.scoring import score_many, score_text
+from wfgy_triage.errors import InputError
+from wfgy_triage.measure.fluency import mean_logprob
 from wfgy_triage.probes.base import ProbeContext
 from wfgy_triage.store.records import Sample, SampleKey
 
@@ -25,6 +27,9 @@ STAGES: Mapping[str, str] = {
     "pair_floor": "Noise of that comparison",
 }
 """Side to what the page calls the stage that fills it."""
+ANSWERING = frozenset({"fp16", "exl2", "fp16_floor"})
+"""Sides on which an answer is generated."""
+SHOWN_TOO_LONG = 10
 Judge = Callable[["Item", Completion], Mapping[str, Any]]
 """What a probe stores of an answer besides the answer itself: plain JSON."""
 Annotate = Callable[["Item", tuple[int, ...], TokenScores], Mapping[str, Any]]
@@ -45,6 +50,7 @@ class Item:
         top_p: nucleus mass in (0, 1].
         stop_strings: what ends an answer besides the model's own end tokens.
         group: items of a group begin alike; they are scored together, so that the beginning is read once.
+        compared: whether its answer is compared token by token.
     """
 
     question: str
@@ -56,6 +62,7 @@ class Item:
     top_p: float = 1.0
     stop_strings: tuple[str, ...] = ()
     group: str = ""
+    compared: bool = True
 
     @property
     def request_id(self) -> str:
@@ -90,7 +97,7 @@ class Measuring:
 
     def missing(self, *sides: str) -> bool:
         """Whether any item lacks a sample on one of these sides."""
-        return any(self.key(i, side) not in self._done for side in sides for i in self._items.values())
+        return any(self.key(i, side) not in self._done for side in sides for i in self._expected(side))
 
     def items(self, questions: Iterable[str]) -> list[Item]:
         """The items of these questions, in the order of the run."""
@@ -102,8 +109,13 @@ class Measuring:
         return self.key(item, side) in self._done
 
     def run(self, judge: Judge, annotate: Annotate | None = None) -> None:
-        """Everything a paired probe measures: both sides, the comparison, and the same with the FP16 twin."""
+        """Everything a paired probe measures: both sides, the comparison, and the same with the FP16 twin.
+
+        Raises:
+            InputError: a question does not fit into the model's context; nothing has been measured then.
+        """
         items = list(self._items.values())
+        refuse_too_long(items, self._context.fp16.info.max_context)
         for start in range(0, len(items), ROUND):
             block = items[start : start + ROUND]
             self.answer("fp16", self._context.fp16, judge, block)
@@ -144,11 +156,11 @@ class Measuring:
         annotate: Annotate | None = None,
     ) -> None:
         """The same for several candidates by the side they are stored under; the baseline reads each answer once."""
-        answers = self._fp16_answers()
+        answers = self._answers("fp16")
         waiting: dict[tuple[tuple[str, ...], str], list[Item]] = {}
         for item in self._items.values() if items is None else items:
             sides = tuple(s for s in candidates if self.key(item, s) not in self._done)
-            if sides and answers.get(self.key(item, "fp16")):
+            if item.compared and sides and answers.get(self.key(item, "fp16")):
                 waiting.setdefault((sides, item.group), []).append(item)
         for (sides, _), block in sorted(waiting.items(), key=lambda entry: entry[0]):
             if self._context.should_stop():
@@ -165,13 +177,37 @@ class Measuring:
                     more = annotate(item, answers[self.key(item, "fp16")], scores) if annotate else {}
                     self._store(side, item, {**comparison_payload(scores), **more})
 
+    def score(self, side: str, answered: str, engine: Engine) -> None:
+        """Store how likely one engine finds the answers that another side gave (of items that are compared).
+
+        Args:
+            side: under which it is stored: `{"mean_logprob"}`, nats a token.
+            answered: the side whose answers are read.
+            engine: who reads them.
+        """
+        answers = self._answers(answered)
+        todo = {i.request_id: i for i in self._todo(side) if answers.get(self.key(i, answered))}
+        if not todo or self._context.should_stop():
+            return
+        self._report(side)
+        requests = [
+            ScoreRequest(name, i.prompt_ids + answers[self.key(i, answered)], len(i.prompt_ids))
+            for name, i in todo.items()
+        ]
+        for name, logprobs in score_text(engine, requests):
+            self._store(side, todo[name], {"mean_logprob": mean_logprob(logprobs)})
+
+    def _expected(self, side: str) -> list[Item]:
+        """The items that get a sample on this side."""
+        return [i for i in self._items.values() if i.compared or side in ANSWERING]
+
     def _todo(self, side: str, items: Iterable[Item] | None = None) -> list[Item]:
-        among = self._items.values() if items is None else items
+        among = self._expected(side) if items is None else items
         return [i for i in among if self.key(i, side) not in self._done]
 
-    def _fp16_answers(self) -> dict[SampleKey, tuple[int, ...]]:
+    def _answers(self, side: str) -> dict[SampleKey, tuple[int, ...]]:
         stored = self._context.stored()
-        return {s.key: tuple(s.payload["token_ids"]) for s in stored if s.key.side == "fp16"}
+        return {s.key: tuple(s.payload["token_ids"]) for s in stored if s.key.side == side}
 
     def _store(self, side: str, item: Item, payload: Mapping[str, Any]) -> None:
         key = self.key(item, side)
@@ -182,8 +218,27 @@ class Measuring:
     def _report(self, side: str) -> None:
         # Sides of the localization are many and stand for one stage, which reports for itself.
         if side in self._stages:
-            done = sum(self.key(i, side) in self._done for i in self._items.values())
-            self._context.progress(side, self._stages[side], done, len(self._items))
+            expected = self._expected(side)
+            done = sum(self.key(i, side) in self._done for i in expected)
+            self._context.progress(side, self._stages[side], done, len(expected))
+
+
+def refuse_too_long(items: Iterable[Item], max_context: int) -> None:
+    """Refuse questions that do not fit, before anything is measured.
+
+    Raises:
+        InputError: names them, with the tokens they need.
+    """
+    needed = {i.question: len(i.prompt_ids) + i.max_new_tokens for i in items}
+    long = {q: n for q, n in needed.items() if n > max_context}
+    if long:
+        listed = ", ".join(f"{q} ({n:,})" for q, n in list(long.items())[:SHOWN_TOO_LONG])
+        more = f" and {len(long) - SHOWN_TOO_LONG} more" if len(long) > SHOWN_TOO_LONG else ""
+        raise InputError(
+            f"The model's context has {max_context:,} tokens; these questions need more with their answers: "
+            f"{listed}{more}.",
+            "Shorten them or leave them out.",
+        )
 
 
 def answer_payload(completion: Completion) -> dict[str, Any]:
@@ -194,7 +249,7 @@ def answer_payload(completion: Completion) -> dict[str, Any]:
         "truncated": completion.finish_reason == "length",
         "tokens": len(completion.token_ids),
         "token_ids": list(completion.token_ids),
-        "mean_logprob": _mean(completion.logprobs),
+        "mean_logprob": mean_logprob(rounded(completion.logprobs)),
     }
 
 
@@ -223,7 +278,3 @@ def token_pieces(engine: Engine, token_ids: Sequence[int]) -> list[str]:
 def rounded(values: Iterable[float]) -> list[float]:
     """Six decimals: far below any noise floor, and a fifth of the space of full floats in the store."""
     return [round(float(v), 6) for v in values]
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return round(sum(values) / len(values), 6) if values else None

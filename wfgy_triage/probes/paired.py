@@ -208,7 +208,7 @@ def literal_rule(metric: Metric) -> str:
         return ""
     value = metric.exl2
     if gate.applies_to == "loss":
-        value = None if metric.difference is None else 0.0 - metric.difference
+        value = None if metric.difference is None else 0.0 - metric.difference  # not "-0"
     met = page_rule(value, gate.gate())
     if met is None or value is None:
         return "The page's literal rule cannot be applied: there is no value."

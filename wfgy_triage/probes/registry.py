@@ -8,8 +8,11 @@ from wfgy_triage.errors import InputError
 from wfgy_triage.probes.base import Probe
 
 _MODULES = {
+    "acceptance_gate": "wfgy_triage.probes.acceptance",
+    "citations_missing": "wfgy_triage.probes.citations_missing",
     "json_breaks": "wfgy_triage.probes.json_breaks",
     "long_chain": "wfgy_triage.probes.long_chain",
+    "wrong_snippet": "wfgy_triage.probes.wrong_snippet",
 }
 """Symptom id to the module whose `PROBE` measures it. A new probe is one line here and one file."""
 

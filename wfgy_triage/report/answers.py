@@ -100,7 +100,7 @@ def collect_rows(samples: Iterable[Sample], questions: Mapping[str, str]) -> lis
 
     Args:
         samples: everything stored for the run; the noise floor and token-level samples are passed over.
-        questions: text of each question id; an unknown id is shown as it is.
+        questions: text of each question id, where the sample does not carry it; an unknown id is shown as it is.
     """
     found: dict[str, dict[str, Answer]] = {}
     titles: dict[str, str] = {}
@@ -109,7 +109,8 @@ def collect_rows(samples: Iterable[Sample], questions: Mapping[str, str]) -> lis
         if sample.key.side not in ANSWER_SIDES:
             continue
         key = f"{sample.key.question}/{sample.key.paraphrase}/{sample.key.seed}"
-        titles.setdefault(key, questions.get(sample.key.question, sample.key.question))
+        asked = sample.payload.get("question") or questions.get(sample.key.question, sample.key.question)
+        titles.setdefault(key, str(asked))
         found.setdefault(key, {})[sample.key.side] = _answer(sample.payload)
         latest[key] = moment
     return [
@@ -132,7 +133,8 @@ def answers_table(rows: Sequence[Row], selected: str = "") -> str:
     counts = {name: sum(name in row.classes for row in rows) for name, _ in FILTERS}
     filters = "".join(
         f'<label class="pill"><input type="radio" name="answer-filter" data-filter value="{name}"'
-        f"{' checked' if name == 'all' else ''}><span>{label} <b>{counts[name]}</b></span></label>"
+        f"{' checked' if name == 'all' else ''}><span>{_filter_label(name, label, rows)} "
+        f"<b>{counts[name]}</b></span></label>"
         for name, label in FILTERS
         if counts[name] or name in ("all", "different")
     )
@@ -143,6 +145,16 @@ def answers_table(rows: Sequence[Row], selected: str = "") -> str:
         f'<div class="answers-body">{body}</div>'
         '<p class="empty none-left" hidden>No question is in this class.</p></fieldset>'
     )
+
+
+def _filter_label(name: str, label: str, rows: Sequence[Row]) -> str:
+    """The filter's name, with the probe's own word for an answer that is not valid where it has exactly one."""
+    side, _, kind = name.partition("-")
+    if kind != "invalid":
+        return label
+    marks = {getattr(row, side).mark for row in rows if name in row.classes}
+    word = next(iter(marks)) if len(marks) == 1 else ""
+    return f"{side.upper()} {escape(word.lower())}" if word else label
 
 
 def both_answers(row: Row) -> str:

@@ -54,7 +54,7 @@ def rates_figure(rates: Sequence[Mapping[str, Any]]) -> Figure | None:
         "range": [-0.55, len(rows) - 0.45],
         "showgrid": False,
     }
-    return figure(traces, layout)
+    return figure_of(traces, layout)
 
 
 def kld_figure(buckets: Sequence[Mapping[str, Any]]) -> Figure | None:
@@ -88,14 +88,14 @@ def kld_figure(buckets: Sequence[Mapping[str, Any]]) -> Figure | None:
         bar["error_y"] = error_bars(means, bounds, TEXT_COLOUR)
     layout = base_layout(height=330)
     layout["xaxis"] |= {
-        "title": axis_title("How sure FP16 was of its own token, %"),
+        "title": title_of("How sure FP16 was of its own token, %"),
         "showgrid": False,
         "type": "category",
         "tickangle": 0,
         "tickfont": {"size": 11},
     }
-    layout["yaxis"] |= {"title": axis_title("Mean KL divergence, nats"), "rangemode": "tozero", "nticks": 6}
-    return figure([bar], layout)
+    layout["yaxis"] |= {"title": title_of("Mean KL divergence, nats"), "rangemode": "tozero", "nticks": 6}
+    return figure_of([bar], layout)
 
 
 def failures_figure(classes: Mapping[str, Any]) -> Figure | None:
@@ -137,9 +137,9 @@ def failures_figure(classes: Mapping[str, Any]) -> Figure | None:
         return None
     layout = base_layout(height=110 + 46 * len(labels))
     layout |= {"barmode": "group", "bargap": 0.34, "bargroupgap": 0.08}
-    layout["xaxis"] |= {"title": axis_title("Questions"), "rangemode": "tozero", "dtick": _count_step(traces)}
+    layout["xaxis"] |= {"title": title_of("Questions"), "rangemode": "tozero", "dtick": _count_step(traces)}
     layout["yaxis"] |= {"autorange": "reversed", "showgrid": False, "type": "category"}
-    return figure(traces, layout)
+    return figure_of(traces, layout)
 
 
 def _rate_trace(
@@ -226,17 +226,17 @@ def _count_step(traces: Sequence[Figure]) -> int:
 
 
 def wrapped_label(text: str, width: int = LABEL_WIDTH) -> str:
-    """Break a label into lines of about `width` characters; escaped."""
+    """Return a label broken into lines of about `width` characters, escaped."""
     return "<br>".join(escape(line) for line in wrap(text, width)) or "&nbsp;"
 
 
-def axis_title(text: str) -> Figure:
-    """An axis title in the size of the others."""
+def title_of(text: str) -> Figure:
+    """Return an axis title."""
     return {"text": text, "font": {"size": 12}, "standoff": 12}
 
 
 def base_layout(height: int) -> Figure:
-    """The layout that all figures start from: transparent, legible on light and dark, no zooming."""
+    """Return the layout that all figures begin with: transparent, legend on top, axes without zoom."""
     axis = {
         "gridcolor": GRID_COLOUR,
         "zeroline": False,
@@ -260,6 +260,6 @@ def base_layout(height: int) -> Figure:
     }
 
 
-def figure(traces: list[Figure], layout: Figure) -> Figure:
-    """Put traces and layout together, without Plotly's button bar."""
+def figure_of(traces: list[Figure], layout: Figure) -> Figure:
+    """Return a figure without Plotly's tool bar."""
     return {"data": traces, "layout": layout, "config": {"displayModeBar": False, "responsive": True}}

@@ -11,10 +11,10 @@ from wfgy_triage.report.charts import (
     FP16_COLOUR,
     TEXT_COLOUR,
     Figure,
-    axis_title,
     base_layout,
     error_bars,
-    figure,
+    figure_of,
+    title_of,
 )
 from wfgy_triage.report.format import interval, number, percent
 
@@ -69,9 +69,9 @@ def steps_figure(data: Mapping[str, Any]) -> Figure | None:
         line = [mean + data["slope"] * (step - middle) for step in ends]
         traces.append(_line("Mean slope", ends, line, TEXT_COLOUR, "dash", "%{y:.4f} nats"))
     layout = base_layout(height=330)
-    layout["xaxis"] |= {"title": axis_title("Step"), "showgrid": False, "nticks": 8}
-    layout["yaxis"] |= {"title": axis_title("Mean KL, nats"), "rangemode": "tozero", "nticks": 6}
-    return figure(traces, layout)
+    layout["xaxis"] |= {"title": title_of("Step"), "showgrid": False, "nticks": 8}
+    layout["yaxis"] |= {"title": title_of("Mean KL, nats"), "rangemode": "tozero", "nticks": 6}
+    return figure_of(traces, layout)
 
 
 def parts_figure(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
@@ -111,12 +111,12 @@ def parts_figure(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     layout |= {"barmode": "group", "bargap": 0.34, "bargroupgap": 0.08}
     layout["xaxis"] |= {"title": axis_title("Steps"), "type": "category", "showgrid": False, "tickangle": 0}
     layout["yaxis"] |= {
-        "title": axis_title("Right steps"),
+        "title": title_of("Right steps"),
         "range": [0, 104],
         "ticksuffix": " %",
         "nticks": 6,
     }
-    return figure(traces, layout)
+    return figure_of(traces, layout)
 
 
 def survival_table(data: Mapping[str, Any]) -> str:
@@ -189,13 +189,13 @@ def _curves_figure(data: Mapping[str, Any], names: Mapping[str, str], title: str
         return None
     layout = base_layout(height=330)
     layout["xaxis"] |= {
-        "title": axis_title("Steps"),
+        "title": title_of("Steps"),
         "range": [0, data["horizon"]],
         "showgrid": False,
         "nticks": 8,
     }
-    layout["yaxis"] |= {"title": axis_title(title), "range": [0, 103], "ticksuffix": " %", "nticks": 6}
-    return figure(traces, layout)
+    layout["yaxis"] |= {"title": title_of(title), "range": [0, 103], "ticksuffix": " %", "nticks": 6}
+    return figure_of(traces, layout)
 
 
 def _curves_table(data: Mapping[str, Any], names: Mapping[str, str]) -> str:

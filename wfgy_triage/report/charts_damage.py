@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wfgy_triage.report.chart_tables import numbers_table
-from wfgy_triage.report.charts import EXL2_COLOUR, Figure, axis_title, base_layout, figure, wrapped_label
+from wfgy_triage.report.charts import EXL2_COLOUR, Figure, base_layout, figure_of, title_of, wrapped_label
 from wfgy_triage.report.format import number
 
 
@@ -34,9 +34,9 @@ def damage_figure(damage: Mapping[str, Any]) -> Figure | None:
         "showlegend": False,
     }
     layout = base_layout(height=90 + 30 * len(parts))
-    layout["xaxis"] |= {"title": axis_title("Drift that goes away, %"), "ticksuffix": " %", "nticks": 6}
+    layout["xaxis"] |= {"title": title_of("Drift that goes away, %"), "ticksuffix": " %", "nticks": 6}
     layout["yaxis"] |= {"autorange": "reversed", "showgrid": False, "type": "category"}
-    return figure([bar], layout)
+    return figure_of([bar], layout)
 
 
 def damage_table(damage: Mapping[str, Any]) -> str:

@@ -22,7 +22,16 @@ from wfgy_triage.report.charts_chain import (
     survival_figure,
     survival_table,
 )
+from wfgy_triage.report.charts_citations import places_figure, places_table
 from wfgy_triage.report.charts_damage import damage_figure, damage_table
+from wfgy_triage.report.charts_retrieval import (
+    distance_figure,
+    distance_table,
+    rank_figure,
+    rank_table,
+    recall_figure,
+    recall_table,
+)
 
 
 def _no_table(data: Any) -> str:
@@ -102,6 +111,14 @@ FIGURES: tuple[FigureKind, ...] = (
         class_table,
     ),
     FigureKind(
+        "places",
+        "cited_places",
+        "Which passage the answers point at",
+        "Right answers stand equally often at each place. A side that cites one place far more often is guessing.",
+        places_figure,
+        places_table,
+    ),
+    FigureKind(
         "kld",
         "kld_buckets",
         "Where the probabilities moved",
@@ -109,6 +126,32 @@ FIGURES: tuple[FigureKind, ...] = (
         "anyway, matters less.",
         kld_figure,
         kld_table,
+    ),
+    FigureKind(
+        "recall",
+        "recall_by_k",
+        "Right passage found, by number of results",
+        "Each line is one way to search the same passages; bars are 95 % intervals. If the rebuilt index (dashed) is "
+        "above the deployed one, the mismatch did the damage; if it is not, the weights did.",
+        recall_figure,
+        recall_table,
+    ),
+    FigureKind(
+        "ranks",
+        "rank_changes",
+        "Where the right passage moved",
+        "One row a question, those that moved most. To the left is better.",
+        rank_figure,
+        rank_table,
+    ),
+    FigureKind(
+        "ds_by_k",
+        "ds_by_k",
+        "Distance of question and results (ΔS), by number of results",
+        "Measured with a model that both sides share. High (above the dashed line) and flat is the page's sign of a "
+        "mismatched index.",
+        distance_figure,
+        distance_table,
     ),
     FigureKind(
         "damage",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wfgy_triage.catalog import load_catalog, validate_result
@@ -24,6 +24,7 @@ from wfgy_triage.settings import Settings
 from wfgy_triage.store.records import Event, RunRecord, RunStatus, Sample
 from wfgy_triage.store.rows import LeaseLostError
 from wfgy_triage.store.runs import RunRepository
+from wfgy_triage.workload.stored import workload_path
 
 _log = logging.getLogger(__name__)
 
@@ -104,8 +105,11 @@ class _Pass:
 
     def work(self) -> RunStatus:
         """Everything, in order."""
-        probe = self._bench.tools.get_probe(self._record.spec.symptom)
-        pair = self._given_pair or get_pair(self._bench.settings, self._record.spec.pair_id)
+        spec = self._record.spec
+        probe = self._bench.tools.get_probe(spec.symptom)
+        asked = workload_path(self._bench.settings.home, spec.symptom, spec.workload_id)
+        self._probe_settings = replace(self._probe_settings, workload=asked)
+        pair = self._given_pair or get_pair(self._bench.settings, spec.pair_id)
         before = self._repo.last_event(self._record.id, "context")
         if self._pulse.cancelled and before is not None:
             # Asked to stop between two passes: the samples are evaluated as they are, no model is loaded.
@@ -117,7 +121,7 @@ class _Pass:
         described = provenance.with_engines(folders, loaded.fp16.info, loaded.exl2.info)
         checks = self._check(pair, loaded, described)
         if not self._stop():
-            probe.run(self._context(loaded))
+            probe.run(self._context(loaded, described))
         if self._pulse.lost:
             raise LeaseLostError(self._record.id)
         if self._cut_short and not self._pulse.cancelled:
@@ -144,7 +148,7 @@ class _Pass:
         self._log.stage("checks", "Comparing tokenizer, template and configuration", 1, 1)
         return checks
 
-    def _context(self, loaded: LoadedPair) -> ProbeContext:
+    def _context(self, loaded: LoadedPair, described: Mapping[str, Any]) -> ProbeContext:
         return ProbeContext(
             fp16=loaded.fp16,
             exl2=loaded.exl2,
@@ -155,6 +159,8 @@ class _Pass:
             save=self._save,
             progress=self._progress,
             should_stop=self._stop,
+            cache=self._bench.settings.home / "cache",
+            models=provenance.model_hashes(described),
         )
 
     def _save(self, samples: Sequence[Sample]) -> None:

@@ -24,6 +24,7 @@ from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus
 from wfgy_triage.store.rows import now
 from wfgy_triage.store.runs import RunRepository
+from wfgy_triage.workload.stored import workload_path
 
 LOG_NAME = "headless.log"
 
@@ -58,6 +59,7 @@ def run_headless(
         KeyboardInterrupt: Ctrl-C while waiting, or twice; a begun run is recorded as cancelled.
     """
     validate_spec(spec, symptoms())
+    workload_path(settings.home, spec.symptom, spec.workload_id)
     if pair is None:
         pair = get_pair(settings, spec.pair_id)
     lane = lane_of(settings)

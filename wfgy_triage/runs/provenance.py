@@ -44,6 +44,16 @@ def with_engines(pair: Mapping[str, Any], fp16: EngineInfo, exl2: EngineInfo) ->
     }
 
 
+def model_hashes(described: Mapping[str, Any]) -> dict[str, str]:
+    """One hash for each side that changes with its weights or its tokenizer; sides without hashes are left out."""
+    found = {}
+    for side in ("fp16", "exl2"):
+        parts = [described.get(side, {}).get(name) for name in ("weights_sha256", "tokenizer_sha256")]
+        if parts[0]:
+            found[side] = hashlib.sha256("/".join(str(p) for p in parts).encode()).hexdigest()
+    return found
+
+
 def refuse_changed_models(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """A resumed run must not mix measurements of different models.
 

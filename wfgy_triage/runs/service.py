@@ -16,6 +16,8 @@ from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Sample
 from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.store.workers import WorkerRepository
+from wfgy_triage.workload.stored import StoredWorkload, store_upload, stored_workload, workload_path
+from wfgy_triage.workload.upload import Upload
 
 MAX_QUESTIONS = 200
 """The most questions one run may ask for."""
@@ -25,8 +27,6 @@ MAX_QUEUED = 20
 
 WORKER_SILENT_S = 15.0
 """A worker that gave no sign of life for this long counts as gone."""
-
-BUILTIN_WORKLOAD = "builtin"
 
 _SEED_LIMIT = 2**31
 
@@ -69,9 +69,22 @@ class TriageService:
         """
         validate_spec(spec, self._symptoms())
         get_pair(self._settings, spec.pair_id)
+        workload_path(self._settings.home, spec.symptom, spec.workload_id)
         if start_key is not None and not 0 < len(start_key) <= 64:
             raise InputError("The start key must have 1 to 64 characters.", "Use a random id for each form.")
         return self._runs.create(spec, start_key=start_key, queue_limit=MAX_QUEUED).id
+
+    def keep_workload(self, upload: Upload) -> StoredWorkload:
+        """Keep a user's question set; its id goes into the spec of runs that ask it.
+
+        Raises:
+            PrerequisiteError: the home folder cannot be written.
+        """
+        return store_upload(self._settings.home, upload)
+
+    def workload(self, workload_id: str) -> StoredWorkload:
+        """Look up a kept question set; InputError when there is none."""
+        return stored_workload(self._settings.home, workload_id)
 
     def get(self, run_id: str) -> RunRecord:
         """The run with its result; InputError when there is none."""
@@ -130,7 +143,7 @@ class TriageService:
 
 
 def validate_spec(spec: RunSpec, measurable: tuple[str, ...]) -> None:
-    """Check everything about a request that needs neither the pairs file nor the database.
+    """Check everything about a request that needs neither files nor the database.
 
     Raises:
         InputError: says what is wrong and what is allowed.
@@ -147,8 +160,3 @@ def validate_spec(spec: RunSpec, measurable: tuple[str, ...]) -> None:
         )
     if not 0 <= spec.seed < _SEED_LIMIT:
         raise InputError(f"The seed {spec.seed} is out of range.", f"Choose between 0 and {_SEED_LIMIT - 1}.")
-    if spec.workload_id != BUILTIN_WORKLOAD:
-        raise InputError(
-            f"There is no question set with the id {spec.workload_id[:64]!r}.",
-            f"Known question sets: {BUILTIN_WORKLOAD}.",
-        )

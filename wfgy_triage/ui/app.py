@@ -15,20 +15,22 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
 from fastapi import FastAPI
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import FileResponse, PlainTextResponse, Response
 
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.probes.registry import available_symptoms
 from wfgy_triage.runs.service import TriageService
-from wfgy_triage.settings import Settings
+from wfgy_triage.settings import REPO_ROOT, Settings
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.headers import SecurityHeaders
 from wfgy_triage.ui.pages.runs import build_runs_page
 from wfgy_triage.ui.pages.triage import build_triage_page
 from wfgy_triage.ui.theme import FAVICON, STYLE_SHEET, build_theme
+from wfgy_triage.ui.upload import TEMPLATES
 from wfgy_triage.workload.texts import question_texts
 
 MAX_UPLOAD = "1mb"
+TEMPLATE_FOLDER = REPO_ROOT / "assets" / "templates"
 QUEUE_SIZE = 64
 UNDESCRIBED: Mapping[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
 """For the outer application and for Gradio's own inside it: no interface description is served."""
@@ -57,6 +59,13 @@ def build_app(settings: Settings, service: TriageService) -> FastAPI:
     def healthz() -> str:
         """Answer that the web process is up (a dead worker does not make it unhealthy)."""
         return "ok"
+
+    @app.get("/templates/{name}", response_class=FileResponse)
+    def template(name: str) -> Response:
+        """Give a template of a question set; only the named files exist."""
+        if name not in TEMPLATES:
+            return PlainTextResponse("There is no such template.", status_code=404)
+        return FileResponse(TEMPLATE_FOLDER / name, filename=name)
 
     # Said of every mounted app with several pages, although server-side rendering is switched off below.
     warnings.filterwarnings("ignore", message="SSR mode is not supported")

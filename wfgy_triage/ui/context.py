@@ -16,6 +16,8 @@ from wfgy_triage.report.format import duration
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.records import RunStatus
+from wfgy_triage.workload.citations import RECORD
+from wfgy_triage.workload.stored import BUILTIN, workload_path
 
 EARLIER_RUNS = 20
 """How many finished runs an estimate looks back on."""
@@ -30,22 +32,32 @@ class PageContext:
         service: the only way to runs; it answers from the store, never from a model.
         catalog: the fix map.
         probed: ids of the symptoms that can be measured.
-        question_texts: the texts of a symptom's questions by id.
+        question_texts: the texts of a symptom's questions by id, of a user's question file where one is given.
     """
 
     settings: Settings
     service: TriageService
     catalog: Catalog
     probed: frozenset[str]
-    question_texts: Callable[[str], Mapping[str, str]]
+    question_texts: Callable[[str, Path | None], Mapping[str, str]]
 
     def pairs(self) -> dict[str, Pair]:
         """The registered pairs, read anew: the demo's siblings appear while the page is open."""
         return load_pairs(self.settings)
 
-    def texts(self, symptom: str) -> Mapping[str, str]:
-        """Question texts of a symptom; empty for one that has no probe (ids are shown then)."""
-        return self.question_texts(symptom) if symptom in self.probed else {}
+    def texts(self, symptom: str, workload_id: str = BUILTIN) -> Mapping[str, str]:
+        """Question texts of a symptom; empty for one that has no probe or whose question set is gone."""
+        if symptom not in self.probed:
+            return {}
+        try:
+            return self.question_texts(symptom, workload_path(self.settings.home, symptom, workload_id))
+        except TriageError:
+            return {}
+
+    def available(self, symptom: str, workload_id: str = BUILTIN) -> int | None:
+        """How many questions there are to ask; None where that is not known here."""
+        asked = [q for q in self.texts(symptom, workload_id or BUILTIN) if not q.endswith(RECORD)]
+        return len(asked) or None
 
     def symptom_title(self, symptom: str) -> str:
         """The plain title of a symptom, or the id of one that the fix map no longer has."""

@@ -19,6 +19,7 @@ from wfgy_triage.ui.cards import pair_cards, plan_card, symptom_detail
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.pages.layout import MAX_QUESTIONS, MIN_QUESTIONS, USUAL_QUESTIONS
 from wfgy_triage.ui.pages.parts import Parts
+from wfgy_triage.ui.upload import kept_summary, known_workload, refused_summary, take_upload, upload_summary
 from wfgy_triage.ui.views import (
     Updates,
     both_panel,
@@ -27,6 +28,7 @@ from wfgy_triage.ui.views import (
     read_run,
     verdict_updates,
 )
+from wfgy_triage.workload.stored import BUILTIN
 
 MORE_QUESTIONS = 60
 MODELS_STEP, MEASURE_STEP, VERDICT_STEP, FIX_STEP = 2, 3, 4, 5
@@ -65,11 +67,11 @@ class TriageHandlers:
         """Show the pairs; attach to the run named in the address."""
         run_id = request.query_params.get("run", "")
         if not run_id:
-            return self.models("", "", USUAL_QUESTIONS)
+            return self.models("", "", USUAL_QUESTIONS, "")
         try:
             return self._attach(run_id)
         except TriageError as error:
-            return self.models("", "", USUAL_QUESTIONS) | {self.parts.notice: error_callout(error)}
+            return self.models("", "", USUAL_QUESTIONS, "") | {self.parts.notice: error_callout(error)}
 
     @explained
     def choose_symptom(self, symptom: str) -> Updates:
@@ -80,11 +82,13 @@ class TriageHandlers:
         }
 
     @explained
-    def go_to_models(self, symptom: str, pair: str, questions: float) -> Updates:
+    def go_to_models(self, symptom: str, pair: str, questions: float, workload: str) -> Updates:
         """Step 2."""
-        return self.models(symptom, pair, questions) | {self.parts.walk: gr.Walkthrough(selected=MODELS_STEP)}
+        return self.models(symptom, pair, questions, workload) | {
+            self.parts.walk: gr.Walkthrough(selected=MODELS_STEP)
+        }
 
-    def models(self, symptom: str, pair_id: str, questions: float) -> Updates:
+    def models(self, symptom: str, pair_id: str, questions: float, workload: str) -> Updates:
         """Refresh step 2: pairs become ready while the page is open."""
         parts = self.parts
         try:
@@ -96,7 +100,8 @@ class TriageHandlers:
             }
         ready = [p.id for p in pairs.values() if p.ready]
         chosen = pair_id if pair_id in ready else (ready[0] if ready else "")
-        plan = plan_card(self.context, symptom, pairs.get(chosen), _whole(questions))
+        asked = min(_whole(questions), self.context.available(symptom, workload) or MAX_QUESTIONS)
+        plan = plan_card(self.context, symptom, pairs.get(chosen), asked)
         return {
             parts.pair: gr.HTML(options=pair_cards(pairs, self.context.service.warm_pairs()), value=chosen),
             parts.plan: plan,
@@ -104,9 +109,33 @@ class TriageHandlers:
         }
 
     @explained
-    def start(self, symptom: str, pair: str, questions: float, seed: float) -> Updates:
+    def upload(self, symptom: str, pair: str, questions: float, workload: str, files: list[str]) -> Updates:
+        """Use the user's own questions; where they cannot be used, say why and use the built-in ones."""
+        parts = self.parts
+        try:
+            upload, stored = take_upload(self.context, symptom, files)
+        except TriageError as error:
+            refused = {parts.upload_note: refused_summary(error)}
+            return self.builtin_questions(symptom, pair, questions, "") | refused
+        return self.models(symptom, pair, questions, stored.id) | {
+            parts.workload: stored.id,
+            parts.upload_note: upload_summary(upload, stored),
+            parts.builtin: gr.Button(visible=True),
+        }
+
+    def builtin_questions(self, symptom: str, pair: str, questions: float, workload: str) -> Updates:
+        """Leave the user's own questions out again."""
+        parts = self.parts
+        return self.models(symptom, pair, questions, "") | {
+            parts.workload: "",
+            parts.upload_note: "",
+            parts.builtin: gr.Button(visible=False),
+        }
+
+    @explained
+    def start(self, symptom: str, pair: str, questions: float, workload: str, seed: float) -> Updates:
         """Queue the run and go to step 3."""
-        spec = RunSpec(symptom, pair, questions=_whole(questions), seed=int(seed or 0))
+        spec = RunSpec(symptom, pair, _whole(questions), int(seed or 0), workload or BUILTIN)
         return self._show_new(self.context.service.start(spec))
 
     @explained
@@ -181,8 +210,9 @@ class TriageHandlers:
         spec = view.record.spec
         step = VERDICT_STEP if view.result else MEASURE_STEP
         return (
-            self.models(spec.symptom, spec.pair_id, spec.questions)
+            self.models(spec.symptom, spec.pair_id, spec.questions, spec.workload_id)
             | choice_updates(self.parts, view.record)
+            | self._own_questions(spec)
             | {
                 self.parts.symptom_detail: symptom_detail(self.context, spec.symptom),
                 self.parts.to_models: self._continue_button(spec.symptom),
@@ -193,6 +223,13 @@ class TriageHandlers:
             | live_updates(self.context, self.parts, view)
             | verdict_updates(self.context, self.parts, view)
         )
+
+    def _own_questions(self, spec: RunSpec) -> Updates:
+        own = known_workload(self.context, spec.workload_id)
+        return {
+            self.parts.upload_note: kept_summary(own) if own else "",
+            self.parts.builtin: gr.Button(visible=own is not None),
+        }
 
     def _show_new(self, run_id: str) -> Updates:
         parts = self.parts
@@ -207,8 +244,9 @@ class TriageHandlers:
         record = self.context.service.get(run_id)
         spec = record.spec
         return (
-            self.models(spec.symptom, spec.pair_id, questions)
+            self.models(spec.symptom, spec.pair_id, questions, spec.workload_id)
             | choice_updates(self.parts, record)
+            | self._own_questions(spec)
             | {
                 self.parts.questions: questions,
                 self.parts.step: str(MODELS_STEP),

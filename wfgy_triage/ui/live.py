@@ -137,7 +137,8 @@ def _tally(name: str, answers: list[Answer | None]) -> str:
     judged = [a for a in there if a.valid is not None and not a.truncated]
     if not judged:
         return f"{name}: {len(there)} answered"
-    return f"{name}: {sum(bool(a.valid) for a in judged)} of {len(judged)} valid"
+    word = next((a.mark.lower() for a in judged if a.valid and a.mark), "valid")
+    return f"{name}: {sum(bool(a.valid) for a in judged)} of {len(judged)} {word}"
 
 
 def _live_row(row: Row) -> str:

@@ -21,6 +21,7 @@ from wfgy_triage.store.records import OPEN_STATUSES, Event, RunRecord, RunStatus
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.live import answers_so_far, status_card
 from wfgy_triage.ui.pages.parts import Parts
+from wfgy_triage.workload.stored import BUILTIN
 
 Updates = dict[Any, Any]
 
@@ -54,7 +55,9 @@ def read_run(context: PageContext, run_id: str) -> RunView:
         InputError: there is no such run.
     """
     record = context.service.get(run_id)
-    rows = collect_rows(context.service.samples(run_id), context.texts(record.spec.symptom))
+    rows = collect_rows(
+        context.service.samples(run_id), context.texts(record.spec.symptom, record.spec.workload_id)
+    )
     result = Result.from_json(record.result) if record.result else None
     return RunView(record, rows, context.service.events(run_id), result)
 
@@ -113,6 +116,7 @@ def choice_updates(parts: Parts, record: RunRecord) -> Updates:
         parts.symptom: gr.HTML(value=record.spec.symptom),
         parts.questions: record.spec.questions,
         parts.seed: record.spec.seed,
+        parts.workload: "" if record.spec.workload_id == BUILTIN else record.spec.workload_id,
     }
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from wfgy_triage.errors import PrerequisiteError
@@ -60,8 +61,11 @@ class JsonWorkload:
 
         Everything before the last message is the same for all questions of a class, so engines can compute it once.
         """
-        turns = [{"role": "system", "content": INSTRUCTION}]
-        for example in self.classes[question.record_class].examples:
+        found = self.classes[question.record_class]
+        # Solved examples show the schema; without any, it has to be told.
+        told = "" if found.examples else f" It has to fit this JSON Schema: {json.dumps(found.schema)}"
+        turns = [{"role": "system", "content": INSTRUCTION + told}]
+        for example in found.examples:
             turns.append({"role": "user", "content": f"Note: {example.text}"})
             turns.append({"role": "assistant", "content": json.dumps(example.record)})
         turns.append({"role": "user", "content": f"Note: {question.text}"})
@@ -73,14 +77,14 @@ class JsonWorkload:
 
 
 @cache
-def load_json_workload() -> JsonWorkload:
-    """Load the built-in JSON record questions.
+def load_json_workload(path: Path = JSON_RECORDS) -> JsonWorkload:
+    """Load a file of JSON record questions; the built-in one by default.
 
     Raises:
         PrerequisiteError: when the file is missing or damaged.
     """
     try:
-        raw = JSON_RECORDS.read_bytes()
+        raw = path.read_bytes()
         data = json.loads(raw)
         classes = {
             name: RecordClass(
@@ -93,7 +97,7 @@ def load_json_workload() -> JsonWorkload:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PrerequisiteError(
-            f"The built-in question file {JSON_RECORDS.name} cannot be read: {error!r}.",
+            f"The question file {path.name} cannot be read: {error!r}.",
             "Restore it from the repository (assets/workloads).",
         ) from error
     return JsonWorkload(data["id"], hashlib.sha256(raw).hexdigest(), classes, questions)

@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from wfgy_triage.workload.chains import load_chains
-from wfgy_triage.workload.json_records import load_json_workload
+from wfgy_triage.workload.citations import RECORD
+from wfgy_triage.workload.corpus import CORPUS, load_corpus
+from wfgy_triage.workload.json_records import JSON_RECORDS, load_json_workload
 
 
-def _json_notes() -> Mapping[str, str]:
-    return {q.id: q.text for q in load_json_workload().questions}
+def _json_notes(path: Path | None) -> Mapping[str, str]:
+    return {q.id: q.text for q in load_json_workload(path or JSON_RECORDS).questions}
 
 
-def _chain_beginnings() -> Mapping[str, str]:
+def _citation_questions(path: Path | None) -> Mapping[str, str]:
+    asked = {q.id: q.text for q in load_corpus(path or CORPUS).questions}
+    return asked | {q + RECORD: f"{text} (source as a JSON record)" for q, text in asked.items()}
+
+
+def _chain_beginnings(path: Path | None) -> Mapping[str, str]:
     return {c.id: c.summary for c in load_chains().chains}
 
 
-_TEXTS: Mapping[str, Callable[[], Mapping[str, str]]] = {
+_TEXTS: Mapping[str, Callable[[Path | None], Mapping[str, str]]] = {
+    "acceptance_gate": _citation_questions,
+    "citations_missing": _citation_questions,
     "json_breaks": _json_notes,
     "long_chain": _chain_beginnings,
+    "wrong_snippet": _citation_questions,
 }
-"""Symptom id to the texts of its built-in questions. A probe with questions adds a line."""
+"""Symptom id to the texts of its questions. A probe with questions adds a line."""
 
 
-def question_texts(symptom: str) -> Mapping[str, str]:
-    """What each question of a symptom's built-in set asks, by question id; empty for an unknown symptom."""
-    return _TEXTS[symptom]() if symptom in _TEXTS else {}
+def question_texts(symptom: str, path: Path | None = None) -> Mapping[str, str]:
+    """What each question of a symptom asks, by question id; empty for an unknown symptom.
+
+    Args:
+        symptom: its id.
+        path: the file of a user's question set; None for the built-in one.
+    """
+    return _TEXTS[symptom](path) if symptom in _TEXTS else {}

@@ -12,6 +12,8 @@ from wfgy_triage.ui.choice import choice, panel
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.pages.frame import page_frame
 from wfgy_triage.ui.pages.parts import Parts
+from wfgy_triage.ui.upload import UPLOAD_HELP
+from wfgy_triage.workload.upload import SUFFIXES
 
 MIN_QUESTIONS, MAX_QUESTIONS, USUAL_QUESTIONS = 5, 200, 20
 
@@ -70,6 +72,22 @@ def _models_step(context: PageContext) -> dict[str, Any]:
                 info="More questions take longer and decide smaller differences.",
                 elem_id="questions",
             )
+            with gr.Accordion("Ask your own questions instead", open=False, elem_id="own-questions"):
+                panel(UPLOAD_HELP)
+                with gr.Row(elem_classes="actions"):
+                    # A plain button: Gradio's drop zone nests buttons, which screen readers cannot use.
+                    upload = gr.UploadButton(
+                        "Choose question files",
+                        file_count="multiple",
+                        file_types=list(SUFFIXES),
+                        scale=0,
+                        elem_id="upload",
+                    )
+                    builtin = gr.Button(
+                        "Use the built-in questions", visible=False, scale=0, elem_id="builtin"
+                    )
+            upload_note = panel(elem_id="upload-note")
+            workload = gr.Textbox(visible="hidden", label="Question set", elem_id="workload")
             with gr.Accordion("Details for engineers", open=False, elem_id="engineer"):
                 seed = gr.Number(
                     0,
@@ -84,7 +102,17 @@ def _models_step(context: PageContext) -> dict[str, Any]:
                 start = gr.Button(
                     "Start measuring", variant="primary", interactive=False, scale=0, elem_id="start"
                 )
-    return {"pair": pair, "questions": questions, "seed": seed, "plan": plan, "start": start}
+    return {
+        "pair": pair,
+        "questions": questions,
+        "seed": seed,
+        "workload": workload,
+        "upload": upload,
+        "builtin": builtin,
+        "upload_note": upload_note,
+        "plan": plan,
+        "start": start,
+    }
 
 
 def _measure_step(context: PageContext) -> dict[str, Any]:

@@ -30,6 +30,10 @@ class Parts:
     pair: gr.HTML
     questions: gr.Slider
     seed: gr.Number
+    workload: gr.Textbox
+    upload: gr.UploadButton
+    builtin: gr.Button
+    upload_note: gr.HTML
     plan: gr.HTML
     start: gr.Button
     # 3 Measure

@@ -29,7 +29,7 @@ def build_triage_page(context: PageContext) -> None:
 
 def _connect(parts: Parts, handlers: TriageHandlers) -> None:
     every = parts.every()
-    choices: list[Any] = [parts.symptom, parts.pair, parts.questions]
+    choices: list[Any] = [parts.symptom, parts.pair, parts.questions, parts.workload]
 
     def on(event: Callable[..., Any], fn: Callable[..., Any], inputs: Sequence[Any] = (), **more: Any) -> Any:
         return event(
@@ -55,6 +55,8 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
     choosing(parts.pair.input, handlers.models, choices)
     choosing(parts.questions.change, handlers.models, choices)
     on(parts.pairs_timer.tick, handlers.models, choices)
+    on(parts.upload.upload, handlers.upload, [*choices, parts.upload])
+    on(parts.builtin.click, handlers.builtin_questions, choices)
     moving(parts.start.click, handlers.start, [*choices, parts.seed])
 
     on(parts.run_timer.tick, handlers.poll, [parts.run_id, parts.step])

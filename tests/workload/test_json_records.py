@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import runpy
 from collections import Counter
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -77,13 +78,18 @@ def test_the_file_is_what_its_script_writes(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "content", ["", "{", '{"id": "x"}', json.dumps({"id": "x", "classes": {}, "records": [1]})]
 )
-def test_a_damaged_file_is_explained(tmp_path, monkeypatch, content: str):
+def test_a_damaged_file_is_explained(tmp_path, content: str):
     broken = tmp_path / "json_records.json"
     broken.write_text(content)
-    monkeypatch.setattr(workload, "JSON_RECORDS", broken)
-    workload.load_json_workload.cache_clear()
-    try:
-        with pytest.raises(PrerequisiteError, match="cannot be read"):
-            workload.load_json_workload()
-    finally:
-        workload.load_json_workload.cache_clear()
+    with pytest.raises(PrerequisiteError, match="cannot be read"):
+        workload.load_json_workload(broken)
+
+
+def test_without_examples_the_schema_is_told(records: workload.JsonWorkload):
+    question = records.questions[0]
+    found = records.classes[question.record_class]
+    bare = replace(records, classes={found.name: replace(found, examples=())})
+    turns = bare.messages(question)
+    assert len(turns) == 2
+    assert json.dumps(found.schema) in turns[0]["content"]
+    assert json.dumps(found.schema) not in records.messages(question)[0]["content"]

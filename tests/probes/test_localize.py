@@ -1,0 +1,142 @@
+"""Which weights do the damage: tiny models that differ in one known part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.engines.conftest import FAMILIES, build_model, save_tokenizer
+from wfgy_triage.diagnosis import ONLY_WEIGHTS, diagnose
+from wfgy_triage.engines.loading import open_engine
+from wfgy_triage.evidence import Damage, Evidence, PartDamage
+from wfgy_triage.probes.base import ProbeContext, ProbeSettings
+from wfgy_triage.probes.localize import damage, localize, part_label
+from wfgy_triage.probes.measuring import Item, Measuring
+from wfgy_triage.probes.paired import Sides
+from wfgy_triage.result import Check, State
+from wfgy_triage.store.records import Sample
+
+CHECKS = (Check(ONLY_WEIGHTS, "ok", ""),)
+QUESTIONS = 4
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A model, and siblings with the head, or one block's MLP, of another."""
+    settings = {**FAMILIES["llama"], "tie_word_embeddings": False}
+    other = build_model(1, **settings)
+    made = {}
+    for name in ("fp16", "head", "mlp"):
+        model = build_model(0, **settings)
+        if name == "head":
+            model.lm_head.weight.data.copy_(other.lm_head.weight)
+        if name == "mlp":
+            model.model.layers[1].mlp.load_state_dict(other.model.layers[1].mlp.state_dict())
+        made[name] = tmp_path_factory.mktemp(name)
+        model.half().save_pretrained(made[name])
+        save_tokenizer(made[name])
+    return made
+
+
+def measured(folders: dict[str, Path], broken: str, piece: int = 10_000) -> dict[object, Sample]:
+    """Samples of four prompts, all of them lost, from passes that are stopped after `piece` samples."""
+    stored: dict[object, Sample] = {}
+    fp16, exl2 = (open_engine(folders[name], side="fp16") for name in ("fp16", broken))
+
+    def context() -> ProbeContext:
+        return ProbeContext(
+            fp16=fp16,
+            exl2=exl2,
+            open_floor=lambda: fp16,
+            settings=ProbeSettings(questions=QUESTIONS),
+            done=frozenset(stored),
+            stored=lambda: tuple(stored.values()),
+            save=lambda samples: stored.update({s.key: s for s in samples}),
+            progress=lambda *_: None,
+            should_stop=lambda: len(stored) >= limit,
+        )
+
+    items = [Item(f"q{i}", tuple(range(60 + i, 90 + i)), 8, group="g") for i in range(QUESTIONS)]
+
+    def judge(item: Item, completion: object) -> dict[str, object]:
+        right = stored.get(measuring.key(item, "fp16"))
+        return {"useful": right is None or right.payload["text"] == completion.text}  # type: ignore[attr-defined]
+
+    while True:
+        limit = len(stored) + piece
+        measuring = Measuring(context(), "json_breaks", items)
+        measuring.run(judge)
+        localize(context(), measuring, judge, [i.question for i in items])
+        if len(stored) < limit:
+            return stored
+
+
+def found(samples: dict[object, Sample]) -> Damage:
+    rows = list(samples.values())
+    result = damage(rows, Sides.of(rows).pair, lambda answer: bool(answer["useful"]))
+    assert result is not None
+    return result
+
+
+@pytest.mark.parametrize(("broken", "worst"), [("head", "head"), ("mlp", "mlp 1-1")])
+def test_the_part_that_differs_is_named_and_putting_it_back_ends_the_drift(folders, broken, worst):
+    result = found(measured(folders, broken))
+    assert result.worst is not None
+    assert result.worst.id == worst
+    by_id = {p.id: p for p in result.parts}
+    assert result.share(by_id["all"]) > 0.999
+    assert result.share(by_id[worst]) > 0.999
+    assert by_id[worst].restored == by_id["all"].restored == QUESTIONS
+    innocent = [p for p in result.parts if p.id not in ("all", worst)]
+    assert innocent
+    assert all(abs(result.share(p)) < 1e-6 for p in innocent)
+
+
+def test_a_pass_in_pieces_stores_the_same(folders):
+    whole = measured(folders, "head")
+    assert measured(folders, "head", piece=3) == whole
+
+
+def test_nothing_lost_is_nothing_to_localize(folders):
+    samples = measured(folders, "head")
+    plain = [s for s in samples.values() if ":" not in s.key.side]
+    assert damage(plain, Sides.of(plain).pair, bool) is None
+
+
+def evidence() -> Evidence:
+    return Evidence(State.FAIL, State.PASS, True, True, True, True, "", 0.5, 0.001)
+
+
+def parts(head: float, everything: float = 0.001) -> Damage:
+    return Damage(
+        0.5,
+        6,
+        (
+            PartDamage("all", "All weights", everything, 4, 4),
+            PartDamage("head", "Output head", head, 3, 4),
+            PartDamage("attn 0-2", "Attention, blocks 1 to 3", 0.45, None, 0),
+        ),
+    )
+
+
+def test_a_head_that_causes_half_is_named_and_otherwise_ruled_out():
+    assert diagnose(evidence(), CHECKS, parts(head=0.1)).cause == "head_bits_too_few"
+    spread = diagnose(evidence(), CHECKS, parts(head=0.4))
+    assert spread.cause == "weights_too_few_bits"
+    assert "head_bits_too_few" in spread.ruled_out
+    assert "head_bits_too_few" not in diagnose(evidence(), CHECKS).ruled_out
+
+
+def test_weights_back_that_do_not_end_the_drift_are_a_fault_of_the_engine():
+    rungs = {c.check: c for c in diagnose(evidence(), CHECKS, parts(0.4, everything=0.4)).evidence}
+    assert rungs["all_weights_back"].result == "fault"
+    rungs = {c.check: c for c in diagnose(evidence(), CHECKS, parts(0.4)).evidence}
+    assert rungs["all_weights_back"].result == "ok"
+    assert "4 of 4 lost answers come back" in rungs["all_weights_back"].detail
+
+
+def test_labels_count_blocks_from_one():
+    assert part_label("attn 0-5") == "Attention, blocks 1 to 6"
+    assert part_label("mlp 2-2") == "MLP, block 3"
+    assert part_label("all") == "All weights"

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.diagnosis_retrieval import (
+    DUPLICATE_LIMIT,
+    SAME_ORDER,
+    ArmEvidence,
+    RetrievalEvidence,
+    diagnose_retrieval,
+)
+from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact
+from wfgy_triage.result import Check, State
+
+
+def arm(lost: int, won: int, p_deployed: float = 1.0) -> ArmEvidence:
+    return ArmEvidence(lost, won, mcnemar_exact(PairedCounts(0, lost, won, 0)), p_deployed)
+
+
+NONE = arm(0, 0)
+HEALTHY = RetrievalEvidence(State.INCONCLUSIVE, 48, NONE, NONE, None, NONE, 0, 0.99, 0.0)
+BROKEN = replace(HEALTHY, state=State.FAIL, deployed=arm(20, 1), correlation=0.3)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "cause", "confidence"),
+    [
+        (HEALTHY, "within_noise", "medium"),
+        (replace(HEALTHY, state=State.PASS), "within_noise", "high"),
+        (replace(BROKEN, rebuilt=arm(2, 1, 1e-4)), "index_model_mismatch", "high"),
+        (replace(BROKEN, rebuilt=arm(8, 6, 0.2)), "index_model_mismatch", "medium"),
+        (replace(BROKEN, rebuilt=arm(19, 1)), "weights_too_few_bits", "high"),
+        (replace(BROKEN, rebuilt=arm(13, 1)), "weights_too_few_bits", "high"),
+        (replace(BROKEN, rebuilt=None), "unknown", "low"),
+        (replace(BROKEN, normalised=NONE, given_unit=False), "index_metric_mismatch", "medium"),
+        (replace(BROKEN, normalised=NONE, given_unit=True), "index_model_mismatch", "medium"),
+        (replace(BROKEN, floor_flips=21), "unknown", "low"),
+        (replace(HEALTHY, duplicates=0.2), "index_fragmented", "medium"),
+        (replace(HEALTHY, independent=arm(0, 12)), "baseline_also_fails", "high"),
+        (replace(HEALTHY, independent=arm(0, 6)), "within_noise", "medium"),
+        (replace(HEALTHY, state=State.FAIL, deployed=arm(5, 0)), "unknown", "low"),
+        (replace(HEALTHY, pairs=0), "unknown", "low"),
+    ],
+)
+def test_the_cause_is_what_brings_the_passages_back(evidence, cause, confidence):
+    found = diagnose_retrieval(evidence, ())
+    assert (found.cause, found.confidence) == (cause, confidence)
+    assert cause not in found.ruled_out
+
+
+def test_a_fault_before_measuring_comes_first():
+    fault = Check("same_token_ids", "fault", "differ")
+    found = diagnose_retrieval(BROKEN, (fault,))
+    assert (found.cause, found.confidence) == ("tokenizer_mismatch", "high")
+    assert found.evidence[0] == fault
+
+
+def test_the_limits_are_those_of_the_fix_map():
+    gates = load_catalog().gates
+    assert gates["index_duplicates"].value == DUPLICATE_LIMIT
+    assert gates["index_rank_agreement"].value == SAME_ORDER
+
+
+SMALL = st.integers(0, 30)
+
+
+@given(SMALL, SMALL, SMALL, SMALL, st.sampled_from(State), st.floats(0, 1), st.booleans())
+def test_every_cause_is_in_the_fix_map_and_no_winner_is_accused(lost, won, again, more, state, share, unit):
+    evidence = RetrievalEvidence(
+        state,
+        60,
+        arm(lost, won),
+        arm(again, more),
+        NONE,
+        NONE,
+        0,
+        share,
+        share,
+        given_unit=unit,
+        maker="fp16",
+    )
+    found = diagnose_retrieval(evidence, ())
+    causes = load_catalog().causes
+    assert all(c in causes for c in (found.cause, *found.ruled_out))
+    if lost <= won:
+        assert found.cause in {"within_noise", "index_fragmented"}

@@ -1,0 +1,216 @@
+"""From what the arms of a retrieval run found to a cause. A pure function of counts and of facts about the index.
+
+A cause is named by which change brings the right passages back: rebuilding the index with the serving model, scaling
+the vectors, or nothing but FP16's own weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wfgy_triage.diagnosis import CHECK_CAUSES, FAULT, OK, UNKNOWN
+from wfgy_triage.evidence import CERTAIN, SIGNIFICANT
+from wfgy_triage.result import Check, Diagnosis, State
+
+DUPLICATE_LIMIT = 0.15
+"""Above it the vectorstore fragmentation page asks to rebuild (gate `index_duplicates`)."""
+SAME_ORDER = 0.9
+"""Spearman ρ below which the same page calls two indexes different (gate `index_rank_agreement`)."""
+
+
+@dataclass(frozen=True)
+class ArmEvidence:
+    """One arm against the FP16 reference, question by question.
+
+    Attributes:
+        lost: questions found by the reference only.
+        won: questions found by this arm only.
+        p_value: exact McNemar p-value of lost against won.
+        p_deployed: the same of this arm against the deployed one; 1 for the deployed arm itself.
+    """
+
+    lost: int
+    won: int
+    p_value: float
+    p_deployed: float = 1.0
+
+    @property
+    def worse(self) -> bool:
+        """Whether it loses more than chance explains."""
+        return self.lost > self.won and self.p_value <= SIGNIFICANT
+
+    def restores(self, deployed: ArmEvidence) -> bool:
+        """Whether it brings back at least half of the net loss and is not worse than the reference itself."""
+        return not self.worse and 2 * (self.lost - self.won) <= deployed.lost - deployed.won
+
+
+@dataclass(frozen=True)
+class RetrievalEvidence:
+    """What a retrieval run found.
+
+    Attributes:
+        state: verdict on the loss of recall.
+        pairs: questions asked on both sides.
+        deployed: the deployed arm.
+        rebuilt: index and queries from EXL2; None when it was not measured.
+        normalised: a given index with its vectors scaled to length one; None without such an index.
+        independent: the independent embedder; None when it was not measured.
+        floor_flips: questions on which FP16 and its twin differ; None when not measured.
+        correlation: mean Spearman ρ of the deployed arm's scores with FP16's; None when not measured.
+        duplicates: share of near-duplicates in the index; None when not measured.
+        given_unit: whether the vectors of a given index have length one; None without such an index.
+        maker: who made the vectors of a given index: `fp16`, `exl2`, `encoder`, `unknown`; empty without one.
+        by_construction: both sides ask the same index with the same vectors.
+    """
+
+    state: State
+    pairs: int
+    deployed: ArmEvidence
+    rebuilt: ArmEvidence | None
+    normalised: ArmEvidence | None
+    independent: ArmEvidence | None
+    floor_flips: int | None
+    correlation: float | None
+    duplicates: float | None
+    given_unit: bool | None = None
+    maker: str = ""
+    by_construction: bool = False
+
+    @property
+    def real(self) -> bool:
+        """Whether the deployed arm loses more than chance, and changes more than FP16 does against itself."""
+        changes = self.deployed.lost + self.deployed.won
+        return self.deployed.worse and (self.floor_flips is None or changes > self.floor_flips)
+
+
+def diagnose_retrieval(evidence: RetrievalEvidence, checks: Sequence[Check]) -> Diagnosis:
+    """Name the cause.
+
+    Args:
+        evidence: what was measured.
+        checks: pre-checks already made; a fault found there explains what follows.
+    """
+    rungs = _rungs(evidence)
+    ruled_out = [CHECK_CAUSES[c.check] for c in checks if c.result == OK and c.check in CHECK_CAUSES]
+    for check in checks:
+        if check.result == FAULT and check.check in CHECK_CAUSES:
+            unsure = evidence.state in (State.PASS, State.NOT_MEASURED)
+            return Diagnosis(
+                CHECK_CAUSES[check.check],
+                "medium" if unsure else "high",
+                (*checks, *rungs),
+                tuple(ruled_out),
+            )
+    cause, confidence = _cause(evidence)
+    ruled_out += [c for c in _ruled_out(evidence) if c != cause]
+    return Diagnosis(cause, confidence, (*checks, *rungs), tuple(ruled_out))
+
+
+def _cause(e: RetrievalEvidence) -> tuple[str, str]:
+    if not e.pairs:
+        return "unknown", "low"
+    return _cause_of_loss(e) if e.real else _cause_without_loss(e)
+
+
+def _cause_of_loss(e: RetrievalEvidence) -> tuple[str, str]:
+    for arm, cause in (
+        (e.normalised if e.given_unit is False else None, "index_metric_mismatch"),
+        (e.rebuilt, "index_model_mismatch"),
+    ):
+        if arm is not None and arm.restores(e.deployed):
+            return cause, "high" if arm.p_deployed <= SIGNIFICANT else "medium"
+    if e.rebuilt is None:
+        return "unknown", "low"
+    # Rebuilt and as bad: the serving model's own vectors are what lost the passages.
+    return "weights_too_few_bits", "high" if e.rebuilt.worse else "medium"
+
+
+def _cause_without_loss(e: RetrievalEvidence) -> tuple[str, str]:
+    if e.duplicates is not None and e.duplicates > DUPLICATE_LIMIT:
+        return "index_fragmented", "medium"
+    if (
+        e.independent is not None
+        and e.independent.won > e.independent.lost
+        and e.independent.p_value <= CERTAIN
+    ):
+        return "baseline_also_fails", "high"
+    if e.state is State.FAIL and e.deployed.lost > e.deployed.won:
+        return "unknown", "low"
+    return "within_noise", "high" if e.state is State.PASS else "medium"
+
+
+def _ruled_out(e: RetrievalEvidence) -> list[str]:
+    out = []
+    if e.real:
+        out.append("within_noise")
+        if e.rebuilt is not None and not e.rebuilt.restores(e.deployed):
+            out.append("index_model_mismatch")
+    if e.by_construction:
+        out += ["index_model_mismatch", "weights_too_few_bits"]
+    if e.duplicates is not None and e.duplicates <= DUPLICATE_LIMIT:
+        out.append("index_fragmented")
+    if e.given_unit is not False and e.pairs:
+        out.append("index_metric_mismatch")
+    return out
+
+
+def _rungs(e: RetrievalEvidence) -> tuple[Check, ...]:
+    found = [_noise_rung(e)]
+    if e.correlation is not None:
+        detail = (
+            f"The two orders of the passages have a mean Spearman ρ of {e.correlation:.3f} (1 is the same)."
+        )
+        found.append(Check("same_ranking", OK if e.correlation >= SAME_ORDER else FAULT, detail))
+    if e.maker:
+        found.append(_maker_rung(e.maker))
+    if e.given_unit is not None:
+        word = "have" if e.given_unit else "do not have"
+        detail = f"The stored vectors {word} length one, as a search by inner product needs."
+        found.append(Check("vectors_normalised", OK if e.given_unit else FAULT, detail))
+    for name, arm, what in (
+        ("normalising_restores", e.normalised, "With vectors scaled to length one"),
+        ("rebuilding_restores", e.rebuilt, "With the index rebuilt by EXL2"),
+        ("independent_restores", e.independent, "With the independent embedder"),
+    ):
+        if arm is not None:
+            found.append(_arm_rung(name, arm, what, e))
+    if e.duplicates is not None:
+        detail = f"{100 * e.duplicates:.1f} % of the passages have a near-duplicate."
+        found.append(Check("few_duplicates", OK if e.duplicates <= DUPLICATE_LIMIT else FAULT, detail))
+    return tuple(found)
+
+
+def _noise_rung(e: RetrievalEvidence) -> Check:
+    if not e.pairs:
+        return Check("above_noise", UNKNOWN, "No question was asked on both sides.")
+    if e.by_construction:
+        return Check("above_noise", FAULT, "Both sides use the same vectors, so nothing can differ.")
+    floor = "was not measured" if e.floor_flips is None else f"changes {e.floor_flips}"
+    detail = (
+        f"Of {e.pairs} questions the deployed arm loses {e.deployed.lost} right passages and wins {e.deployed.won} "
+        f"against FP16 (exact McNemar p = {e.deployed.p_value:.2g}); FP16 against itself {floor}."
+    )
+    return Check("above_noise", OK if e.real else FAULT, detail)
+
+
+def _arm_rung(name: str, arm: ArmEvidence, what: str, e: RetrievalEvidence) -> Check:
+    detail = f"{what}, {arm.lost} right passages are lost and {arm.won} won against FP16"
+    if not e.real:
+        return Check(name, UNKNOWN, f"{detail}; there was no loss to restore.")
+    if arm.restores(e.deployed):
+        return Check(name, OK, f"{detail} (against the deployed arm: p = {arm.p_deployed:.2g}).")
+    return Check(name, FAULT, f"{detail}: that does not bring them back.")
+
+
+def _maker_rung(maker: str) -> Check:
+    detail = {
+        "fp16": "The stored vectors are those that FP16 gives for these passages; the queries come from EXL2.",
+        "exl2": "The stored vectors are those that EXL2 gives for these passages.",
+        "encoder": "The stored vectors are those of the independent sentence model.",
+    }.get(
+        maker,
+        "The stored vectors resemble those of neither model: another encoder, layer, or order of passages.",
+    )
+    result = {"fp16": FAULT, "unknown": FAULT}.get(maker, OK)
+    return Check("index_from_serving_model", result, detail)

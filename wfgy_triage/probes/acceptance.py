@@ -1,0 +1,191 @@
+"""Probe "Core acceptance": the page's whole list on one pair, from answers to questions with numbered passages.
+
+Sides that are stored: `fp16`, `exl2`, `fp16_floor` (greedy answers to the first wording, as the citation probe asks),
+`pair`, `pair_floor` (tokens of the FP16 answers); `fp16_runs`, `exl2_runs` (every wording under two seeds at a low
+temperature, for λ_observe); `fp16_k5`, `exl2_k5`, ... (the first questions with more passages, the k sweep);
+`distance` (ΔS of the answers, from a sentence model that both sides share).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from wfgy_triage.engines.base import Completion, Engine
+from wfgy_triage.engines.sentences import load_sentence_encoder
+from wfgy_triage.measure.answers import answer_matches, coverage
+from wfgy_triage.measure.citations import classify_citations, without_citations
+from wfgy_triage.measure.stability import claim_of
+from wfgy_triage.probes.acceptance_evaluation import evaluate_samples, lost
+from wfgy_triage.probes.acceptance_samples import DISTANCE, K_SWEEP, SWEEP_QUESTIONS, sweep_side
+from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
+from wfgy_triage.probes.localize import localize
+from wfgy_triage.probes.measuring import STAGES, Item, Measuring
+from wfgy_triage.result import Check
+from wfgy_triage.store.records import Sample, SampleKey
+from wfgy_triage.workload.citations import (
+    CitationTask,
+    CitationWorkload,
+    load_citations,
+    load_sweep,
+    marked,
+)
+
+SYMPTOM = "acceptance_gate"
+SEEDS, TEMPERATURE = 2, 0.3
+"""λ_observe: two seeds, at a temperature that lets a seed matter and keeps a decided model where it is."""
+LENGTH_FACTOR, LENGTH_MARGIN = 2.0, 16
+"""Answer budget: twice the tokens of the right answer and a margin; only runaway answers reach it."""
+COMPARED = 10
+"""Questions whose tokens are compared: evidence beside the rules, and a few hundred tokens are enough for it."""
+PROBE_STAGES = {
+    **STAGES,
+    "fp16_runs": "FP16: other wordings and seeds (λ)",
+    "exl2_runs": "EXL2: other wordings and seeds (λ)",
+    **{sweep_side("fp16", k): f"FP16 with {k} passages" for k in K_SWEEP},
+    **{sweep_side("exl2", k): f"EXL2 with {k} passages" for k in K_SWEEP},
+}
+
+
+class Encoder(Protocol):
+    """Gives unit vectors of texts."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """(n, dimensions) for n texts."""
+        ...
+
+
+class Acceptance:
+    """The probe; holds no state between calls.
+
+    Args:
+        load_encoder: loads the sentence model that measures distances.
+    """
+
+    symptom = SYMPTOM
+
+    def __init__(self, load_encoder: Callable[[], Encoder] = lambda: load_sentence_encoder()) -> None:
+        self._load_encoder = load_encoder
+
+    def workload_info(self, settings: ProbeSettings) -> Mapping[str, Any]:
+        """Identity of the question set and how many of its questions are used."""
+        workload = load_citations(settings.workload)
+        used = len(workload.tasks[: settings.questions])
+        return {"id": workload.id, "sha256": workload.sha256, "questions": used}
+
+    def run(self, context: ProbeContext) -> None:
+        """Everything in order; skips what is stored, stops when asked."""
+        workload = load_citations(context.settings.workload)
+        tasks = {t.question.id: t for t in workload.tasks[: context.settings.questions]}
+        seed, fp16 = context.settings.seed, context.fp16
+
+        def judge(item: Item, completion: Completion) -> dict[str, Any]:
+            return judged(tasks[item.question], completion)
+
+        items = [_item(workload, t, fp16, seed) for t in tasks.values()]
+        items = [replace(item, compared=n < COMPARED) for n, item in enumerate(items)]
+        greedy = Measuring(context, SYMPTOM, items, PROBE_STAGES)
+        greedy.run(judge)
+        runs = [i for t in tasks.values() for i in _runs(workload, t, fp16, seed)]
+        lambda_runs = Measuring(context, SYMPTOM, runs, PROBE_STAGES)
+        for side, engine in (("fp16", context.fp16), ("exl2", context.exl2)):
+            lambda_runs.answer(f"{side}_runs", engine, judge)
+        for k in K_SWEEP:
+            self._sweep(context, k, list(tasks)[:SWEEP_QUESTIONS])
+        self._distances(context, tasks)
+        localize(context, greedy, judge, lost(context.stored(), context.settings))
+
+    def evaluate(
+        self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings
+    ) -> Evaluation:
+        """See `acceptance_evaluation.evaluate_samples`."""
+        return evaluate_samples(samples, checks, settings)
+
+    def _sweep(self, context: ProbeContext, k: int, questions: Sequence[str]) -> None:
+        workload = load_sweep(k, context.settings.workload)
+        tasks = {t.question.id: t for t in workload.tasks if t.question.id in questions}
+        items = [_item(workload, t, context.fp16, context.settings.seed) for t in tasks.values()]
+        measuring = Measuring(context, SYMPTOM, items, PROBE_STAGES)
+        for side, engine in (("fp16", context.fp16), ("exl2", context.exl2)):
+            measuring.answer(sweep_side(side, k), engine, lambda i, c: judged(tasks[i.question], c))
+
+    def _distances(self, context: ProbeContext, tasks: Mapping[str, CitationTask]) -> None:
+        """Store ΔS of every question's answers to the gold answer, and of the answers to each other."""
+        answers: dict[str, dict[str, str]] = {}
+        for sample in context.stored():
+            if sample.key.side in ("fp16", "exl2", "fp16_floor") and sample.key.question in tasks:
+                answers.setdefault(sample.key.question, {})[sample.key.side] = sample.payload["text"]
+        keys = {q: SampleKey(SYMPTOM, q, 0, context.settings.seed, DISTANCE) for q in tasks}
+        todo = [q for q, a in answers.items() if len(a) == 3 and keys[q] not in context.done]
+        if not todo or context.should_stop():
+            return
+        label = "Distances in meaning (ΔS)"
+        context.progress(DISTANCE, label, 0, len(tasks))
+        texts = [t for q in todo for t in (tasks[q].question.answer, *_spoken(answers[q]))]
+        vectors = self._load_encoder().encode(texts).astype(np.float64).reshape(len(todo), 4, -1)
+        for question, rows in zip(todo, vectors, strict=True):
+            gold, fp16, exl2, twin = rows
+            payload = {
+                "fp16": _distance(fp16, gold),
+                "exl2": _distance(exl2, gold),
+                "fp16_floor": _distance(twin, gold),
+                "cross": _distance(fp16, exl2),
+                "cross_floor": _distance(fp16, twin),
+            }
+            context.save([Sample(keys[question], payload)])
+        context.progress(DISTANCE, label, len(tasks), len(tasks))
+
+
+PROBE = Acceptance()
+
+
+def judged(task: CitationTask, completion: Completion) -> dict[str, Any]:
+    """What is stored of an answer: right or not, evidence covered, claim and sources for λ."""
+    question, supplied, text = task.question, task.supplied, completion.text
+    truncated = completion.finish_reason == "length"
+    outcome = classify_citations(text, supplied, task.gold, truncated=truncated)
+    right = answer_matches(text, question.answer, question.aliases)
+    cited = [i for i in outcome.cited if i in supplied]
+    return {
+        "kind": "right" if right else "truncated" if truncated else "wrong",
+        "valid": right,
+        # Of an answer that was cut off only what is said is known: the right words might still have come.
+        "right": right or (None if truncated else False),
+        "coverage": coverage(text, question.evidence, [supplied[i] for i in cited]),
+        "claim": list(claim_of(text, question.answer, question.aliases)),
+        # Sections, not marks: with other passages the same section has another number.
+        "sources": sorted({task.sections[i] for i in cited}),
+        "detail": "" if right else f"The right answer is: {question.answer}.",
+    }
+
+
+def _item(workload: CitationWorkload, task: CitationTask, engine: Engine, seed: int) -> Item:
+    ids = engine.encode(engine.render_chat(workload.messages(task)))
+    gold = engine.encode(marked(" ".join(task.question.evidence), task.gold))
+    budget = int(LENGTH_FACTOR * len(gold)) + LENGTH_MARGIN
+    return Item(task.question.id, ids, budget, seed=seed, group="answer")
+
+
+def _runs(workload: CitationWorkload, task: CitationTask, engine: Engine, seed: int) -> list[Item]:
+    """Every wording of a question under every seed."""
+    found = []
+    for number, wording in enumerate(task.question.paraphrases):
+        question = replace(task.question, paraphrases=(wording,))
+        item = _item(workload, replace(task, question=question), engine, seed)
+        found += [
+            replace(item, paraphrase=number, seed=seed + s, temperature=TEMPERATURE) for s in range(SEEDS)
+        ]
+    return found
+
+
+def _spoken(answers: Mapping[str, str]) -> tuple[str, ...]:
+    """The answers of FP16, EXL2 and the twin as they are compared: citation marks say nothing about meaning."""
+    return tuple(without_citations(answers[side]) for side in ("fp16", "exl2", "fp16_floor"))
+
+
+def _distance(left: np.ndarray, right: np.ndarray) -> float:
+    """ΔS = 1 − cosine of unit vectors, in [0, 2]."""
+    return round(float(min(2.0, max(0.0, 1.0 - left @ right))), 6)

@@ -1,0 +1,88 @@
+"""Chart data of the acceptance probe: plain numbers that the chart builders draw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wfgy_triage.evidence import Damage
+from wfgy_triage.measure.stability import convergent_share
+from wfgy_triage.measure.tension import Lambda
+from wfgy_triage.probes.acceptance_samples import Stored
+from wfgy_triage.probes.chart_data import class_chart, damage_chart, rate_charts
+from wfgy_triage.probes.paired import gate_of
+from wfgy_triage.probes.token_metrics import Divergence, bucket_chart
+from wfgy_triage.result import Metric
+from wfgy_triage.verdict import page_rule
+
+CLASSES = ("right", "wrong", "truncated")
+
+
+def literal(metric: Metric) -> bool | None:
+    """Whether a rule holds on this very sample, as the page's own rule reads it; None where not measured."""
+    gate = gate_of(metric.id)
+    if gate is None:
+        return None
+    loss = gate.applies_to == "loss"
+    value = (None if metric.difference is None else -metric.difference) if loss else metric.exl2
+    return page_rule(value, gate.gate())
+
+
+def chart_data(
+    stored: Stored,
+    rules: Sequence[Metric],
+    tokens: Divergence,
+    found: Damage | None,
+    level: float,
+) -> dict[str, Any]:
+    """The gate's dashboard, drift by question, λ against k and by label, classes, KL by confidence, damage."""
+    far = stored.distances
+    return {
+        "gate_rules": [_rule_row(r) for r in rules],
+        "drift_by_question": [
+            {
+                "question": q,
+                "drift": far[q]["exl2"] - far[q]["fp16"],
+                "floor": abs(far[q]["fp16_floor"] - far[q]["fp16"]),
+            }
+            for q in sorted(far)
+        ],
+        "lambda_by_k": [
+            {"k": k, **{side: _share(stored.sweep[side][k]) for side in ("fp16", "exl2")}}
+            for k in stored.sweep["fp16"]
+            if stored.sweep["fp16"][k] and stored.sweep["exl2"][k]
+        ],
+        "lambda_labels": {
+            side: {str(x): sum(labels.count(x) for labels in runs.values()) for x in Lambda}
+            for side, runs in stored.runs.items()
+            if runs
+        },
+        "rates": rate_charts([r for r in rules if r.id == "accuracy"], level),
+        "failure_classes": class_chart(stored.sides.each(lambda a: str(a["kind"])), CLASSES),
+        "kld_buckets": bucket_chart(tokens.exl2),
+        **damage_chart(found),
+    }
+
+
+def _share(labels: Mapping[str, Lambda]) -> float:
+    return convergent_share(list(labels.values()))
+
+
+def _rule_row(metric: Metric) -> dict[str, Any]:
+    gate = gate_of(metric.id)
+    loss = gate is not None and gate.applies_to == "loss"
+    value = (None if metric.difference is None else -metric.difference) if loss else metric.exl2
+    return {
+        "metric": metric.id,
+        "label": metric.label,
+        "unit": metric.unit,
+        "value": value,
+        "of": "loss" if loss else "value",
+        "interval": list(metric.gated_interval) if metric.gated_interval else None,
+        "floor": metric.floor,
+        "gate": gate.value if gate else None,
+        "gate_op": gate.op if gate else None,
+        "state": str(metric.state) if metric.state else None,
+        "literal": literal(metric),
+        "note": metric.note,
+    }

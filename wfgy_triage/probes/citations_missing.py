@@ -1,0 +1,172 @@
+"""Probe "Text fluency high, citations missing": both models answer from numbered passages and have to cite them.
+
+Every question is asked twice: for a sentence with its citation, and for a citation record in JSON (question id with
+`RECORD` behind it). Answers are stored for both sides and the FP16 twin; the cited sentences of FP16 are compared
+token by token; FP16 also scores EXL2's sentences (`exl2_by_fp16`), which says whether they are still fluent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from wfgy_triage.engines.base import Completion, Engine, TokenScores
+from wfgy_triage.measure.answers import answer_matches, coverage
+from wfgy_triage.measure.citations import (
+    CitationKind,
+    RecordOutcome,
+    citation_positions,
+    classify_citations,
+    classify_record,
+    without_citations,
+)
+from wfgy_triage.measure.fluency import distinct_2, repetition
+from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
+from wfgy_triage.probes.citation_evaluation import evaluate_samples, lost
+from wfgy_triage.probes.citation_samples import FLUENCY_SIDE
+from wfgy_triage.probes.localize import localize
+from wfgy_triage.probes.measuring import STAGES, Item, Measuring, token_pieces
+from wfgy_triage.result import Check
+from wfgy_triage.store.records import Sample
+from wfgy_triage.workload.citations import (
+    RECORD,
+    CitationTask,
+    CitationWorkload,
+    load_citations,
+    marked,
+    record,
+)
+
+SYMPTOM = "citations_missing"
+LENGTH_FACTOR, LENGTH_MARGIN = 2.0, 16
+"""Answer budget: twice the tokens of the right answer and a margin; only runaway answers reach it."""
+PROBE_STAGES = {**STAGES, FLUENCY_SIDE: "Is EXL2's text still fluent?"}
+
+
+class CitationsMissing:
+    """The probe; holds no state between calls."""
+
+    symptom = SYMPTOM
+
+    def workload_info(self, settings: ProbeSettings) -> Mapping[str, Any]:
+        """Identity of the question set and how many of its questions are used."""
+        workload = _workload(settings)
+        used = len(workload.tasks[: settings.questions])
+        return {"id": workload.id, "sha256": workload.sha256, "questions": used}
+
+    def run(self, context: ProbeContext) -> None:
+        """Generate on both sides and on the twin, then score; skips what is stored, stops when asked."""
+        workload = _workload(context.settings)
+        tasks = {t.question.id: t for t in workload.tasks[: context.settings.questions]}
+        fp16, seed = context.fp16, context.settings.seed
+
+        def judge(item: Item, completion: Completion) -> dict[str, Any]:
+            task = tasks[item.question.removesuffix(RECORD)]
+            if item.question.endswith(RECORD):
+                return _judged_record(task, completion)
+            return _judged_answer(task, completion)
+
+        def annotate(item: Item, answer: tuple[int, ...], scores: TokenScores) -> dict[str, Any]:
+            return {"citation": [int(x) for x in citation_positions(token_pieces(fp16, answer))]}
+
+        items = [_answer_item(workload, t, fp16, seed) for t in tasks.values()]
+        items += [_record_item(workload, t, fp16, seed) for t in tasks.values()]
+        measuring = Measuring(context, SYMPTOM, items, PROBE_STAGES)
+        measuring.run(judge, annotate)
+        measuring.score(FLUENCY_SIDE, "exl2", fp16)
+        localize(context, measuring, judge, lost(context.stored(), context.settings))
+
+    def evaluate(
+        self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings
+    ) -> Evaluation:
+        """See `citation_evaluation.evaluate_samples`."""
+        return evaluate_samples(samples, checks, settings)
+
+
+PROBE = CitationsMissing()
+
+
+def _workload(settings: ProbeSettings) -> CitationWorkload:
+    return load_citations(settings.workload, str(settings.options.get("level", "standard")))
+
+
+def _answer_item(workload: CitationWorkload, task: CitationTask, engine: Engine, seed: int) -> Item:
+    ids = engine.encode(engine.render_chat(workload.messages(task)))
+    gold = marked(" ".join(task.question.evidence), task.gold)
+    return Item(task.question.id, ids, _budget(engine, gold), seed=seed, group="answer")
+
+
+def _record_item(workload: CitationWorkload, task: CitationTask, engine: Engine, seed: int) -> Item:
+    ids = engine.encode(engine.render_chat(workload.record_messages(task)))
+    gold = record(task.gold, task.question.section, " ".join(task.question.evidence))
+    item = Item(task.question.id + RECORD, ids, _budget(engine, gold), seed=seed, group="record")
+    return replace(item, compared=False)
+
+
+def _budget(engine: Engine, gold: str) -> int:
+    return int(LENGTH_FACTOR * len(engine.encode(gold))) + LENGTH_MARGIN
+
+
+def _judged_answer(task: CitationTask, completion: Completion) -> dict[str, Any]:
+    question, supplied, text = task.question, task.supplied, completion.text
+    truncated = completion.finish_reason == "length"
+    outcome = classify_citations(text, supplied, task.gold, truncated=truncated)
+    right = answer_matches(text, question.answer, question.aliases)
+    cited = [supplied[i] for i in outcome.cited if i in supplied]
+    return {
+        "kind": str(outcome.kind),
+        "valid": outcome.valid,
+        "present": outcome.present,
+        "correct": outcome.correct,
+        "cite_first": outcome.cite_first,
+        "cited": list(outcome.cited),
+        "dangling": list(outcome.dangling),
+        "unsupported_quotes": list(outcome.unsupported_quotes),
+        "gold": task.gold,
+        "places": list(supplied),
+        # Of an answer that was cut off only what is said is known: what is missing might still have come.
+        "right": right or (None if truncated else False),
+        "coverage": coverage(text, question.evidence, cited),
+        "distinct_2": distinct_2(without_citations(text)),
+        "repetition": repetition(without_citations(text)),
+        "detail": _detail(outcome.kind, outcome.dangling, task.gold),
+    }
+
+
+def _judged_record(task: CitationTask, completion: Completion) -> dict[str, Any]:
+    truncated = completion.finish_reason == "length"
+    outcome = classify_record(completion.text, task.supplied, task.sections)
+    whole = outcome.completeness == 1
+    return {
+        "kind": "valid"
+        if whole and not outcome.dangling
+        else "truncated"
+        if truncated
+        else "incomplete_record",
+        "valid": whole and not outcome.dangling,
+        "completeness": outcome.completeness,
+        "missing": list(outcome.missing),
+        "dangling": outcome.dangling,
+        "section_matches": outcome.section_matches,
+        "offsets": list(outcome.offsets) if outcome.offsets else None,
+        "detail": _record_detail(outcome),
+    }
+
+
+def _detail(kind: CitationKind, dangling: Sequence[str], gold: str) -> str:
+    return {
+        CitationKind.CORRECT: "",
+        CitationKind.OTHER: f"The answer is in passage {gold}.",
+        CitationKind.DANGLING: f"There is no passage {', '.join(dangling)}.",
+        CitationKind.MISSING: "No passage is named.",
+        CitationKind.TRUNCATED: "Cut off at the length limit.",
+    }[kind]
+
+
+def _record_detail(outcome: RecordOutcome) -> str:
+    if outcome.missing:
+        return f"Missing: {', '.join(outcome.missing)}."
+    if outcome.dangling:
+        return "The record names a passage that was not supplied."
+    return "" if outcome.offsets else "The quote does not stand in the passage word for word."
