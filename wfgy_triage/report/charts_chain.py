@@ -109,7 +109,7 @@ def parts_figure(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
         )
     layout = base_layout(height=310)
     layout |= {"barmode": "group", "bargap": 0.34, "bargroupgap": 0.08}
-    layout["xaxis"] |= {"title": axis_title("Steps"), "type": "category", "showgrid": False, "tickangle": 0}
+    layout["xaxis"] |= {"title": title_of("Steps"), "type": "category", "showgrid": False, "tickangle": 0}
     layout["yaxis"] |= {
         "title": title_of("Right steps"),
         "range": [0, 104],
