@@ -94,7 +94,16 @@ KINDS = {
         separator=",",
         shown=6,
     ),
-    "weekdays": kind("Days in a list", "baseline_fails", "cycle", step=" {after[0]}", separator=",", shown=8),
+    "weekdays": kind("Days in a list", "hard", "cycle", step=" {after[0]}", separator=",", shown=8),
+    "fives": kind(
+        "Counting in fives",
+        "baseline_fails",
+        "shift",
+        head="Count in steps of 5:",
+        step=" {after[0]}",
+        separator=",",
+        shown=8,
+    ),
 }
 
 
@@ -154,6 +163,7 @@ PARAMS: dict[str, list[Params]] = {
     "sevens": shifts([[s] for s in (0, 4, 30, 100)], [7]),
     "clock": shifts([[s] for s in (1, 4, 8, 11)], [5], modulus=12),
     "weekdays": circles(DAYS, list(range(7))),
+    "fives": shifts([[s] for s in (0, 15, 35, 60, 80, 105)], [5]),
 }
 
 
