@@ -23,7 +23,6 @@ LONG_WINDED = ("counter", "ledger")
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = "January February March April May June July August September October November December".split()
 SEASONS = "spring summer autumn winter".split()
-NOTES = "do re mi fa sol la ti".split()
 
 Params = dict[str, Any]
 
@@ -95,7 +94,16 @@ KINDS = {
         separator=",",
         shown=6,
     ),
-    "weekdays": kind("Days in a list", "baseline_fails", "cycle", step=" {after[0]}", separator=",", shown=8),
+    "weekdays": kind("Days in a list", "hard", "cycle", step=" {after[0]}", separator=",", shown=8),
+    "fives": kind(
+        "Counting in fives",
+        "baseline_fails",
+        "shift",
+        head="Count in steps of 5:",
+        step=" {after[0]}",
+        separator=",",
+        shown=8,
+    ),
 }
 
 
@@ -136,7 +144,7 @@ def circles(states: list[str], starts: list[int]) -> list[Params]:
 MACHINES = (
     list("ABCDE"),
     SEASONS,
-    NOTES,
+    list("ABCDEF"),
     ["red", "green", "blue"],
     MONTHS,
     ["morning", "noon", "evening", "night"],
@@ -147,7 +155,7 @@ PARAMS: dict[str, list[Params]] = {
     "machine": [{"states": states, "start": turn} for turn in (0, 2) for states in MACHINES],
     "calendar": circles(DAYS, list(range(7))),
     "tens": shifts([[s] for s in range(10, 240, 10)], [10]),
-    "floors": shifts([[s] for s in range(12, 292, 20)], [1]),
+    "floors": shifts([[s] for s in range(12, 96, 6)], [1]),
     "counter": shifts([[s] for s in range(10, 90, 5)], [1]),
     "ledger": shifts([[s] for s in range(80, 102)], [-1]),
     "transfer": shifts([[s, 0] for s in range(60, 156, 24)], [-1, 1]),
@@ -155,6 +163,7 @@ PARAMS: dict[str, list[Params]] = {
     "sevens": shifts([[s] for s in (0, 4, 30, 100)], [7]),
     "clock": shifts([[s] for s in (1, 4, 8, 11)], [5], modulus=12),
     "weekdays": circles(DAYS, list(range(7))),
+    "fives": shifts([[s] for s in (0, 15, 35, 60, 80, 105)], [5]),
 }
 
 

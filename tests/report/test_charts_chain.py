@@ -112,7 +112,7 @@ def test_divergence_against_the_step_has_its_slope_through_the_middle():
 
 def test_parts_without_chains_are_left_out_of_the_picture():
     figure = parts_figure(PARTS)
-    assert [t["x"] for t in figure["data"]] == [["Steps 1 to 19"]] * 2
+    assert [t["x"] for t in figure["data"]] == [["1\N{EN DASH}19"]] * 2
     assert named(figure)["EXL2"]["error_y"]["array"] == pytest.approx([15])
     assert "75 % (50 to 90)" in parts_table(PARTS)
 

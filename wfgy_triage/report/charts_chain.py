@@ -83,7 +83,7 @@ def parts_figure(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     shown = [r for r in rows if r.get("fp16") is not None and r.get("exl2") is not None]
     if not shown:
         return None
-    labels = [_steps(r) for r in shown]
+    labels = [f"{r['first']}\N{EN DASH}{r['last']}" for r in shown]
     traces = []
     for side, name, colour, pattern in (
         ("fp16", "FP16", FP16_COLOUR, "/"),
@@ -104,12 +104,12 @@ def parts_figure(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
                 "y": values,
                 "marker": marker,
                 "error_y": error_bars(values, bounds, TEXT_COLOUR),
-                "hovertemplate": "%{x}: %{y:.1f} %<extra>" + name + "</extra>",
+                "hovertemplate": "Steps %{x}: %{y:.1f} %<extra>" + name + "</extra>",
             }
         )
     layout = base_layout(height=310)
     layout |= {"barmode": "group", "bargap": 0.34, "bargroupgap": 0.08}
-    layout["xaxis"] |= {"type": "category", "showgrid": False}
+    layout["xaxis"] |= {"title": title_of("Steps"), "type": "category", "showgrid": False, "tickangle": 0}
     layout["yaxis"] |= {
         "title": title_of("Right steps"),
         "range": [0, 104],
