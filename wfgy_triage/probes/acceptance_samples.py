@@ -35,6 +35,7 @@ class Stored:
     def of(cls, samples: Sequence[Sample]) -> Stored:
         """Sort samples; their order does not matter."""
         sides = Sides.of(samples)
+        samples = sorted(samples, key=lambda s: s.key.question)
         return cls(
             sides=sides,
             distances={s.key.question: s.payload for s in samples if s.key.side == DISTANCE},

@@ -29,6 +29,10 @@ REUSED: Mapping[str, str] = {
     "fp16": "FP16 answers",
     "fp16_floor": "answers of FP16 against itself, for the noise floor",
     "pair_floor": "comparisons of FP16 with itself, for the noise floor",
+    "fp16_runs": "FP16 runs with other wordings and seeds",
+    "fp16_k5": "FP16 answers with 5 passages",
+    "fp16_k10": "FP16 answers with 10 passages",
+    "fp16_k20": "FP16 answers with 20 passages",
 }
 """Sides of a run that may come from an earlier one, and what they are called."""
 _ENDS = frozenset(get_args(FinishReason)) - {"cancelled"}

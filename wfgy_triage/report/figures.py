@@ -24,6 +24,14 @@ from wfgy_triage.report.charts_chain import (
 )
 from wfgy_triage.report.charts_citations import places_figure, places_table
 from wfgy_triage.report.charts_damage import damage_figure, damage_table
+from wfgy_triage.report.charts_gate import (
+    drift_figure,
+    drift_table,
+    lambda_figure,
+    lambda_table,
+    rules_figure,
+    rules_table,
+)
 from wfgy_triage.report.charts_retrieval import (
     distance_figure,
     distance_table,
@@ -61,6 +69,31 @@ class FigureKind:
 
 
 FIGURES: tuple[FigureKind, ...] = (
+    FigureKind(
+        "gate",
+        "gate_rules",
+        "All rules at a glance",
+        "The dashed line is the gate of each rule. A marker with its whole bar to the right of it passes, to the left "
+        "fails; a bar across the line needs more questions.",
+        rules_figure,
+        rules_table,
+    ),
+    FigureKind(
+        "drift",
+        "drift_by_question",
+        "Drift in meaning, question by question",
+        "How much further from the reference answer EXL2's answer is than FP16's. The dashed lines are the page's bar.",
+        drift_figure,
+        drift_table,
+    ),
+    FigureKind(
+        "lambda-k",
+        "lambda_by_k",
+        "Does the answer hold when more passages are put in?",
+        "λ_observe against k: a side that falls off earlier is distracted more easily.",
+        lambda_figure,
+        lambda_table,
+    ),
     FigureKind(
         "rates",
         "rates",

@@ -21,6 +21,8 @@ CHECKS = {
 }
 
 ANSWER_CLASSES = {
+    "right": "Right",
+    "wrong": "Wrong",
     "valid": "Valid",
     "schema_mismatch": "JSON, but not the schema",
     "trailing_text": "Text after the JSON",

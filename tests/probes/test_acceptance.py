@@ -1,0 +1,162 @@
+"""The acceptance gate on scripted answers: every rule by hand, resuming, partial data."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from tests.probes.fakes import ScriptedEngine
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.diagnosis import CHECK_CAUSES, ONLY_WEIGHTS
+from wfgy_triage.probes.acceptance import PROBE_STAGES, SEEDS, Acceptance
+from wfgy_triage.probes.acceptance_evaluation import RULES
+from wfgy_triage.probes.acceptance_samples import K_SWEEP, SWEEP_QUESTIONS
+from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
+from wfgy_triage.report.figures import build_figures, figure_table
+from wfgy_triage.result import Check, State
+from wfgy_triage.store.records import Sample
+from wfgy_triage.workload.citations import load_citations, marked
+
+TASKS = load_citations().tasks
+GOLD = {t.question.id: marked(" ".join(t.question.evidence), t.gold) for t in TASKS}
+WRONG = {q: "Nothing of that kind stands in the passages." for q in GOLD}
+CHECKS = tuple(Check(name, "ok", "") for name in [*CHECK_CAUSES, ONLY_WEIGHTS])
+
+
+class WordEncoder:
+    """Unit vectors of word counts: texts with the same words are equal, texts without common words orthogonal."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        words = sorted({w for t in texts for w in t.lower().split()})
+        rows = np.array([[t.lower().split().count(w) for w in words] for t in texts], np.float64)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+PROBE = Acceptance(lambda: WordEncoder())
+
+
+class Desk:
+    """Keeps samples as the store would: one a key."""
+
+    def __init__(self, exl2: dict[str, str], questions: int = 20) -> None:
+        self.samples: dict[object, Sample] = {}
+        self.fp16, self.exl2, self.twin = (
+            ScriptedEngine(GOLD),
+            ScriptedEngine(exl2, bias=1.0),
+            ScriptedEngine(GOLD, bias=0.01),
+        )
+        self.settings = ProbeSettings(questions=questions)
+
+    def save(self, samples: Sequence[Sample]) -> None:
+        for s in samples:
+            assert s.key not in self.samples, "measured twice"
+            self.samples[s.key] = s
+
+    def run(self, should_stop: Callable[[], bool] = lambda: False) -> Evaluation:
+        PROBE.run(
+            ProbeContext(
+                fp16=self.fp16,
+                exl2=self.exl2,
+                open_floor=lambda: self.twin,
+                settings=self.settings,
+                done=frozenset(self.samples),
+                stored=lambda: tuple(self.samples.values()),
+                save=self.save,
+                progress=lambda stage, label, done, total: None,
+                should_stop=should_stop,
+            )
+        )
+        return self.evaluate()
+
+    def evaluate(self) -> Evaluation:
+        return PROBE.evaluate(tuple(self.samples.values()), CHECKS, self.settings)
+
+
+def metric(found: Evaluation, name: str):
+    return next(m for m in found.metrics if m.id == name)
+
+
+def test_the_rules_are_the_gates_of_the_fix_map():
+    catalog = load_catalog()
+    assert [catalog.gates[g].metric for g in catalog.symptoms["acceptance_gate"].gates] != []
+    assert {catalog.gates[g].metric for g in catalog.symptoms["acceptance_gate"].gates} == set(RULES)
+
+
+def test_equal_answers_hold_every_measured_rule_and_speed_is_not_measured():
+    desk = Desk(GOLD)
+    found = desk.run()
+    assert metric(found, "ds_drift").exl2 == 0.0
+    assert metric(found, "coverage").exl2 == 1.0
+    assert metric(found, "lambda_rate").exl2 == 1.0
+    assert metric(found, "accuracy").exl2 == 1.0
+    assert metric(found, "latency_gain").state is State.NOT_MEASURED
+    assert found.state is State.NOT_MEASURED
+    assert "Time saved per word" in found.headline
+    assert "4 of the 4 that were measured" in found.page_rule
+    per_side = 20 * (1 + 3 * SEEDS) + len(K_SWEEP) * SWEEP_QUESTIONS
+    assert len(desk.exl2.asked) == per_side
+    assert len(desk.fp16.asked) == per_side
+
+
+def test_wrong_answers_fail_and_name_the_rules_and_the_weights():
+    found = Desk(WRONG).run()
+    assert found.state is State.FAIL
+    assert metric(found, "accuracy").exl2 == 0.0
+    assert metric(found, "accuracy").gated_interval[0] > 0.05
+    assert metric(found, "coverage").state is State.FAIL
+    assert "Right answers" in found.headline
+    assert found.headline.startswith("Do not ship")
+    assert found.diagnosis.cause == "weights_too_few_bits"
+
+
+def test_drift_is_the_mean_of_absolute_differences_to_the_reference_answer():
+    desk = Desk({q: (WRONG[q] if i % 2 else a) for i, (q, a) in enumerate(GOLD.items())})
+    found = desk.run()
+    rows = [s.payload for s in desk.samples.values() if s.key.side == "distance"]
+    drift = [abs(r["exl2"] - r["fp16"]) for r in rows]
+    assert metric(found, "ds_drift").exl2 == pytest.approx(np.mean(drift))
+    assert metric(found, "ds_drift_median").exl2 == pytest.approx(np.median(drift))
+    assert metric(found, "ds_drift_p95").exl2 == pytest.approx(np.quantile(drift, 0.95))
+    assert metric(found, "ds_shift").exl2 == pytest.approx(np.mean([r["exl2"] - r["fp16"] for r in rows]))
+    assert metric(found, "ds_drift").floor == 0.0
+
+
+def test_a_stopped_run_is_evaluated_as_it_is_and_resumes_without_repeating():
+    whole = Desk(WRONG, questions=6)
+    result = whole.run()
+    desk = Desk(WRONG, questions=6)
+    while len(desk.samples) < len(whole.samples):
+        limit = len(desk.samples) + 17
+        desk.run(lambda limit=limit: len(desk.samples) >= limit)
+    assert desk.samples == whole.samples
+    assert desk.evaluate() == result
+
+
+def test_the_order_of_samples_does_not_matter():
+    desk = Desk(WRONG, questions=6)
+    found = desk.run()
+    rows = list(desk.samples.values())
+    random.Random(3).shuffle(rows)
+    assert PROBE.evaluate(rows, CHECKS, desk.settings) == found
+
+
+def test_nothing_measured_is_said():
+    found = PROBE.evaluate((), CHECKS, ProbeSettings())
+    assert found.state is State.NOT_MEASURED
+    assert all(metric(found, name).state is State.NOT_MEASURED for name in RULES)
+
+
+def test_every_stage_has_a_name_and_every_figure_its_numbers():
+    desk = Desk(WRONG)
+    found = desk.run()
+    sides = {s.key.side for s in desk.samples.values()} - {"distance"}
+    assert sides <= set(PROBE_STAGES)
+    figures = build_figures(found.charts)
+    assert {"gate", "drift", "lambda-k"} <= set(figures)
+    table = figure_table("gate", found.charts)
+    assert "Right answers (loss)" in table
+    assert "not measured" in table
+    assert "k" in figure_table("lambda-k", found.charts) or figure_table("lambda-k", found.charts)
