@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.folders import write_pair_folders
 from tests.browser.scripted import ScriptedWorker
 from wfgy_triage.pairs import Pair, register_pairs
 from wfgy_triage.settings import REPO_ROOT, Settings, load_settings
+
+# A slow machine is no failure; what is expected has to come all the same.
+expect.set_options(timeout=20_000)
 
 NOTE = "The FP16 side of this pair is a test file; its numbers mean nothing."
 

@@ -11,8 +11,9 @@ from wfgy_triage.diagnosis import ONLY_WEIGHTS, diagnose
 from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.evidence import Damage, Evidence, PartDamage
 from wfgy_triage.probes.base import ProbeContext, ProbeSettings
+from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.localize import damage, localize, part_label
-from wfgy_triage.probes.measuring import Item, Measuring
+from wfgy_triage.probes.measuring import Measuring
 from wfgy_triage.probes.paired import Sides
 from wfgy_triage.result import Check, State
 from wfgy_triage.store.records import Sample

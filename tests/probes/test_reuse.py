@@ -12,8 +12,9 @@ import pytest
 from tests.probes.fakes import ScriptedEngine
 from wfgy_triage.probes import reuse as reuse_module
 from wfgy_triage.probes.base import ProbeContext, ProbeSettings
+from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.json_breaks import PROBE
-from wfgy_triage.probes.measuring import STAGES, Item, Measuring
+from wfgy_triage.probes.measuring import STAGES, Measuring
 from wfgy_triage.probes.reuse import REUSED, Reuse
 from wfgy_triage.store.records import Sample, SampleKey
 from wfgy_triage.workload.json_records import load_json_workload

@@ -22,8 +22,9 @@ from wfgy_triage.measure.stability import claim_of
 from wfgy_triage.probes.acceptance_evaluation import evaluate_samples, lost
 from wfgy_triage.probes.acceptance_samples import DISTANCE, K_SWEEP, SWEEP_QUESTIONS, sweep_side
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
+from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.localize import localize
-from wfgy_triage.probes.measuring import STAGES, Item, Measuring
+from wfgy_triage.probes.measuring import STAGES, Measuring
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample, SampleKey
 from wfgy_triage.workload.citations import (

@@ -25,8 +25,9 @@ from wfgy_triage.measure.fluency import distinct_2, repetition
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.citation_evaluation import evaluate_samples, lost
 from wfgy_triage.probes.citation_samples import FLUENCY_SIDE
+from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.localize import localize
-from wfgy_triage.probes.measuring import STAGES, Item, Measuring, token_pieces
+from wfgy_triage.probes.measuring import STAGES, Measuring, token_pieces
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample
 from wfgy_triage.workload.citations import (

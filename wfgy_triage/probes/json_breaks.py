@@ -13,9 +13,10 @@ from typing import Any
 from wfgy_triage.engines.base import Completion, Engine, TokenScores
 from wfgy_triage.measure.json_validity import classify_json, structural_positions
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
+from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.json_evaluation import evaluate_samples, lost
 from wfgy_triage.probes.localize import localize
-from wfgy_triage.probes.measuring import Item, Measuring, token_pieces
+from wfgy_triage.probes.measuring import Measuring, token_pieces
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample
 from wfgy_triage.workload.json_records import JSON_RECORDS, JsonWorkload, RecordQuestion, load_json_workload

@@ -16,7 +16,8 @@ import numpy as np
 from wfgy_triage.engines.putback import ALL, HEAD, PutBackEngine, WeightPart, weight_parts
 from wfgy_triage.evidence import Damage, PartDamage
 from wfgy_triage.probes.base import ProbeContext
-from wfgy_triage.probes.measuring import Item, Judge, Measuring
+from wfgy_triage.probes.items import Item
+from wfgy_triage.probes.measuring import Judge, Measuring
 from wfgy_triage.probes.paired import Payload
 from wfgy_triage.store.records import Sample
 

@@ -20,8 +20,9 @@ from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.measure.chain import ChainOutcome, Layout, Stated, judge_chain, read_steps
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.chain_evaluation import evaluate_chains, lost_chains
+from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.localize import localize
-from wfgy_triage.probes.measuring import Item, Measuring, token_pieces
+from wfgy_triage.probes.measuring import Measuring, token_pieces
 from wfgy_triage.probes.reuse import rounded
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample

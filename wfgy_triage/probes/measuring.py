@@ -8,14 +8,13 @@ the probe's business: it passes a function that judges one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from wfgy_triage.engines.base import Completion, Engine, GenerationRequest, ScoreRequest, TokenScores
 from wfgy_triage.engines.scoring import score_many, score_text
-from wfgy_triage.errors import InputError
 from wfgy_triage.measure.fluency import mean_logprob
 from wfgy_triage.probes.base import ProbeContext
+from wfgy_triage.probes.items import Item, refuse_too_long
 from wfgy_triage.probes.reuse import REUSED, Reuse, rounded, settled_answer, settled_scores
 from wfgy_triage.store.records import Sample, SampleKey
 
@@ -31,62 +30,10 @@ STAGES: Mapping[str, str] = {
 """Side to what the page calls the stage that fills it."""
 ANSWERING = frozenset({"fp16", "exl2", "fp16_floor"})
 """Sides on which an answer is generated."""
-SHOWN_TOO_LONG = 10
 Judge = Callable[["Item", Completion], Mapping[str, Any]]
 """What a probe stores of an answer besides the answer itself: plain JSON."""
 Annotate = Callable[["Item", tuple[int, ...], TokenScores], Mapping[str, Any]]
 """What a probe adds to the comparison of an answer's tokens: lists of one entry a token, say."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """One thing to ask, the same on every side.
-
-    Attributes:
-        question: id within the workload.
-        prompt_ids: token ids of the whole prompt.
-        max_new_tokens: answer budget.
-        paraphrase: which wording, from 0.
-        seed: seed of the request.
-        temperature: 0 is greedy.
-        top_p: nucleus mass in (0, 1].
-        stop_strings: what ends an answer besides the model's own end tokens.
-        group: items of a group begin alike; they are scored together, so that the beginning is read once.
-        compared: whether its answer is compared token by token.
-    """
-
-    question: str
-    prompt_ids: tuple[int, ...]
-    max_new_tokens: int
-    paraphrase: int = 0
-    seed: int = 0
-    temperature: float = 0.0
-    top_p: float = 1.0
-    stop_strings: tuple[str, ...] = ()
-    group: str = ""
-    compared: bool = True
-
-    @property
-    def request_id(self) -> str:
-        """Unique among the items of a run."""
-        return f"{self.question}/{self.paraphrase}/{self.seed}"
-
-    @property
-    def request(self) -> GenerationRequest:
-        """What an engine is asked."""
-        return GenerationRequest(
-            self.request_id,
-            self.prompt_ids,
-            self.max_new_tokens,
-            self.temperature,
-            self.top_p,
-            self.seed,
-            self.stop_strings,
-        )
-
-    def scoring(self, answer: tuple[int, ...]) -> ScoreRequest:
-        """What an engine is asked to score this answer."""
-        return ScoreRequest(self.request_id, self.prompt_ids + answer, len(self.prompt_ids))
 
 
 class Measuring:
@@ -249,7 +196,7 @@ class Measuring:
         self._looked_up.update(self.key(i, side) for i in todo.values())
         if payloads := find(self._reuse, todo):
             self._store(side, payloads)
-            self._reuse.tell(side, len(payloads), len(self._items))
+            self._reuse.tell(side, len(payloads), len(self._expected(side)))
 
     def score(self, side: str, answered: str, engine: Engine) -> None:
         """Store how likely one engine finds the answers that another side gave (of items that are compared).
@@ -292,24 +239,6 @@ class Measuring:
             expected = self._expected(side)
             done = sum(self.key(i, side) in self._done for i in expected)
             self._context.progress(side, self._stages[side], done, len(expected))
-
-
-def refuse_too_long(items: Iterable[Item], max_context: int) -> None:
-    """Refuse questions that do not fit, before anything is measured.
-
-    Raises:
-        InputError: names them, with the tokens they need.
-    """
-    needed = {i.question: len(i.prompt_ids) + i.max_new_tokens for i in items}
-    long = {q: n for q, n in needed.items() if n > max_context}
-    if long:
-        listed = ", ".join(f"{q} ({n:,})" for q, n in list(long.items())[:SHOWN_TOO_LONG])
-        more = f" and {len(long) - SHOWN_TOO_LONG} more" if len(long) > SHOWN_TOO_LONG else ""
-        raise InputError(
-            f"The model's context has {max_context:,} tokens; these questions need more with their answers: "
-            f"{listed}{more}.",
-            "Shorten them or leave them out.",
-        )
 
 
 def answer_payload(completion: Completion) -> dict[str, Any]:

@@ -56,10 +56,10 @@ def with_engines(pair: Mapping[str, Any], fp16: EngineInfo, exl2: EngineInfo) ->
 
 
 def model_hashes(described: Mapping[str, Any]) -> dict[str, str]:
-    """One hash for each side that changes with its weights or its tokenizer; sides without hashes are left out."""
+    """One hash for each side that changes with weights, tokenizer or configuration; sides without are left out."""
     found = {}
     for side in ("fp16", "exl2"):
-        parts = [described.get(side, {}).get(name) for name in ("weights_sha256", "tokenizer_sha256")]
+        parts = [described.get(side, {}).get(name) for name in _CONTENT]
         if parts[0]:
             found[side] = hashlib.sha256("/".join(str(p) for p in parts).encode()).hexdigest()
     return found

@@ -1,0 +1,81 @@
+"""What a run asks: prompts with their budgets and seeds, the same on every side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from wfgy_triage.engines.base import GenerationRequest, ScoreRequest
+from wfgy_triage.errors import InputError
+
+SHOWN_TOO_LONG = 10
+"""How many questions an error names."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to ask, the same on every side.
+
+    Attributes:
+        question: id within the workload.
+        prompt_ids: token ids of the whole prompt.
+        max_new_tokens: answer budget.
+        paraphrase: which wording, from 0.
+        seed: seed of the request.
+        temperature: 0 is greedy.
+        top_p: nucleus mass in (0, 1].
+        stop_strings: what ends an answer besides the model's own end tokens.
+        group: items of a group begin alike; they are scored together, so that the beginning is read once.
+        compared: whether its answer is compared token by token.
+    """
+
+    question: str
+    prompt_ids: tuple[int, ...]
+    max_new_tokens: int
+    paraphrase: int = 0
+    seed: int = 0
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop_strings: tuple[str, ...] = ()
+    group: str = ""
+    compared: bool = True
+
+    @property
+    def request_id(self) -> str:
+        """Unique among the items of a run."""
+        return f"{self.question}/{self.paraphrase}/{self.seed}"
+
+    @property
+    def request(self) -> GenerationRequest:
+        """What an engine is asked."""
+        return GenerationRequest(
+            self.request_id,
+            self.prompt_ids,
+            self.max_new_tokens,
+            self.temperature,
+            self.top_p,
+            self.seed,
+            self.stop_strings,
+        )
+
+    def scoring(self, answer: tuple[int, ...]) -> ScoreRequest:
+        """What an engine is asked to score this answer."""
+        return ScoreRequest(self.request_id, self.prompt_ids + answer, len(self.prompt_ids))
+
+
+def refuse_too_long(items: Iterable[Item], max_context: int) -> None:
+    """Refuse questions that do not fit, before anything is measured.
+
+    Raises:
+        InputError: names them, with the tokens they need.
+    """
+    needed = {i.question: len(i.prompt_ids) + i.max_new_tokens for i in items}
+    long = {q: n for q, n in needed.items() if n > max_context}
+    if long:
+        listed = ", ".join(f"{q} ({n:,})" for q, n in list(long.items())[:SHOWN_TOO_LONG])
+        more = f" and {len(long) - SHOWN_TOO_LONG} more" if len(long) > SHOWN_TOO_LONG else ""
+        raise InputError(
+            f"The model's context has {max_context:,} tokens; these questions need more with their answers: "
+            f"{listed}{more}.",
+            "Shorten them or leave them out.",
+        )
