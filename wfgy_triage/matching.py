@@ -21,9 +21,9 @@ from wfgy_triage.engines.sentences import SentenceEncoder
 
 # Chosen by cross-validation over the phrases and on the development complaints: docs/matching.md says how.
 NGRAMS = (1, 5)
-MEANING_WEIGHT = 0.4
+MEANING_WEIGHT = 0.6
 C = 20.0
-NONE_WEIGHT = 3.0
+NONE_WEIGHT = 4.0
 """The odds of `none` are multiplied by this: a wrong symptom costs a user more than an honest “none”."""
 
 BATCH = 256
