@@ -1,7 +1,7 @@
 """How well the symptom matcher finds the symptom in complaints that other people wrote, and how often it says `none`.
 
-The complaints in `data/complaints.jsonl` are quoted from public issue threads, each with its address. Their split is
-fixed by the hash of the address: phrases, weights and the threshold are chosen on `dev`; `test` is only looked at.
+The complaints in `data/complaints.jsonl` are quoted from public issue threads, each with its address. Phrases, weights
+and the threshold are chosen on `dev`; `test` was collected after they were frozen.
 """
 
 from __future__ import annotations
