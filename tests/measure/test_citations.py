@@ -44,7 +44,11 @@ GOLDEN = [
     ("96 metres S1", False, "no_citation", [], [], (0, 0, 0, 0)),
     # Cut off: what a continuation could still change is open.
     ("The mast is", True, "truncated", [], [], (None, None, None, None)),
-    ("It is tall. It is red. It", True, "truncated", [], [], (None, None, None, 0)),
+    # It had finished a sentence: judged as it stands.
+    ("It is tall. It is red. It", True, "no_citation", [], [], (0, 0, 0, 0)),
+    ("It is tall [S1]. It is", True, "cites_right_passage", ["S1"], [], (1, 1, 1, 1)),
+    ("It is tall [S1]. It is [S9] and", True, "cites_unknown_passage", ["S1", "S9"], ["S9"], (1, 0, 1, 1)),
+    ("It is 3.5 m", True, "truncated", [], [], (None, None, None, None)),
     ("96 metres [S2] and", True, "truncated", ["S2"], [], (1, None, None, 1)),
     ("96 metres [S1] and", True, "truncated", ["S1"], [], (1, None, 1, 1)),
     ("96 metres [S9] and", True, "cites_unknown_passage", ["S9"], ["S9"], (1, 0, None, 1)),
@@ -92,7 +96,7 @@ def test_a_dangling_id_never_improves_anything(parts: list[str], bad: str):
 
 
 @given(pieces, pieces)
-def test_what_is_settled_of_a_cut_off_answer_stays_so(parts: list[str], more: list[str]):
+def test_what_is_settled_within_the_first_sentence_stays_so(parts: list[str], more: list[str]):
     cut = classify_citations(" ".join(parts), SUPPLIED, "S1", truncated=True)
     whole = classify_citations(" ".join([*parts, *more]), SUPPLIED, "S1", truncated=False)
     for name in ("present", "valid", "correct", "cite_first"):

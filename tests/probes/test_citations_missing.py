@@ -82,7 +82,7 @@ def test_perfect_answers_measure_perfect():
         assert (rates[name].fp16, rates[name].exl2, rates[name].floor) == (1.0, 1.0, 0.0), name
     for name in ("accuracy", "coverage", "field_completeness"):
         assert rates[name].exl2 == 1.0, name
-    for name in ("citation_dangling_rate", "unsupported_quote_rate", "truncated_rate", "repetition"):
+    for name in ("citation_dangling_rate", "unsupported_quote_rate", "runs_on_rate", "repetition"):
         assert rates[name].exl2 == 0.0, name
     assert found.diagnosis.cause == "within_noise"
 
@@ -177,8 +177,16 @@ def test_a_cut_off_answer_is_neither_valid_nor_invalid():
     found = done.evaluate(CHECKS)
     primary = metrics(found)["citation_valid_rate"]
     assert (primary.n, primary.exl2) == (10, 1.0)
-    assert metrics(found)["truncated_rate"].exl2 == 0.5
+    assert metrics(found)["runs_on_rate"].exl2 == 0.5
     assert found.state is State.INCONCLUSIVE
+
+
+def test_an_answer_that_runs_on_is_judged_by_what_stands_there():
+    def rambling(task: CitationTask) -> str:
+        return f"{cited(task)} And then it goes on" + " and on" * 200
+
+    found = metrics(desk(rambling).evaluate(CHECKS))
+    assert found["citation_valid_rate"].exl2 == found["runs_on_rate"].exl2 == 1.0
 
 
 def test_evaluation_does_not_depend_on_the_order_of_samples():

@@ -54,7 +54,7 @@ class CitationOutcome:
         kind: the class of the answer.
         cited: ids in the order of first mention, each once.
         dangling: those that were not supplied.
-        present: whether it cites at all; None when it was cut off before it did.
+        present: whether it cites at all; None when it was cut off before it did, within its first sentence.
         valid: whether it cites, and only what was supplied; None when it was cut off and that is still open.
         correct: whether the passage that holds the answer is cited; None as for `present`.
         cite_first: whether the first claim carries its citation (see `cites_first`); None as for `present`.
@@ -111,8 +111,10 @@ def classify_citations(
         text: the answer.
         supplied: text of every passage that was in the prompt, by id.
         gold: id of the passage that holds the answer.
-        truncated: whether the answer was cut off; what a continuation could still change is then None.
+        truncated: whether the answer was cut off. If it had finished a sentence by then it is judged as it stands,
+            since one cited sentence was asked for; else what a continuation could still change is None.
     """
+    truncated = truncated and not finishes_a_claim(text)
     citations = find_citations(text)
     cited = tuple(dict.fromkeys(i for c in citations for i in c.ids))
     dangling = tuple(i for i in cited if i not in supplied)
@@ -139,9 +141,14 @@ def cites_first(text: str) -> bool | None:
     """
     citations = find_citations(text)
     before = text[: citations[0].start] if citations else text
-    if _CLAIM_END.search(before.lstrip()):
+    if finishes_a_claim(before):
         return False
     return True if citations else None
+
+
+def finishes_a_claim(text: str) -> bool:
+    """Whether a sentence ends in the text and more words follow: an answer that was asked for one sentence ran on."""
+    return _CLAIM_END.search(text.lstrip()) is not None
 
 
 def citation_positions(token_texts: Sequence[str]) -> list[bool]:

@@ -31,7 +31,7 @@ RATES: Mapping[str, Callable[[Payload], bool | None]] = {
     "citation_dangling_rate": _whole("dangling"),
     "unsupported_quote_rate": _whole("unsupported_quotes"),
     "accuracy": _settled("right"),
-    "truncated_rate": lambda answer: bool(answer["truncated"]),
+    "runs_on_rate": lambda answer: bool(answer["runs_on"]),
 }
 """Metric id to what counts as a hit; None where an answer was cut off before that was settled."""
 CLASSES = (

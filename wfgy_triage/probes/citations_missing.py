@@ -19,6 +19,7 @@ from wfgy_triage.measure.citations import (
     citation_positions,
     classify_citations,
     classify_record,
+    finishes_a_claim,
     without_citations,
 )
 from wfgy_triage.measure.fluency import distinct_2, repetition
@@ -40,8 +41,8 @@ from wfgy_triage.workload.citations import (
 )
 
 SYMPTOM = "citations_missing"
-LENGTH_FACTOR, LENGTH_MARGIN = 2.0, 16
-"""Answer budget: twice the tokens of the right answer and a margin; only runaway answers reach it."""
+LENGTH_FACTOR, LENGTH_MARGIN = 1.5, 16
+"""Answer budget: half more than the tokens of the right answer and a margin; only answers that run on reach it."""
 PROBE_STAGES = {**STAGES, FLUENCY_SIDE: "Is EXL2's text still fluent?"}
 
 
@@ -111,12 +112,15 @@ def _budget(engine: Engine, gold: str) -> int:
 
 def _judged_answer(task: CitationTask, completion: Completion) -> dict[str, Any]:
     question, supplied, text = task.question, task.supplied, completion.text
-    truncated = completion.finish_reason == "length"
+    # Cut off within its first sentence; one that had finished a sentence ran on, and is judged as it stands.
+    truncated = completion.finish_reason == "length" and not finishes_a_claim(text)
     outcome = classify_citations(text, supplied, task.gold, truncated=truncated)
     right = answer_matches(text, question.answer, question.aliases)
     cited = [supplied[i] for i in outcome.cited if i in supplied]
     return {
         "kind": str(outcome.kind),
+        "truncated": truncated,
+        "runs_on": completion.finish_reason == "length",
         "valid": outcome.valid,
         "present": outcome.present,
         "correct": outcome.correct,

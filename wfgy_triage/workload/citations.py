@@ -23,8 +23,11 @@ ANSWER_INSTRUCTION = " ".join(
         "End it with the number of the passage in brackets.",
     )
 )
-RECORD_INSTRUCTION = (
-    "Find the passage that answers the question. Answer with one JSON object: snippet_id, section_id, quote."
+RECORD_INSTRUCTION = " ".join(
+    (
+        "Quote the sentence that answers the question and name its passage and section.",
+        "Answer with one JSON object: quote, snippet_id, section_id.",
+    )
 )
 
 
@@ -223,8 +226,9 @@ def marked(text: str, mark: str) -> str:
 
 
 def record(snippet: str, section: str, quote: str) -> str:
-    """A citation record, written as in the prompt's examples."""
-    return json.dumps({"snippet_id": snippet, "section_id": section, "quote": quote}, ensure_ascii=False)
+    """A citation record, written as in the prompt's examples: the quote first, so that its mark is the next to copy."""
+    fields = {"quote": quote, "snippet_id": snippet, "section_id": section}
+    return json.dumps(fields, ensure_ascii=False)
 
 
 def _with_mark(sentence: str, mark: str) -> str:
@@ -233,9 +237,7 @@ def _with_mark(sentence: str, mark: str) -> str:
 
 
 def _asked(snippets: Sequence[Snippet], question: str, with_section: bool = False) -> str:
-    lines = [
-        f"[{s.id}] section {s.section}: {s.text}" if with_section else marked(s.text, s.id) for s in snippets
-    ]
+    lines = [marked(s.text, f"{s.id} {s.section}" if with_section else s.id) for s in snippets]
     return "\n".join([*lines, f"Question: {question}"])
 
 
@@ -247,7 +249,12 @@ def _task(corpus: Corpus, question: Question, number: int, level: Level) -> Cita
     relatives = [s for s in corpus.sections.values() if s.id in family and s.id != gold.id]
     start = number * 5 % len(others) if others else 0
     pool = others[start:] + others[:start]
-    pool = [*relatives, *pool] if level.distractors else [*pool, *relatives]
+    if level.distractors:
+        pool = [*relatives, *pool]
+    else:
+        # Passages that are lookalikes of each other come last too: they only confuse.
+        firsts = {s.distractor_of or s.id: s for s in reversed(pool)}
+        pool = sorted(pool, key=lambda s: firsts[s.distractor_of or s.id] is not s) + relatives
     shown = pool[: level.passages - 1]
     place = number % (len(shown) + 1)
     chosen = [*shown[:place], gold, *shown[place:]]
