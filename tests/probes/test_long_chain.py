@@ -256,15 +256,14 @@ def test_another_level_can_be_asked_for_and_an_unknown_one_is_refused(tmp_path: 
 
 @pytest.mark.demo
 def test_on_the_demo_model_fp16_holds_the_thread_and_three_bits_lose_it(demo_pair: dict[str, Path]):
-    """Six chains of four kinds; stopped after both sides have answered, since that is what takes the time."""
-    desk = Desk({}, questions=6)
+    """Two chains, stopped after both sides have answered: that is what takes the time."""
+    desk = Desk({}, questions=2)
     fp16 = open_engine(demo_pair["fp16"], side="fp16")
     exl2 = open_engine(demo_pair["demo-3bpw"], side="exl2", share_with=fp16)
     desk.fp16, desk.exl2, desk.twin = fp16, exl2, fp16
     desk.probe = LongChain()
-    desk.run(lambda: len(desk.samples) >= 12)
+    desk.run(lambda: len(desk.samples) >= 4)
+    assert [s.payload["kind"] for s in desk.side("fp16")] == ["chain_right"] * 2
+    assert all(1 <= s.payload["first_wrong"] <= 48 for s in desk.side("exl2"))
     found = metrics(desk.evaluate())
-    assert found["chain_step_accuracy"].n == 6
-    assert found["chain_step_accuracy"].fp16 > 0.8
-    assert found["chain_step_accuracy"].exl2 < found["chain_step_accuracy"].fp16 - 0.2
-    assert found["kld"].state is State.NOT_MEASURED
+    assert found["chain_step_accuracy"].state is found["kld"].state is State.NOT_MEASURED
