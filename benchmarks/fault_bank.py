@@ -165,6 +165,11 @@ MEASURED_FAULTS = (
     ),
 )
 
+HARMLESS = tuple(
+    _harmless(f) for f in (file_renamed, sharded, files_added, config_reordered, sampling_defaults)
+)
+"""Changes that differ from the healthy pair in their files and in nothing that counts."""
+
 HEALTHY = (
     Case("demo-4.2bpw", "GPTQ, 4.2 bpw", "nothing_found", lambda shop: Setup(shop.pair("demo"))),
     Case("demo-6bpw", "GPTQ, 6 bpw", "nothing_found", lambda shop: Setup(shop.pair("demo-6bpw"))),
@@ -172,7 +177,7 @@ HEALTHY = (
     Case("fp16-itself", "FP16 on both sides", "nothing_found", _itself),
     Case("rounded-8bpw", "rounded to 8 bpw", "nothing_found", _rounded(8.0)),
     Case("rounded-6bpw", "rounded to 6 bpw", "nothing_found", _rounded(6.0)),
-    *(_harmless(f) for f in (file_renamed, sharded, files_added, config_reordered, sampling_defaults)),
+    *HARMLESS,
 )
 
 MEASURED_HEALTHY = (
