@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from benchmarks import bench_triage_accuracy as bench
 from benchmarks.bank_workshop import Workshop
@@ -16,6 +18,8 @@ from tests.doctor.conftest import healthy  # noqa: F401 - a fixture
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.errors import InputError
 from wfgy_triage.pairs import Pair
+from wfgy_triage.probes.base import ProbeSettings
+from wfgy_triage.probes.retrieval_plan import make_plan
 from wfgy_triage.settings import load_settings
 
 
@@ -26,6 +30,12 @@ class Shop(Workshop):
 
     def pair(self, pair_id: str) -> Pair:
         return self.tiny
+
+    def rounded(self, bpw: float) -> Pair:
+        return self.tiny
+
+    def rows(self, pair: Pair, texts: tuple[str, ...], *, quantized: bool) -> NDArray[np.float32]:
+        return np.random.default_rng(0).standard_normal((len(texts), 16)).astype(np.float32)
 
 
 @pytest.fixture
@@ -70,6 +80,20 @@ def test_the_two_bit_head_is_a_sound_checkpoint(shop: Shop):
     assert bench._look(doctor_only, shop)["named"] == "nothing_found"
     config = json.loads((case.make(shop).pair.exl2 / "config.json").read_text(encoding="utf-8"))
     assert config["quantization_config"]["head_bits"] == 2
+
+
+@pytest.mark.parametrize("case", [c for c in BANK if c.symptom == "wrong_snippet"], ids=lambda c: c.id)
+def test_the_probe_can_read_every_index(case: Case, shop: Shop):
+    plan = make_plan(ProbeSettings(case.questions, options=case.make(shop).options))
+    assert len(plan.judged) == case.questions
+    if case.id == "passages_doubled":
+        assert len({c.text for c in plan.chunks.chunks}) == len(plan.chunks.chunks) - 40
+        return
+    assert plan.mode == "given"
+    lengths = np.linalg.norm(plan.given.vectors, axis=1)
+    summed = case.cause == "index_metric_mismatch"
+    assert (lengths.max() > 1.01) == summed
+    assert plan.given.measure == ("l2" if case.id == "index_by_wrong_distance" else "ip")
 
 
 def test_a_wrong_name_a_false_alarm_and_a_failure_count_against_the_tool(shop: Shop):
