@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wfgy_triage.catalog import load_catalog
+from wfgy_triage.diagnosis import CHECK_CAUSES
 from wfgy_triage.diagnosis_retrieval import (
     DUPLICATE_LIMIT,
     SAME_ORDER,
@@ -58,6 +59,16 @@ def test_a_fault_before_measuring_comes_first():
     found = diagnose_retrieval(BROKEN, (fault,))
     assert (found.cause, found.confidence) == ("tokenizer_mismatch", "high")
     assert found.evidence[0] == fault
+
+
+def test_several_checks_of_one_cause_rule_it_out_once_and_a_failed_one_does_not():
+    checks = [Check(name, "ok", "alike") for name in CHECK_CAUSES]
+    found = diagnose_retrieval(HEALTHY, checks)
+    assert set(CHECK_CAUSES.values()) <= set(found.ruled_out)
+    assert len(found.ruled_out) == len(set(found.ruled_out))
+    named = diagnose_retrieval(HEALTHY, [*checks[1:], replace(checks[0], result="fault")])
+    assert named.cause == CHECK_CAUSES[checks[0].check]
+    assert named.cause not in named.ruled_out
 
 
 def test_the_limits_are_those_of_the_fix_map():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wfgy_triage.diagnosis import CHECK_CAUSES, FAULT, OK, UNKNOWN
+from wfgy_triage.diagnosis import CHECK_CAUSES, FAULT, OK, UNKNOWN, ruled_out_by
 from wfgy_triage.evidence import CERTAIN, SIGNIFICANT
 from wfgy_triage.result import Check, Diagnosis, State
 
@@ -92,7 +92,7 @@ def diagnose_retrieval(evidence: RetrievalEvidence, checks: Sequence[Check]) -> 
         checks: pre-checks already made; a fault found there explains what follows.
     """
     rungs = _rungs(evidence)
-    ruled_out = [CHECK_CAUSES[c.check] for c in checks if c.result == OK and c.check in CHECK_CAUSES]
+    ruled_out = list(ruled_out_by(checks))
     for check in checks:
         if check.result == FAULT and check.check in CHECK_CAUSES:
             unsure = evidence.state in (State.PASS, State.NOT_MEASURED)

@@ -1,0 +1,75 @@
+"""Where the pairs of the fault bank are made: a scratch folder beside the models, and rounded checkpoints kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wfgy_triage.demo import SIBLINGS, exl2_folder, fp16_folder
+from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.exl2.convert import quantize_folder
+from wfgy_triage.pairs import Pair
+from wfgy_triage.settings import Settings
+
+LAYER = 11
+"""Hidden layer of every index: fixed, so that no run spends questions on choosing it."""
+
+
+@dataclass
+class Workshop:
+    """Makes and finds pairs.
+
+    Args:
+        settings: where the demo pairs are.
+        scratch: on the same file system as the models (copies are hard links); the caller removes it.
+    """
+
+    settings: Settings
+    scratch: Path
+    _made: int = field(default=0, init=False)
+    _rows: dict[Path, NDArray[np.float32]] = field(default_factory=dict, init=False)
+
+    def fresh(self) -> Path:
+        """A folder that is not there yet."""
+        self._made += 1
+        return self.scratch / f"case-{self._made}"
+
+    def pair(self, pair_id: str) -> Pair:
+        """A demo pair.
+
+        Raises:
+            PrerequisiteError: it was not prepared.
+        """
+        sibling = next(s for s in SIBLINGS if s.pair_id == pair_id)
+        pair = Pair(pair_id, sibling.name, fp16_folder(self.settings), exl2_folder(self.settings, sibling))
+        if not pair.ready:
+            raise PrerequisiteError(
+                f"The pair {pair_id!r} is not there.", "Run 'python -m wfgy_triage demo' first."
+            )
+        return pair
+
+    def rounded(self, bpw: float) -> Pair:
+        """The demo model rounded to nearest at this rate; made once and kept in the cache folder."""
+        fp16 = self.pair("demo").fp16
+        target = self.settings.home / "cache" / "fault-bank" / f"rtn-{bpw:g}bpw"
+        if not (target / "config.json").is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            quantize_folder(fp16, target, bpw=bpw, method="rtn")
+        return Pair(f"rtn-{bpw:g}bpw", f"Rounded to {bpw:g} bpw", fp16, target)
+
+    def rows(self, pair: Pair, texts: tuple[str, ...], *, quantized: bool) -> NDArray[np.float32]:
+        """Mean-pooled hidden states (texts, hidden) of one side, not centred and not scaled."""
+        from wfgy_triage.engines.loading import open_engine
+        from wfgy_triage.probes.embedding_cache import EmbeddingCache
+        from wfgy_triage.probes.retrieval_vectors import HiddenStates
+
+        folder = pair.exl2 if quantized else pair.fp16
+        if folder not in self._rows:
+            engine = open_engine(folder, side="exl2" if quantized else "fp16")
+            states = HiddenStates(engine, "", EmbeddingCache(None), lambda: False)
+            self._rows[folder] = states.rows(texts, LAYER)
+            engine.close()
+        return self._rows[folder]

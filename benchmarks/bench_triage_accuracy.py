@@ -1,0 +1,105 @@
+"""How often the right cause is named: every fault of the bank, and healthy pairs that must not be accused."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks import Stopwatch
+from benchmarks.bank_workshop import Workshop
+from benchmarks.fault_bank import BANK, NO_CAUSE, NOT_COVERED, Case, Setup
+from wfgy_triage.doctor.folders import check_folders
+from wfgy_triage.doctor.summary import diagnose_findings
+from wfgy_triage.errors import TriageError
+from wfgy_triage.settings import load_settings
+
+FAILED = "not measured"
+
+
+def run(fast: bool = False) -> dict[str, Any]:
+    """Make each pair, let the tool look at it, and compare what it names with what was done.
+
+    Args:
+        fast: only what the doctor sees without a model being loaded.
+    """
+    settings = load_settings()
+    cases = [c for c in BANK if not (fast and c.symptom)]
+    base = settings.home / "cache" / "fault-bank"
+    base.mkdir(parents=True, exist_ok=True)
+    print(f"{'':<28}{'looked with':<16}{'expected':<25}{'named':<25}{'right':<7}{'seconds':>8}{'foreign':>9}")
+    rows = []
+    with tempfile.TemporaryDirectory(dir=base) as scratch:
+        shop = Workshop(settings, Path(scratch))
+        for case in cases:
+            rows.append(_look(case, shop))
+            _show(rows[-1])
+    return _summary(rows)
+
+
+def _look(case: Case, shop: Workshop) -> dict[str, Any]:
+    """One row; a pair that cannot be measured counts as a cause not named."""
+    with Stopwatch() as watch:
+        try:
+            named = _named(case, case.make(shop), shop)
+        except TriageError as error:
+            named = f"{FAILED}: {error}"
+    for made in shop.scratch.glob("case-*"):
+        shutil.rmtree(made)
+    right = named in NO_CAUSE if case.healthy else named == case.cause
+    return {
+        "id": case.id,
+        "says": case.says,
+        "healthy": case.healthy,
+        "with": case.symptom or "doctor",
+        "expected": case.cause,
+        "named": named,
+        "right": right,
+        "seconds": round(watch.seconds, 1),
+        "foreign": watch.foreign,
+    }
+
+
+def _named(case: Case, setup: Setup, shop: Workshop) -> str:
+    if not case.symptom:
+        return diagnose_findings(check_folders(setup.pair)).cause
+    from wfgy_triage.runs.headless import run_headless
+    from wfgy_triage.store.records import RunSpec
+
+    # One home for all runs of the bank: FP16's answers and vectors are computed once.
+    home = shop.scratch / "home"
+    home.mkdir(exist_ok=True)
+    settings = load_settings(home=home, database_url=f"sqlite:///{home / 'triage.db'}")
+    spec = RunSpec(case.symptom, setup.pair.id, questions=case.questions, options=setup.options)
+    record = run_headless(settings, spec, pair=setup.pair)
+    if record.result is None:
+        return f"{FAILED}: {record.error_message}"
+    return str(record.result["diagnosis"]["cause"])
+
+
+def _show(row: dict[str, Any]) -> None:
+    foreign = "–" if row["foreign"] is None else row["foreign"]
+    print(
+        f"{row['id']:<28}{row['with']:<16}{row['expected']:<25}{row['named']:<25}"
+        f"{'yes' if row['right'] else 'NO':<7}{row['seconds']:>8.1f}{foreign:>9}",
+        flush=True,
+    )
+
+
+def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    faults = [r for r in rows if not r["healthy"]]
+    healthy = [r for r in rows if r["healthy"]]
+    named, accused = sum(r["right"] for r in faults), sum(not r["right"] for r in healthy)
+    seconds = round(sum(r["seconds"] for r in rows), 1)
+    print(f"\nCauses named: {named} of {len(faults)} ({named / len(faults):.3f}; goal 0.95)")
+    print(f"Healthy pairs accused: {accused} of {len(healthy)} (goal 0)")
+    print(f"Seconds: {seconds}")
+    print("Not covered: " + "; ".join(f"{what} ({why})" for what, why in NOT_COVERED.items()))
+    return {
+        "rows": rows,
+        "accuracy": named / len(faults),
+        "false_alarms": accused,
+        "seconds": seconds,
+        "not_covered": dict(NOT_COVERED),
+    }

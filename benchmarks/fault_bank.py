@@ -1,0 +1,203 @@
+"""The fault bank: every known fault with the cause that must be named, and healthy pairs that must not be accused.
+
+Folder faults (`faults.py`) are seen by the doctor; `symptom` is empty. The others show only in a run, so they name
+the probe that looks, with how many questions. To add one, write a function that makes it and add a line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from benchmarks import bank_indexes
+from benchmarks.bank_workshop import Workshop
+from benchmarks.faults import FAULTS, Fault, broken_copy, edit_json, write
+from wfgy_triage.exl2.checkpoint import Checkpoint
+from wfgy_triage.pairs import Pair
+
+NO_CAUSE = frozenset({"nothing_found", "within_noise"})
+"""What may be said of a healthy pair."""
+NOT_COVERED: Mapping[str, str] = {
+    "hot sampler settings": "both sides are always asked with the same settings; a server's own are not seen",
+    "KV cache at few bits": "needs exllamav2 on a GPU",
+    "wheel of another CUDA or torch, extension missing": "faults of the machine, not of a pair",
+    "attention that is not causal": "needs exllamav2's attention on a GPU",
+}
+"""Faults that this bank cannot make."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A pair ready to be looked at, and the options of the probe that looks."""
+
+    pair: Pair
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One pair with a known answer.
+
+    Attributes:
+        id: stable name.
+        says: what was done to it, in words.
+        cause: what must be named; of a healthy pair one of `NO_CAUSE`.
+        make: makes it.
+        symptom: the probe that looks; empty for the doctor's folder checks alone.
+        questions: how many the probe asks.
+    """
+
+    id: str
+    says: str
+    cause: str
+    make: Callable[[Workshop], Setup]
+    symptom: str = ""
+    questions: int = 0
+
+    @property
+    def healthy(self) -> bool:
+        """Whether there is nothing to find."""
+        return self.cause in NO_CAUSE
+
+
+def head_at_two_bits(fp16: Path, exl2: Path) -> None:
+    """The head is stored at 2 bits."""
+    import torch
+
+    from wfgy_triage.exl2.codec import encode_linear
+    from wfgy_triage.exl2.modules import EMBEDDING, HEAD
+    from wfgy_triage.exl2.presets import HEAD_PRESETS
+    from wfgy_triage.exl2.rtn import quantize_rtn
+
+    with Checkpoint.open(fp16) as source:
+        weight = source.plain(EMBEDDING)
+    order = torch.arange(weight.shape[1])
+    made = quantize_rtn(weight, HEAD_PRESETS[2].groups(weight.shape[1]), order)
+    packed = encode_linear(made.codes, made.qscale, made.scale_max, made.groups, made.permutation, None)
+    path = next(exl2.glob("*.safetensors"))
+    tensors = {n: t for n, t in load_file(path).items() if not n.startswith(f"{HEAD}.")}
+    path.unlink()
+    save_file(tensors | {f"{HEAD}.{part}": t for part, t in packed.items()}, path)
+    edit_json(exl2 / "config.json", lambda d: d["quantization_config"].update(head_bits=2))
+
+
+def file_renamed(fp16: Path, exl2: Path) -> None:
+    """The weights' file has another name."""
+    next(exl2.glob("*.safetensors")).rename(exl2 / "zzz.safetensors")
+
+
+def sharded(fp16: Path, exl2: Path) -> None:
+    """The weights lie in two files with an index."""
+    path = next(exl2.glob("*.safetensors"))
+    tensors = load_file(path)
+    path.unlink()
+    names = sorted(tensors, reverse=True)
+    weights: dict[str, str] = {}
+    for number, part in enumerate((names[::2], names[1::2]), 1):
+        file = f"output-0000{number}-of-00002.safetensors"
+        save_file({n: tensors[n] for n in part}, exl2 / file)
+        weights |= dict.fromkeys(part, file)
+    write(exl2 / "model.safetensors.index.json", json.dumps({"weight_map": weights}).encode())
+
+
+def files_added(fp16: Path, exl2: Path) -> None:
+    """More tokenizer files and a README than the baseline has."""
+    vocab = json.loads((exl2 / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    write(exl2 / "vocab.json", json.dumps(vocab).encode())
+    write(exl2 / "README.md", b"# A model\n")
+
+
+def config_reordered(fp16: Path, exl2: Path) -> None:
+    """The same settings in another order, written by another version."""
+    data = json.loads((exl2 / "config.json").read_text(encoding="utf-8"))
+    turned = {k: data[k] for k in reversed(list(data))} | {"transformers_version": "4.30.0"}
+    write(exl2 / "config.json", json.dumps(turned, indent=4).encode())
+
+
+def sampling_defaults(fp16: Path, exl2: Path) -> None:
+    """The quantized folder suggests a temperature, which no greedy request uses."""
+    edit_json(exl2 / "generation_config.json", lambda d: d.update(do_sample=True, temperature=0.7, top_p=0.9))
+
+
+def _broken(fault: Fault, sibling: str = "demo") -> Callable[[Workshop], Setup]:
+    return lambda shop: Setup(broken_copy(shop.pair(sibling), fault, shop.fresh()))
+
+
+def _harmless(change: Callable[[Path, Path], None]) -> Case:
+    fault = Fault(change.__name__, (change.__doc__ or "").strip(), "nothing_found", change)
+    return Case(fault.id, fault.says, fault.cause, _broken(fault))
+
+
+def _rounded(bpw: float) -> Callable[[Workshop], Setup]:
+    return lambda shop: Setup(shop.rounded(bpw))
+
+
+def _index(make: Callable[[Workshop], dict[str, str]]) -> Callable[[Workshop], Setup]:
+    return lambda shop: Setup(shop.pair("demo-6bpw"), make(shop))
+
+
+def _itself(shop: Workshop) -> Setup:
+    pair = shop.pair("demo")
+    return Setup(replace(pair, id="fp16-itself", exl2=pair.fp16))
+
+
+FOLDER_FAULTS = tuple(Case(f.id, f.says, f.cause, _broken(f)) for f in FAULTS)
+
+_HEAD = Fault("head_2_bits", "the head at 2 bits, the decoder at 6", "head_bits_too_few", head_at_two_bits)
+
+MEASURED_FAULTS = (
+    Case("bits_2_3", "rounded to 2.3 bpw", "weights_too_few_bits", _rounded(2.3), "json_breaks", 8),
+    Case(_HEAD.id, _HEAD.says, _HEAD.cause, _broken(_HEAD, "demo-6bpw"), "json_breaks", 8),
+    *(
+        Case(make.__name__, (make.__doc__ or "").strip(), cause, _index(make), "wrong_snippet", 40)
+        for make, cause in (
+            (bank_indexes.index_of_another_model, "index_model_mismatch"),
+            (bank_indexes.index_of_a_damaged_sibling, "index_model_mismatch"),
+            (bank_indexes.index_not_normalised, "index_metric_mismatch"),
+            (bank_indexes.index_by_wrong_distance, "index_metric_mismatch"),
+            (bank_indexes.passages_doubled, "index_fragmented"),
+            (bank_indexes.rows_shifted, "index_fragmented"),
+        )
+    ),
+)
+
+HARMLESS = tuple(
+    _harmless(f) for f in (file_renamed, sharded, files_added, config_reordered, sampling_defaults)
+)
+"""Changes that differ from the healthy pair in their files and in nothing that counts."""
+
+HEALTHY = (
+    Case("demo-4.2bpw", "GPTQ, 4.2 bpw", "nothing_found", lambda shop: Setup(shop.pair("demo"))),
+    Case("demo-6bpw", "GPTQ, 6 bpw", "nothing_found", lambda shop: Setup(shop.pair("demo-6bpw"))),
+    Case("demo-3bpw", "GPTQ, 3.3 bpw", "nothing_found", lambda shop: Setup(shop.pair("demo-3bpw"))),
+    Case("fp16-itself", "FP16 on both sides", "nothing_found", _itself),
+    Case("rounded-8bpw", "rounded to 8 bpw", "nothing_found", _rounded(8.0)),
+    Case("rounded-6bpw", "rounded to 6 bpw", "nothing_found", _rounded(6.0)),
+    *HARMLESS,
+)
+
+MEASURED_HEALTHY = (
+    Case(
+        "index_in_order",
+        "a good index of FP16, asked by EXL2 at 6 bpw",
+        "within_noise",
+        _index(bank_indexes.index_in_order),
+        "wrong_snippet",
+        40,
+    ),
+    Case(
+        "json_at_6bpw",
+        "GPTQ, 6 bpw, asked for records",
+        "within_noise",
+        lambda shop: Setup(shop.pair("demo-6bpw")),
+        "json_breaks",
+        8,
+    ),
+)
+
+BANK = (*FOLDER_FAULTS, *HEALTHY, *MEASURED_FAULTS, *MEASURED_HEALTHY)
+"""Everything, the cheap part first."""

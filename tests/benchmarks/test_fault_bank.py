@@ -1,0 +1,120 @@
+"""The bank itself: enough faults and healthy pairs, each with an answer that the fix map knows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from benchmarks import bench_triage_accuracy as bench
+from benchmarks.bank_workshop import Workshop
+from benchmarks.fault_bank import BANK, HARMLESS, NO_CAUSE, NOT_COVERED, Case, Setup
+from benchmarks.faults import FAULTS
+from tests.doctor.conftest import healthy  # noqa: F401 - a fixture
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.errors import InputError
+from wfgy_triage.pairs import Pair
+from wfgy_triage.probes.base import ProbeSettings
+from wfgy_triage.probes.retrieval_plan import make_plan
+from wfgy_triage.settings import load_settings
+
+
+class Shop(Workshop):
+    """Gives the tiny pair of the tests in place of the demo's."""
+
+    tiny: ClassVar[Pair]
+
+    def pair(self, pair_id: str) -> Pair:
+        return self.tiny
+
+    def rounded(self, bpw: float) -> Pair:
+        return self.tiny
+
+    def rows(self, pair: Pair, texts: tuple[str, ...], *, quantized: bool) -> NDArray[np.float32]:
+        return np.random.default_rng(0).standard_normal((len(texts), 16)).astype(np.float32)
+
+
+@pytest.fixture
+def shop(healthy: Pair, tmp_path: Path) -> Shop:  # noqa: F811
+    Shop.tiny = healthy
+    return Shop(load_settings(home=tmp_path), tmp_path / "scratch")
+
+
+def test_ids_are_unique():
+    ids = [c.id for c in BANK]
+    assert len(ids) == len(set(ids))
+
+
+def test_there_is_enough_to_judge_by():
+    assert sum(not c.healthy for c in BANK) >= 24
+    assert sum(c.healthy for c in BANK) >= 6
+    assert {f.id for f in FAULTS} <= {c.id for c in BANK}
+    assert NOT_COVERED
+
+
+def test_every_expected_cause_and_probe_is_in_the_fix_map():
+    catalog = load_catalog()
+    assert {c.cause for c in BANK} <= set(catalog.causes)
+    assert set(catalog.causes) >= NO_CAUSE
+    assert {c.symptom for c in BANK if c.symptom} <= set(catalog.symptoms)
+    assert all(c.says and bool(c.symptom) == (c.questions > 0) for c in BANK)
+
+
+@pytest.mark.parametrize("case", HARMLESS, ids=lambda c: c.id)
+def test_harmless_changes_change_files_and_are_not_accused(case: Case, shop: Shop):
+    row = bench._look(case, shop)
+    assert (row["named"], row["right"]) == ("nothing_found", True)
+    made = case.make(shop).pair
+    assert _contents(made.exl2) != _contents(Shop.tiny.exl2)
+    assert _contents(made.fp16) == _contents(Shop.tiny.fp16)
+
+
+def test_the_two_bit_head_is_a_sound_checkpoint(shop: Shop):
+    """Few bits are no damage: the doctor must leave it to the probe."""
+    case = next(c for c in BANK if c.id == "head_2_bits")
+    doctor_only = Case(case.id, case.says, "nothing_found", case.make)
+    assert bench._look(doctor_only, shop)["named"] == "nothing_found"
+    config = json.loads((case.make(shop).pair.exl2 / "config.json").read_text(encoding="utf-8"))
+    assert config["quantization_config"]["head_bits"] == 2
+
+
+@pytest.mark.parametrize("case", [c for c in BANK if c.symptom == "wrong_snippet"], ids=lambda c: c.id)
+def test_the_probe_can_read_every_index(case: Case, shop: Shop):
+    plan = make_plan(ProbeSettings(case.questions, options=case.make(shop).options))
+    assert len(plan.judged) == case.questions
+    if case.id == "passages_doubled":
+        assert len({c.text for c in plan.chunks.chunks}) == len(plan.chunks.chunks) - 40
+        return
+    assert plan.mode == "given"
+    lengths = np.linalg.norm(plan.given.vectors, axis=1)
+    summed = case.cause == "index_metric_mismatch"
+    assert (lengths.max() > 1.01) == summed
+    assert plan.given.measure == ("l2" if case.id == "index_by_wrong_distance" else "ip")
+
+
+def test_a_wrong_name_a_false_alarm_and_a_failure_count_against_the_tool(shop: Shop):
+    def breaks(shop: Workshop) -> Setup:
+        raise InputError("It cannot be made.", "None.")
+
+    fault = next(c for c in BANK if c.id == "rope_missing")
+    cases = [
+        fault,
+        Case("wrong", "a fault with another answer", "tokenizer_mismatch", fault.make),
+        Case("failed", "cannot be made", "tokenizer_mismatch", breaks),
+        Case("accused", "a healthy pair that is not", "nothing_found", fault.make),
+        Case("sound", "nothing", "nothing_found", lambda s: Setup(s.pair("demo"))),
+    ]
+    rows = [bench._look(c, shop) for c in cases]
+    assert [r["right"] for r in rows] == [True, False, False, False, True]
+    assert rows[2]["named"].startswith(bench.FAILED)
+    found = bench._summary(rows)
+    assert (found["accuracy"], found["false_alarms"]) == (pytest.approx(1 / 3), 1)
+    assert not list(shop.scratch.glob("case-*"))
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
