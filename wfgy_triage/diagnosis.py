@@ -52,7 +52,9 @@ def diagnose(evidence: Evidence, checks: Sequence[Check], damage: Damage | None 
     ruled_out += [by_rung[r.check] for r in rungs if r.check in by_rung and r.result == OK]
     if cause == "weights_too_few_bits" and damage is not None:
         ruled_out.append("head_bits_too_few")
-    return Diagnosis(cause, confidence, (*checks, *rungs), tuple(c for c in ruled_out if c != cause))
+    return Diagnosis(
+        cause, confidence, (*checks, *rungs), tuple(dict.fromkeys(c for c in ruled_out if c != cause))
+    )
 
 
 def ruled_out_by(checks: Sequence[Check]) -> tuple[str, ...]:
