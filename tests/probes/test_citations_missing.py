@@ -65,9 +65,9 @@ def metrics(found: Evaluation) -> dict[str, Metric]:
 
 def test_all_sides_are_measured_and_the_records_are_not_compared():
     done = desk(cited)
-    for side in ("fp16", "exl2", "fp16_floor"):
+    for side in ("fp16", "exl2"):
         assert len(done.side(side)) == 40
-    for side in ("pair", "pair_floor", FLUENCY_SIDE):
+    for side in ("fp16_floor", "pair", "pair_floor", FLUENCY_SIDE):
         assert len(done.side(side)) == 20
         assert not any(s.key.question.endswith(RECORD) for s in done.side(side))
     assert done.stages[-1] == (FLUENCY_SIDE, 20, 20)
@@ -128,6 +128,17 @@ def test_lost_record_fields_are_counted():
     found = metrics(desk(cited, records=False).evaluate(CHECKS))["field_completeness"]
     assert found.exl2 == pytest.approx(2 / 3)
     assert found.state is State.FAIL
+
+
+def test_records_that_never_end_are_counted_apart():
+    said = script(cited)
+    endless = said | {q: '{"quote": "on' + " and on" * 200 for q in said if q.endswith(RECORD)}
+    done = Desk(PROBE, said, endless, ProbeSettings(20))
+    done.run()
+    found = metrics(done.evaluate(CHECKS))
+    assert found["record_runs_on_rate"].exl2 == 1.0
+    assert found["record_runs_on_rate"].fp16 == 0.0
+    assert found["field_completeness"].exl2 is None
 
 
 def fluency(found: Evaluation) -> Check:

@@ -20,6 +20,7 @@ from wfgy_triage.probes.citation_samples import (
     PRIMARY,
     RATES,
     RECORD_NUMBERS,
+    RECORD_RATES,
     answers_of,
     cited_place,
     fluency_of,
@@ -59,6 +60,7 @@ def evaluate_samples(
     rates = {name: rate_metric(name, sides.each(hit), level, name == PRIMARY) for name, hit in RATES.items()}
     means = [mean_metric(name, numbers(sides, key), level) for name, key in NUMBERS.items()]
     means += [mean_metric(name, numbers(records, key), level) for name, key in RECORD_NUMBERS.items()]
+    means += [rate_metric(name, records.each(hit), level) for name, hit in RECORD_RATES.items()]
     fluency = fluency_of(samples, sides)
     logprob = mean_metric(FLUENCY, fluency, level)
     tokens = divergence(sides.pair, sides.pair_floor, level, PARTS)

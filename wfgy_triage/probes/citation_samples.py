@@ -45,6 +45,9 @@ CLASSES = (
 NUMBERS = {"coverage": "coverage", "distinct_2": "distinct_2", "repetition": "repetition"}
 """Metric id to the number that is stored of an answer."""
 RECORD_NUMBERS = {"field_completeness": "completeness"}
+RECORD_RATES: Mapping[str, Callable[[Payload], bool | None]] = {
+    "record_runs_on_rate": lambda answer: bool(answer["truncated"])
+}
 
 
 def answers_of(samples: Sequence[Sample]) -> Sides:

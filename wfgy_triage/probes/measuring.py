@@ -28,8 +28,8 @@ STAGES: Mapping[str, str] = {
     "pair_floor": "Noise of that comparison",
 }
 """Side to what the page calls the stage that fills it."""
-ANSWERING = frozenset({"fp16", "exl2", "fp16_floor"})
-"""Sides on which an answer is generated."""
+ALWAYS = frozenset({"fp16", "exl2"})
+"""Sides on which every item is answered; the others are for items that are compared."""
 Judge = Callable[["Item", Completion], Mapping[str, Any]]
 """What a probe stores of an answer besides the answer itself: plain JSON."""
 Annotate = Callable[["Item", tuple[int, ...], TokenScores], Mapping[str, Any]]
@@ -217,7 +217,7 @@ class Measuring:
 
     def _expected(self, side: str) -> list[Item]:
         """The items that get a sample on this side."""
-        return [i for i in self._items.values() if i.compared or side in ANSWERING]
+        return [i for i in self._items.values() if i.compared or side in ALWAYS]
 
     def _todo(self, side: str, items: Iterable[Item] | None = None) -> list[Item]:
         among = self._expected(side) if items is None else items
