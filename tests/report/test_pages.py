@@ -153,3 +153,20 @@ def test_everything_foreign_is_escaped(result):
     pages = (verdict_header, metrics_table, cause_card, fix_panel)
     html = "".join(page(bad, CATALOG) for page in pages) + baseline_note(bad) + provenance_panel(bad)
     assert "<script" not in html
+
+
+def test_checks_that_the_doctor_lists_anyway_are_folded_where_they_passed(result):
+    finding = {"check": "same_rope"}
+    evidence = (Check("same_rope", "ok", "theta"), Check("above_noise", "ok", "real"))
+    changed = dataclasses.replace(
+        result,
+        diagnosis=dataclasses.replace(result.diagnosis, evidence=evidence),
+        charts={**result.charts, "doctor": [finding]},
+    )
+    html = cause_card(changed, CATALOG)
+    assert "1 check of folders and models passed" in html
+    assert html.index("theta") < html.index("</details>") < html.index("real")
+    broken = dataclasses.replace(
+        changed, diagnosis=dataclasses.replace(result.diagnosis, evidence=(Check("same_rope", "fault", "x"),))
+    )
+    assert "passed" not in cause_card(broken, CATALOG)

@@ -22,7 +22,7 @@ from wfgy_triage.probes.paired import Payload
 from wfgy_triage.store.records import Sample
 
 STAGE, STAGE_LABEL = "parts", "FP16 weights put back, part by part"
-SCORED_QUESTIONS = 6
+SCORED_QUESTIONS = 4
 """FP16 answers on which the drift of every part is measured; a few hundred tokens tell parts apart well."""
 ANSWERED_QUESTIONS = 12
 """Lost questions that are answered again with a part back."""

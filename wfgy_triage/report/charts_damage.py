@@ -30,6 +30,7 @@ def damage_figure(damage: Mapping[str, Any]) -> Figure | None:
         "text": [_came_back(p) for p in parts],
         "textposition": "auto",
         "insidetextanchor": "end",
+        "insidetextfont": {"color": "white"},
         "hovertemplate": "%{y}: %{x:.0f} % of the drift goes<extra></extra>",
         "showlegend": False,
     }

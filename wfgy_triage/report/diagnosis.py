@@ -40,7 +40,8 @@ def cause_card(result: Result, catalog: Catalog, with_checks: bool = True) -> st
         '<section class="card cause"><p class="eyebrow">Cause</p>'
         f'<h3>{escape(title)}</h3>{explanation}<p class="confidence">{escape(confidence)}</p>'
         f"{token_parts(result.charts.get('token_parts') or ())}"
-        f"{_evidence(found.evidence) if with_checks else ''}{_ruled_out(found.ruled_out, catalog)}</section>"
+        f"{_evidence(found.evidence, _by_doctor(result)) if with_checks else ''}"
+        f"{_ruled_out(found.ruled_out, catalog)}</section>"
     )
 
 
@@ -56,15 +57,30 @@ def token_parts(parts: Sequence[Mapping[str, Any]]) -> str:
     return f'<dl class="split">{rows}</dl>' if rows else ""
 
 
-def _evidence(checks: tuple[Check, ...]) -> str:
+def _by_doctor(result: Result) -> frozenset[str]:
+    """Checks that the doctor made; the page lists them in full below."""
+    return frozenset(str(finding["check"]) for finding in result.charts.get("doctor") or ())
+
+
+def _evidence(checks: tuple[Check, ...], by_doctor: frozenset[str]) -> str:
     if not checks:
         return '<p class="empty">No checks were recorded.</p>'
+    folded = [c for c in checks if c.result == "ok" and c.check in by_doctor]
+    shown = [c for c in checks if c not in folded]
+    before = ""
+    if folded:
+        count = f"{len(folded)} check{'s' if len(folded) > 1 else ''} of folders and models passed"
+        before = f'<details class="why"><summary>{count}</summary>{_checks(folded)}</details>'
+    return f"<h4>What was checked, in order</h4>{before}{_checks(shown)}"
+
+
+def _checks(checks: Sequence[Check]) -> str:
     items = "".join(
         f"<li>{chip(CHECK_LOOKS.get(c.result, CHECK_LOOKS['unknown']))}"
         f"<div><b>{escape(check_words(c.check))}</b><span>{escape(c.detail)}</span></div></li>"
         for c in checks
     )
-    return f'<h4>What was checked, in order</h4><ol class="checks">{items}</ol>'
+    return f'<ol class="checks">{items}</ol>' if items else ""
 
 
 def _ruled_out(ids: tuple[str, ...], catalog: Catalog) -> str:
