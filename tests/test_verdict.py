@@ -9,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from wfgy_triage.measure.statistics import PairedCounts
+from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact
 from wfgy_triage.result import Gate, State
 from wfgy_triage.verdict import (
     MIN_QUESTIONS,
     Judgement,
     combine_full_check,
-    differs,
     judge_difference,
     judge_mean,
     judge_rate,
@@ -229,7 +228,7 @@ def test_one_more_loss_never_improves_the_state(both, losses, gains, neither):
 def test_identical_sides_never_differ():
     for passed, failed in itertools.product(range(0, 41, 5), repeat=2):
         counts = PairedCounts(passed, 0, 0, failed)
-        assert not differs(counts)
+        assert mcnemar_exact(counts) == 1.0
         assert judge_difference(counts, LOSS_5).state is not State.FAIL
 
 
@@ -238,11 +237,13 @@ def test_equally_good_sides_rarely_differ():
     for discordant in range(1, 31):
         chances = stats.binom.pmf(np.arange(discordant + 1), discordant, 0.5)
         alarms = sum(
-            c for losses, c in enumerate(chances) if differs(PairedCounts(10, losses, discordant - losses, 0))
+            c
+            for losses, c in enumerate(chances)
+            if mcnemar_exact(PairedCounts(10, losses, discordant - losses, 0)) <= 0.05
         )
         assert alarms <= 0.05
-    assert differs(PairedCounts(10, 6, 0, 0))
-    assert not differs(PairedCounts(10, 5, 0, 0))
+    assert mcnemar_exact(PairedCounts(10, 6, 0, 0)) <= 0.05
+    assert mcnemar_exact(PairedCounts(10, 5, 0, 0)) > 0.05
 
 
 @pytest.mark.parametrize(

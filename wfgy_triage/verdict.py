@@ -24,7 +24,6 @@ from wfgy_triage.measure.statistics import (
     PairedCounts,
     clopper_pearson,
     holm,
-    mcnemar_exact,
     mean_interval,
     smallest_size,
     tango,
@@ -190,11 +189,6 @@ def judge_difference(counts: PairedCounts, gate: Gate, level: float = 0.95) -> J
         losses, gains = counts.only_reference / counts.n, counts.only_candidate / counts.n
         more = _more(lambda m: abs(tango_z(losses * m, gains * m, m, gate.value)) > limit, counts.n)
     return Judgement(state, loss, more, _note(state, more), p_outside)
-
-
-def differs(counts: PairedCounts, level: float = 0.95) -> bool:
-    """Whether losses and gains differ beyond chance (exact McNemar): the question behind `within_noise`."""
-    return mcnemar_exact(counts) <= 1 - level
 
 
 def more_questions_for_rate(successes: int, n: int, gate: Gate, level: float = 0.95) -> int | None:

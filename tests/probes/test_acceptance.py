@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from tests.probes.fakes import ScriptedEngine
+from tests.probes.desk import Desk
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.diagnosis import CHECK_CAUSES, ONLY_WEIGHTS
 from wfgy_triage.probes.acceptance import PROBE_STAGES, SEEDS, Acceptance
 from wfgy_triage.probes.acceptance_evaluation import RULES
 from wfgy_triage.probes.acceptance_samples import K_SWEEP, SWEEP_QUESTIONS
-from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
+from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.report.figures import build_figures, figure_table
 from wfgy_triage.result import Check, State
-from wfgy_triage.store.records import Sample
 from wfgy_triage.workload.citations import load_citations, marked
 
 TASKS = load_citations().tasks
@@ -38,41 +37,13 @@ class WordEncoder:
 PROBE = Acceptance(lambda: WordEncoder())
 
 
-class Desk:
-    """Keeps samples as the store would: one a key."""
+def desk_of(exl2: dict[str, str], questions: int = 20) -> Desk:
+    return Desk(PROBE, GOLD, exl2, ProbeSettings(questions=questions))
 
-    def __init__(self, exl2: dict[str, str], questions: int = 20) -> None:
-        self.samples: dict[object, Sample] = {}
-        self.fp16, self.exl2, self.twin = (
-            ScriptedEngine(GOLD),
-            ScriptedEngine(exl2, bias=1.0),
-            ScriptedEngine(GOLD, bias=0.01),
-        )
-        self.settings = ProbeSettings(questions=questions)
 
-    def save(self, samples: Sequence[Sample]) -> None:
-        for s in samples:
-            assert s.key not in self.samples, "measured twice"
-            self.samples[s.key] = s
-
-    def run(self, should_stop: Callable[[], bool] = lambda: False) -> Evaluation:
-        PROBE.run(
-            ProbeContext(
-                fp16=self.fp16,
-                exl2=self.exl2,
-                open_floor=lambda: self.twin,
-                settings=self.settings,
-                done=frozenset(self.samples),
-                stored=lambda: tuple(self.samples.values()),
-                save=self.save,
-                progress=lambda stage, label, done, total: None,
-                should_stop=should_stop,
-            )
-        )
-        return self.evaluate()
-
-    def evaluate(self) -> Evaluation:
-        return PROBE.evaluate(tuple(self.samples.values()), CHECKS, self.settings)
+def measured(desk: Desk) -> Evaluation:
+    desk.run()
+    return desk.evaluate(CHECKS)
 
 
 def metric(found: Evaluation, name: str):
@@ -86,8 +57,8 @@ def test_the_rules_are_the_gates_of_the_fix_map():
 
 
 def test_equal_answers_hold_every_measured_rule_and_speed_is_not_measured():
-    desk = Desk(GOLD)
-    found = desk.run()
+    desk = desk_of(GOLD)
+    found = measured(desk)
     assert metric(found, "ds_drift").exl2 == 0.0
     assert metric(found, "coverage").exl2 == 1.0
     assert metric(found, "lambda_rate").exl2 == 1.0
@@ -102,7 +73,7 @@ def test_equal_answers_hold_every_measured_rule_and_speed_is_not_measured():
 
 
 def test_wrong_answers_fail_and_name_the_rules_and_the_weights():
-    found = Desk(WRONG).run()
+    found = measured(desk_of(WRONG))
     assert found.state is State.FAIL
     assert metric(found, "accuracy").exl2 == 0.0
     assert metric(found, "accuracy").gated_interval[0] > 0.05
@@ -113,8 +84,8 @@ def test_wrong_answers_fail_and_name_the_rules_and_the_weights():
 
 
 def test_drift_is_the_mean_of_absolute_differences_to_the_reference_answer():
-    desk = Desk({q: (WRONG[q] if i % 2 else a) for i, (q, a) in enumerate(GOLD.items())})
-    found = desk.run()
+    desk = desk_of({q: (WRONG[q] if i % 2 else a) for i, (q, a) in enumerate(GOLD.items())})
+    found = measured(desk)
     rows = [s.payload for s in desk.samples.values() if s.key.side == "distance"]
     drift = [abs(r["exl2"] - r["fp16"]) for r in rows]
     assert metric(found, "ds_drift").exl2 == pytest.approx(np.mean(drift))
@@ -125,19 +96,19 @@ def test_drift_is_the_mean_of_absolute_differences_to_the_reference_answer():
 
 
 def test_a_stopped_run_is_evaluated_as_it_is_and_resumes_without_repeating():
-    whole = Desk(WRONG, questions=6)
-    result = whole.run()
-    desk = Desk(WRONG, questions=6)
+    whole = desk_of(WRONG, questions=6)
+    result = measured(whole)
+    desk = desk_of(WRONG, questions=6)
     while len(desk.samples) < len(whole.samples):
         limit = len(desk.samples) + 17
         desk.run(lambda limit=limit: len(desk.samples) >= limit)
     assert desk.samples == whole.samples
-    assert desk.evaluate() == result
+    assert desk.evaluate(CHECKS) == result
 
 
 def test_the_order_of_samples_does_not_matter():
-    desk = Desk(WRONG, questions=6)
-    found = desk.run()
+    desk = desk_of(WRONG, questions=6)
+    found = measured(desk)
     rows = list(desk.samples.values())
     random.Random(3).shuffle(rows)
     assert PROBE.evaluate(rows, CHECKS, desk.settings) == found
@@ -150,8 +121,8 @@ def test_nothing_measured_is_said():
 
 
 def test_every_stage_has_a_name_and_every_figure_its_numbers():
-    desk = Desk(WRONG)
-    found = desk.run()
+    desk = desk_of(WRONG)
+    found = measured(desk)
     sides = {s.key.side for s in desk.samples.values()} - {"distance"}
     assert sides <= set(PROBE_STAGES)
     figures = build_figures(found.charts)
