@@ -157,6 +157,14 @@ def test_text_that_goes_in_circles_is_wider_damage():
     assert "the damage is wider" in check.detail
 
 
+def test_one_lost_citation_is_not_called_the_symptom():
+    answers = script(cited)
+    one = answers | {TASKS[0].question.id: bare(TASKS[0])}
+    done = Desk(PROBE, answers, one, ProbeSettings(20))
+    done.run()
+    assert "did not clearly get fewer" in fluency(done.evaluate(CHECKS)).detail
+
+
 def test_fluency_is_not_claimed_where_it_was_not_measured():
     done = desk(bare)
     kept = [s for s in done.samples.values() if s.key.side != FLUENCY_SIDE]

@@ -105,8 +105,8 @@ def fluency_check(logprob: PerSide[float], repeated: PerSide[float], primary: Me
         f"(limit {math.exp(-LOGPROB_FALL):.2f}); repeated phrases change by {100 * rise:+.0f} points "
         f"(limit {100 * REPETITION_RISE:+.0f})."
     )
-    if primary.difference is None or primary.difference >= 0:
-        meaning = "Citations did not get fewer, so there is nothing to set it against."
+    if primary.interval is None or primary.interval[1] >= 0:
+        meaning = "Valid citations did not clearly get fewer, so there is nothing to set it against."
     elif holds:
         meaning = "The text stays fluent while valid citations get fewer: this symptom as it is described."
     else:
