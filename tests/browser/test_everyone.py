@@ -67,7 +67,7 @@ def test_axe_finds_nothing(browser: Browser, served: Served, worker: ScriptedWor
     faults: dict[str, list[str]] = {}
     open_page(page, served.url)
     pick(page, "symptom", "wrong_snippet")
-    expect(page.locator("#symptom-detail")).to_contain_text("not available yet")
+    expect(page.locator("#symptom-detail")).to_contain_text("Index mismatch after quantization")
     faults["symptom"] = axe_faults(page)
     pick(page, "symptom", "json_breaks")
     page.get_by_role("button", name="Continue").click()

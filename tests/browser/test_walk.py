@@ -31,16 +31,6 @@ def test_a_symptom_with_a_probe_leads_on(page: Page, served: Served):
     expect(page.get_by_role("button", name="Continue")).to_be_enabled()
 
 
-def test_a_symptom_without_a_probe_says_so_and_cannot_be_started(page: Page, served: Served):
-    open_page(page, served.url)
-    pick(page, "symptom", "wrong_snippet")
-    detail = page.locator("#symptom-detail")
-    expect(detail).to_contain_text("The live probe for this symptom is not available yet.")
-    expect(detail).to_contain_text("Index mismatch after quantization")
-    expect(detail.get_by_role("link", name=re.compile("Vectorstore Fragmentation"))).to_be_visible()
-    expect(page.get_by_role("button", name="Continue")).to_have_count(0)
-
-
 def test_models_are_described_and_unready_ones_cannot_be_chosen(page: Page, served: Served):
     to_models(page, served.url)
     ready = page.locator('label:has(input[value="demo"])')
