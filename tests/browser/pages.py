@@ -6,6 +6,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+# Infinite ones (a spinner) never finish, so they are not waited for.
+SETTLED = """() => Promise.allSettled(
+    document.getAnimations()
+        .filter((a) => a.effect?.getComputedTiming().endTime !== Infinity)
+        .map((a) => a.finished)
+).then(() => null)"""
 
 
 def open_page(page: Page, url: str) -> None:
@@ -39,6 +45,11 @@ def sideways_overflow(page: Page) -> int:
 
 
 def axe_faults(page: Page, context: str | None = None) -> list[str]:
-    """What axe finds, on the page or in one part of it: rule, and the first element of each."""
+    """What axe finds, on the page or in one part of it: rule, and the first element of each.
+
+    A colour that is on its way from one state to the next (a button that has just become usable)
+    is nobody's choice: what moves is let finish first.
+    """
+    page.evaluate(SETTLED)
     found = Axe().run(page, context=context, options={"runOnly": AXE_TAGS}).response["violations"]
     return [f"{v['id']}: {v['nodes'][0]['html'][:160]}" for v in found]
