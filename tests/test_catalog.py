@@ -292,12 +292,19 @@ def test_a_stopped_result_fits_too():
 
 RECOMMENDATION = {
     "remedy": "schema_lock", "patch": {"a.b": 1}, "renders": {"python": "x", "shell": None},
-    "state_before": "FAIL", "state_after": "PASS", "verified": True, "trials": [{"remedy": "schema_lock"}],
+    "state_before": "FAIL", "state_after": "PASS", "verified": True,
+    "trials": [{"id": "schema_lock", "remedy": "schema_lock", "label": "Hold it", "patch": {}, "status": "verified",
+                "state": "PASS", "effect": None}],
 }  # fmt: skip
 
 
 def test_a_recommendation_fits():
     validate_result({**_result().to_json(), "recommendation": RECOMMENDATION})
+
+
+def test_that_nothing_helped_is_a_recommendation_too():
+    nothing = {**RECOMMENDATION, "remedy": None, "verified": False, "state_after": None, "patch": {}}
+    validate_result({**_result().to_json(), "recommendation": nothing})
 
 
 @pytest.mark.parametrize(

@@ -114,14 +114,14 @@ class Cause:
 
 @dataclass(frozen=True)
 class Remedy:
-    """A change that a run may try; `candidate` until one has."""
+    """A change that a run may try. `guards` are metrics that it must not make worse."""
 
     id: str
     title: str
     wfgy: tuple[str, ...]
     change: str
     cost: str
-    status: Literal["candidate", "tried"]
+    guards: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -241,6 +241,7 @@ _REFERENCES: tuple[tuple[str, str, str, str], ...] = (
     ("gates", "gates", "metric", "metrics"),
     ("causes", "causes", "remedies", "remedies"),
     ("remedies", "remedies", "wfgy", "wfgy"),
+    ("remedies", "remedies", "guards", "metrics"),
     ("checklist", "ops", "symptoms", "symptoms"),
 )
 # File stem -> the key of its list of records that have ids.

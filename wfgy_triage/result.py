@@ -56,6 +56,7 @@ class Metric:
         state: outcome against the gate; None for descriptive metrics without a gate.
         note: why something is missing, how many more questions would decide, what the number means.
         primary: whether this metric decides the symptom.
+        more_questions: for INCONCLUSIVE: how many more questions would decide if the rate stayed; None when not known.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Metric:
     state: State | None = None
     note: str = ""
     primary: bool = False
+    more_questions: int | None = None
 
 
 @dataclass(frozen=True)

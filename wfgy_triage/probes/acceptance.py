@@ -25,6 +25,7 @@ from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.localize import localize
 from wfgy_triage.probes.measuring import STAGES, Measuring
+from wfgy_triage.probes.subject import Subject
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample, SampleKey
 from wfgy_triage.workload.citations import (
@@ -98,6 +99,10 @@ class Acceptance:
             self._sweep(context, k, list(tasks)[:SWEEP_QUESTIONS])
         self._distances(context, tasks)
         localize(context, greedy, judge, lost(context.stored(), context.settings))
+
+    def subject(self, context: ProbeContext) -> Subject | None:
+        """Nothing: the gate names what fails, and that symptom's own run tries changes."""
+        return None
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

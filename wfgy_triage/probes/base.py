@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wfgy_triage.doctor.finding import Finding
 from wfgy_triage.engines.base import Engine
 from wfgy_triage.probes.reuse import Reuse
 from wfgy_triage.result import Check, Diagnosis, Metric, State
 from wfgy_triage.store.records import Sample, SampleKey
+
+if TYPE_CHECKING:
+    from wfgy_triage.probes.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,10 @@ class Probe(Protocol):
         A probe whose symptom asks no questions is also run when the models could not be loaded; the engines then
         have no capabilities.
         """
+        ...
+
+    def subject(self, context: ProbeContext) -> Subject | None:
+        """What changes are tried on after a FAIL; None where this probe offers nothing to try them on."""
         ...
 
     def evaluate(

@@ -143,7 +143,8 @@ def _primary(sides: Sides, accuracy: Numbers, baseline: Judgement, level: float)
     if state is State.PASS and baseline.state is State.FAIL:
         state = State.INCONCLUSIVE
         note = "FP16 leaves the path early itself, so a small loss against it says little. Use easier chains."
-    return replace(metric, state=state, note=note)
+    more = judged.more_questions if state is State.INCONCLUSIVE and not unknown else None
+    return replace(metric, state=state, note=note, more_questions=more)
 
 
 def _part_metrics(sides: Sides, horizon: int, level: float) -> list[Metric]:

@@ -24,11 +24,12 @@ from wfgy_triage.measure.citations import (
 )
 from wfgy_triage.measure.fluency import distinct_2, repetition
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
-from wfgy_triage.probes.citation_evaluation import evaluate_samples, lost
+from wfgy_triage.probes.citation_evaluation import evaluate_samples, lost, usable
 from wfgy_triage.probes.citation_samples import FLUENCY_SIDE
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.localize import localize
 from wfgy_triage.probes.measuring import STAGES, Measuring, token_pieces
+from wfgy_triage.probes.subject import Subject
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample
 from wfgy_triage.workload.citations import (
@@ -59,6 +60,18 @@ class CitationsMissing:
 
     def run(self, context: ProbeContext) -> None:
         """Generate on both sides and on the twin, then score; skips what is stored, stops when asked."""
+        fp16, subject = context.fp16, self.subject(context)
+
+        def annotate(item: Item, answer: tuple[int, ...], scores: TokenScores) -> dict[str, Any]:
+            return {"citation": [int(x) for x in citation_positions(token_pieces(fp16, answer))]}
+
+        measuring = Measuring(context, SYMPTOM, subject.items, PROBE_STAGES)
+        measuring.run(subject.judge, annotate)
+        measuring.score(FLUENCY_SIDE, "exl2", fp16)
+        localize(context, measuring, subject.judge, lost(context.stored(), context.settings))
+
+    def subject(self, context: ProbeContext) -> Subject:
+        """The tasks, each asked for a cited sentence and for a citation record."""
         workload = _workload(context.settings)
         tasks = {t.question.id: t for t in workload.tasks[: context.settings.questions]}
         fp16, seed = context.fp16, context.settings.seed
@@ -69,15 +82,9 @@ class CitationsMissing:
                 return _judged_record(task, completion)
             return _judged_answer(task, completion)
 
-        def annotate(item: Item, answer: tuple[int, ...], scores: TokenScores) -> dict[str, Any]:
-            return {"citation": [int(x) for x in citation_positions(token_pieces(fp16, answer))]}
-
         items = [_answer_item(workload, t, fp16, seed) for t in tasks.values()]
         items += [_record_item(workload, t, fp16, seed) for t in tasks.values()]
-        measuring = Measuring(context, SYMPTOM, items, PROBE_STAGES)
-        measuring.run(judge, annotate)
-        measuring.score(FLUENCY_SIDE, "exl2", fp16)
-        localize(context, measuring, judge, lost(context.stored(), context.settings))
+        return Subject(SYMPTOM, tuple(items), judge, usable)
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

@@ -21,6 +21,7 @@ from wfgy_triage.doctor.environment import check_environment
 from wfgy_triage.doctor.finding import DOCTOR_SIDE, Finding, Outcome, failures, in_order, unchecked
 from wfgy_triage.doctor.summary import as_chart, counts_text, diagnose_findings, primary_metric
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
+from wfgy_triage.probes.subject import Subject
 from wfgy_triage.result import Check, State
 from wfgy_triage.store.records import Sample, SampleKey
 
@@ -49,6 +50,10 @@ class DeployMismatch:
         if not context.should_stop() and not self._done(context, "first_answer"):
             self._save(context, (check_first_answer(context.exl2),))
             context.progress(DOCTOR_SIDE, "Checks made", total, total)
+
+    def subject(self, context: ProbeContext) -> Subject:
+        """The checks themselves: a change of files is examined again."""
+        return Subject(SYMPTOM, side=DOCTOR_SIDE)
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

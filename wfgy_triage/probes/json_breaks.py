@@ -15,8 +15,10 @@ from wfgy_triage.measure.json_validity import classify_json, structural_position
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.json_evaluation import evaluate_samples, lost
+from wfgy_triage.probes.json_samples import usable
 from wfgy_triage.probes.localize import localize
 from wfgy_triage.probes.measuring import Measuring, token_pieces
+from wfgy_triage.probes.subject import Subject
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample
 from wfgy_triage.workload.json_records import JSON_RECORDS, JsonWorkload, RecordQuestion, load_json_workload
@@ -39,20 +41,25 @@ class JsonBreaks:
 
     def run(self, context: ProbeContext) -> None:
         """Generate on both sides and on the twin, then score; skips what is stored, stops when asked."""
-        workload = load_json_workload(context.settings.workload or JSON_RECORDS)
-        questions = {q.id: q for q in workload.questions[: context.settings.questions]}
-        fp16, seed = context.fp16, context.settings.seed
-
-        def judge(item: Item, completion: Completion) -> dict[str, Any]:
-            return _judged(workload, questions[item.question], completion)
+        fp16, subject = context.fp16, self.subject(context)
 
         def annotate(item: Item, answer: tuple[int, ...], scores: TokenScores) -> dict[str, Any]:
             return {"structural": [int(x) for x in structural_positions(token_pieces(fp16, answer))]}
 
-        items = [_item(workload, q, fp16, seed) for q in questions.values()]
-        measuring = Measuring(context, SYMPTOM, items)
-        measuring.run(judge, annotate)
-        localize(context, measuring, judge, lost(context.stored(), context.settings))
+        measuring = Measuring(context, SYMPTOM, subject.items)
+        measuring.run(subject.judge, annotate)
+        localize(context, measuring, subject.judge, lost(context.stored(), context.settings))
+
+    def subject(self, context: ProbeContext) -> Subject:
+        """The records asked for, and what fits their schemas."""
+        workload = load_json_workload(context.settings.workload or JSON_RECORDS)
+        questions = {q.id: q for q in workload.questions[: context.settings.questions]}
+
+        def judge(item: Item, completion: Completion) -> dict[str, Any]:
+            return _judged(workload, questions[item.question], completion)
+
+        items = (_item(workload, q, context.fp16, context.settings.seed) for q in questions.values())
+        return Subject(SYMPTOM, tuple(items), judge, usable)
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

@@ -20,10 +20,12 @@ from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.measure.chain import ChainOutcome, Layout, Stated, judge_chain, read_steps
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.chain_evaluation import evaluate_chains, lost_chains
+from wfgy_triage.probes.chain_samples import useful
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.localize import localize
 from wfgy_triage.probes.measuring import Measuring, token_pieces
 from wfgy_triage.probes.reuse import rounded
+from wfgy_triage.probes.subject import Subject
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample
 from wfgy_triage.workload.chains import STANDARD, Chain, load_chains
@@ -62,11 +64,8 @@ class LongChain:
 
     def run(self, context: ProbeContext) -> None:
         """Continue the chains on both sides and the twin, then score; skips what is stored, stops when asked."""
+        subject = self.subject(context)
         chains = {c.id: c for c in _chains(context.settings)}
-        items = [_item(c, context.fp16, context.settings.seed) for c in chains.values()]
-
-        def judge(item: Item, completion: Completion) -> dict[str, Any]:
-            return self._judged(chains[item.question], completion)
 
         def annotate(item: Item, answer: tuple[int, ...], scores: TokenScores) -> dict[str, Any]:
             pieces = token_pieces(context.fp16, answer)
@@ -76,11 +75,21 @@ class LongChain:
                 "cand_entropy": rounded(scores.cand_entropy),
             }
 
-        measuring = Measuring(context, SYMPTOM, items)
-        measuring.run(judge, annotate)
+        measuring = Measuring(context, SYMPTOM, subject.items)
+        measuring.run(subject.judge, annotate)
         if not context.should_stop():
             lost = lost_chains(context.stored(), context.settings.level, load_chains().horizon)
-            localize(context, measuring, judge, lost)
+            localize(context, measuring, subject.judge, lost)
+
+    def subject(self, context: ProbeContext) -> Subject:
+        """The chains, and how well each is continued."""
+        chains = {c.id: c for c in _chains(context.settings)}
+        items = tuple(_item(c, context.fp16, context.settings.seed) for c in chains.values())
+
+        def judge(item: Item, completion: Completion) -> dict[str, Any]:
+            return self._judged(chains[item.question], completion)
+
+        return Subject(SYMPTOM, items, judge, useful, facets={"chains": chains})
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

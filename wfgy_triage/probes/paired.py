@@ -256,6 +256,7 @@ def _metric(
         state=state if gate or state is State.NOT_MEASURED else None,
         note=judged.note if judged else "",
         primary=primary,
+        more_questions=judged.more_questions if judged else None,
     )
 
 

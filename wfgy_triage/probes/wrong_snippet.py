@@ -22,6 +22,7 @@ from wfgy_triage.probes.retrieval_evaluation import evaluate_samples
 from wfgy_triage.probes.retrieval_plan import DEPLOYED, Plan, make_plan
 from wfgy_triage.probes.retrieval_samples import FACTS, query_payload
 from wfgy_triage.probes.retrieval_vectors import Encoder, Stopped
+from wfgy_triage.probes.subject import Shown, Subject
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample, SampleKey
 
@@ -37,6 +38,8 @@ STAGES: Mapping[str, str] = {
     "given_normalised": "The given index, normalised",
     "fp16_floor": "FP16 again, for the noise floor",
 }
+SHOWN_K = (10, 20)
+"""Numbers of passages that a larger k stands for."""
 
 
 class WrongSnippet:
@@ -75,6 +78,13 @@ class WrongSnippet:
                 return
             _store(context, plan, arms, side, arm, todo[side])
 
+    def subject(self, context: ProbeContext) -> Subject:
+        """The arms that the run has searched anyway: each shows what a change of the index does."""
+        plan = make_plan(context.settings)
+        stored = {s.key.side for s in context.stored()}
+        shown = {n: s for n, s in _shown(plan).items() if s.side in stored}
+        return Subject(SYMPTOM, shown=shown)
+
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings
     ) -> Evaluation:
@@ -83,6 +93,30 @@ class WrongSnippet:
 
 
 PROBE = WrongSnippet()
+
+
+def _shown(plan: Plan) -> dict[str, Shown]:
+    """By remedy, the arm that stands for it, other than the deployed one."""
+    deeper = next((k for k in SHOWN_K if k > plan.k), None)
+    found = {
+        "normalise_index": Shown(
+            "given_normalised", {"retrieval.index": "normalise"}, "The given vectors, normalised"
+        ),
+        "rebuild_index": Shown(
+            "rebuilt", {"retrieval.index": "rebuild"}, "Index rebuilt with the serving model"
+        ),
+        "independent_embedder": Shown(
+            "independent",
+            {"retrieval.index": "independent"},
+            "Index and queries from an independent embedder",
+            reference="independent",
+        ),
+    }
+    if deeper is not None:
+        found["raise_k"] = Shown(
+            "exl2", {"retrieval.k": deeper}, f"{deeper} passages, not {plan.k}", {"k": deeper}
+        )
+    return {name: shown for name, shown in found.items() if shown.side != DEPLOYED[plan.mode][1]}
 
 
 def _sides(plan: Plan) -> dict[str, str]:

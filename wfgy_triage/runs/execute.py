@@ -30,6 +30,8 @@ from wfgy_triage.runs.models import LoadedPair, ModelCache
 from wfgy_triage.runs.progress import Pulse, RunLog, Stopwatch
 from wfgy_triage.runs.reuse import RunCache, reuse_of, reused_counts
 from wfgy_triage.runs.tools import RunTools
+from wfgy_triage.runs.trial_options import split_options
+from wfgy_triage.runs.trials import Workshop, recommendation, try_changes
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.records import Event, RunRecord, RunStatus, Sample
 from wfgy_triage.store.rows import LeaseLostError
@@ -114,7 +116,8 @@ class _Pass:
         self._cut_short = False
         self._findings: tuple[Finding, ...] = ()
         spec = record.spec
-        self._probe_settings = ProbeSettings(spec.questions, spec.seed, options=spec.options)
+        own, self._trial_options = split_options(spec.options)
+        self._probe_settings = ProbeSettings(spec.questions, spec.seed, options=own)
 
     def work(self) -> RunStatus:
         """Everything, in order."""
@@ -139,7 +142,7 @@ class _Pass:
         if loaded is None and asks:
             return self._conclude(probe, described, RunStatus.DONE, measurable=False)
         if not self._stop():
-            self._measure(probe, loaded, described)
+            self._measure(probe, pair, loaded, described)
         if self._pulse.lost:
             raise LeaseLostError(self._record.id)
         if self._cut_short and not self._pulse.cancelled:
@@ -182,12 +185,27 @@ class _Pass:
         self._log.stage("load", label, 0, 2)
         return self._bench.models.acquire(pair, lambda done: self._log.stage("load", label, done, 2))
 
-    def _measure(self, probe: Probe, loaded: LoadedPair | None, described: Mapping[str, Any]) -> None:
+    def _measure(
+        self, probe: Probe, pair: Pair, loaded: LoadedPair | None, described: Mapping[str, Any]
+    ) -> None:
         cache = self._bench.open_cache() if self._bench.open_cache is not None else None
         reuse = reuse_of(cache, described, loaded.fp16.info, self._log.write) if loaded else None
-        probe.run(self._context(loaded, described, reuse))
+        context = self._context(loaded, described, reuse)
+        probe.run(context)
+        if not self._stop():
+            tools, folder = self._bench.tools, self._bench.settings.home / "changed"
+            fp16 = loaded.fp16 if loaded else None
+            workshop = Workshop(
+                pair, fp16, tools.open_engine, tools.check_folders, tools.check_engines, folder
+            )
+            before = self._evaluation(probe)
+            try_changes(probe, context, before, pair, workshop.shop, self._trial_options)
         if cache is not None:
             cache.prune()
+
+    def _evaluation(self, probe: Probe) -> Evaluation:
+        samples = self._repo.samples(self._record.id)
+        return probe.evaluate(samples, evidence_of(self._findings), self._probe_settings)
 
     def _context(
         self, loaded: LoadedPair | None, described: Mapping[str, Any], reuse: Reuse | None
@@ -232,14 +250,16 @@ class _Pass:
     ) -> RunStatus:
         self._watch.enter("evaluate")
         self._log.stage("evaluate", "Working out the verdict", 0, 1)
+        fix = None
         if measurable:
+            evaluation = self._evaluation(probe)
             samples = self._repo.samples(self._record.id)
-            evaluation = probe.evaluate(samples, evidence_of(self._findings), self._probe_settings)
+            fix = recommendation(probe, samples, self._probe_settings, evaluation)
         else:
             evaluation = unmeasured(self._record.spec.symptom, self._findings)
         workload = probe.workload_info(self._probe_settings)
         self._log.stage("evaluate", "Working out the verdict", 1, 1)
-        result = self._result(evaluation, pair, workload).to_json()
+        result = replace(self._result(evaluation, pair, workload), recommendation=fix).to_json()
         validate_result(result)
         return self._finish(status, result)
 

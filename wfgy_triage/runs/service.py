@@ -11,6 +11,7 @@ from wfgy_triage.catalog import load_catalog
 from wfgy_triage.errors import InputError
 from wfgy_triage.pairs import get_pair
 from wfgy_triage.probes.registry import available_symptoms
+from wfgy_triage.runs.trial_options import split_options
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Sample
@@ -158,5 +159,6 @@ def validate_spec(spec: RunSpec, measurable: tuple[str, ...]) -> None:
         raise InputError(
             f"{spec.questions} questions were asked for.", f"Choose between 1 and {MAX_QUESTIONS}."
         )
+    split_options(spec.options)
     if not 0 <= spec.seed < _SEED_LIMIT:
         raise InputError(f"The seed {spec.seed} is out of range.", f"Choose between 0 and {_SEED_LIMIT - 1}.")

@@ -112,7 +112,7 @@ class SampleRow(Base):
     question: Mapped[str] = mapped_column(String(255))
     paraphrase: Mapped[int]
     seed: Mapped[int] = mapped_column(BigInteger)
-    side: Mapped[str] = mapped_column(String(16))
+    side: Mapped[str] = mapped_column(String(64))
     payload: Mapped[Mapping[str, Any]]
 
 

@@ -1,0 +1,1 @@
+"""Changes that a run tries on the loaded models before it recommends one."""

@@ -1,0 +1,118 @@
+"""What every remedy is: candidates for a case, and for each candidate the one thing that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from wfgy_triage.doctor.finding import Finding
+from wfgy_triage.engines.base import Engine
+from wfgy_triage.pairs import Pair
+from wfgy_triage.probes.base import ProbeContext
+from wfgy_triage.probes.items import Item
+from wfgy_triage.probes.subject import Subject
+from wfgy_triage.result import Diagnosis
+
+
+class NotApplicableError(Exception):
+    """A remedy cannot be tried on this case; the message is the reason, for people."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One change to try.
+
+    Attributes:
+        id: unique within a run and the same in every pass, at most 48 characters: `raise_bpw 4.2`.
+        remedy: id of the fix map.
+        label: the change in a few words.
+        patch: the change in the keys of `fixmap/targets.yaml`.
+    """
+
+    id: str
+    remedy: str
+    label: str
+    patch: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Change:
+    """EXL2 with a change in place.
+
+    Attributes:
+        engine: who answers; the run's own EXL2 engine where only the question changes.
+        restate: how an item is asked now. Question, paraphrase and seed stay, so answers can be paired.
+        note: what has to be said of how the change was made (fewer calibration rows, say).
+    """
+
+    engine: Engine
+    restate: Callable[[Item], Item] = lambda item: item
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Shop:
+    """How a trial gets at other models than the loaded ones.
+
+    Attributes:
+        open_exl2: loads another EXL2 folder beside the loaded pair; the caller closes it.
+        examine: the doctor's findings on the pair with this folder as its EXL2 side, models loaded for it.
+        folder: where re-quantized and patched folders are kept between runs.
+    """
+
+    open_exl2: Callable[[Path], Engine]
+    examine: Callable[[Path], Sequence[Finding]]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Case:
+    """A failed run, as remedies see it.
+
+    Attributes:
+        context: its engines, store and settings.
+        subject: what its probe asked.
+        pair: the folders.
+        diagnosis: the named cause.
+        shop: other models.
+    """
+
+    context: ProbeContext
+    subject: Subject
+    pair: Pair
+    diagnosis: Diagnosis
+    shop: Shop
+
+
+class Remedy(Protocol):
+    """One kind of change."""
+
+    id: str
+
+    def candidates(self, case: Case) -> Sequence[Candidate]:
+        """The changes to try, the cheapest first.
+
+        Raises:
+            NotApplicableError: this remedy cannot be tried here; the message says why.
+        """
+        ...
+
+    def apply(self, case: Case, candidate: Candidate) -> AbstractContextManager[Change]:
+        """Put the change in place for the time of a trial.
+
+        Raises:
+            TriageError: it cannot be done (disk full, a file that cannot be read); the trial is given up.
+        """
+        ...
+
+
+@runtime_checkable
+class FolderRemedy(Remedy, Protocol):
+    """A change of files in the EXL2 folder, which can also be tried on a pair that asks no questions."""
+
+    def patched(self, case: Case, candidate: Candidate) -> AbstractContextManager[Path]:
+        """A folder like the pair's EXL2 folder with the change in it."""
+        ...

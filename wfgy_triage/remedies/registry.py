@@ -1,0 +1,54 @@
+"""Which remedies can be tried. Listing them imports no model library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from importlib import import_module
+
+from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError, Remedy
+
+_MODULES: Mapping[str, str] = {
+    "alternate_paths": "wfgy_triage.remedies.alternate_paths",
+}
+"""Remedy id to the module whose `REMEDIES` hold it. A new remedy is one line here and one file."""
+_ARMS = frozenset({"raise_k", "rebuild_index", "independent_embedder", "normalise_index"})
+_ADVICE = {
+    "migrate": "Advice only: no engine for EXL3 or GGUF is loaded here, so nothing was measured.",
+    "cache_bits": "The engine that was loaded keeps its cache unquantized, so a finer cache changes nothing here.",
+    "no_sdpa": "The attention back ends of exllamav2 need CUDA; the loaded engine does not use them.",
+    "pin_versions": "Other package versions have to be installed by hand; run this check again afterwards.",
+    "warm_up": "Whether a server warms up cannot be tried on loaded models.",
+}
+"""Why a remedy of the fix map cannot be tried by any engine of this version."""
+
+
+class Untriable:
+    """A remedy that this version cannot try, with the reason."""
+
+    def __init__(self, remedy_id: str, reason: str) -> None:
+        self.id, self._reason = remedy_id, reason
+
+    def candidates(self, case: Case) -> tuple[Candidate, ...]:
+        """None, with the reason."""
+        raise NotApplicableError(self._reason)
+
+    def apply(self, case: Case, candidate: Candidate) -> AbstractContextManager[Change]:
+        """Never asked for."""
+        raise NotApplicableError(self._reason)
+
+
+def get_remedy(remedy_id: str) -> Remedy:
+    """The remedy of the fix map with this id; one that cannot be tried says why when asked for candidates."""
+    if remedy_id in _MODULES:
+        remedies: Mapping[str, Remedy] = import_module(_MODULES[remedy_id]).REMEDIES
+        return remedies[remedy_id]
+    if remedy_id in _ARMS:
+        return Untriable(remedy_id, "This run did not search that arm.")
+    reason = _ADVICE.get(remedy_id, "This version cannot try it.")
+    return Untriable(remedy_id, reason)
+
+
+def triable() -> tuple[str, ...]:
+    """Ids of the remedies that a run can try on its models."""
+    return (*_MODULES, *_ARMS)

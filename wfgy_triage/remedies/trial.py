@@ -1,0 +1,264 @@
+"""The search: after a FAIL, candidates are tried one at a time, the cheapest first, until one passes.
+
+Everything is stored as it finishes: answers under the side `try:<candidate>`, and one sample a trial that says how
+it went. A search that is stopped or killed goes on where it was. `outcome.py` reads the samples and concludes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from scipy import stats
+
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.doctor.finding import DOCTOR_SIDE
+from wfgy_triage.errors import TriageError
+from wfgy_triage.probes.base import Probe
+from wfgy_triage.probes.items import Item
+from wfgy_triage.probes.measuring import Measuring
+from wfgy_triage.probes.subject import Shown
+from wfgy_triage.remedies.base import (
+    Candidate,
+    Case,
+    Change,
+    FolderRemedy,
+    NotApplicableError,
+    Remedy,
+)
+from wfgy_triage.remedies.outcome import (
+    FP16_MORE,
+    TRIAL_SIDE,
+    TRY,
+    TrialFacts,
+    after_change,
+    facts_of,
+    primary_of,
+    read_trials,
+)
+from wfgy_triage.result import Metric, State
+from wfgy_triage.store.records import Sample, SampleKey
+
+STAGE, STAGE_LABEL = "trials", "Trying changes"
+FIRST_LOST = 8
+"""Lost questions that are asked first; what brings none of them back is given up."""
+MOST_QUESTIONS = 200
+"""Questions on which a change is confirmed at most."""
+HOPELESS_P = 0.05
+"""A trial is given up when a change that brings back half of the lost answers would do so badly this rarely."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Seconds the search may take; a trial that has begun is finished, a new one is not begun."""
+
+    seconds: float
+    clock: Callable[[], float] = time.monotonic
+
+
+class TrialSearch:
+    """One search over the remedies of a cause.
+
+    Args:
+        case: the failed run.
+        probe: its probe.
+        remedies: in the order to try.
+        budget: how long it may take.
+        more: the case with more questions of the same set, for confirming.
+    """
+
+    def __init__(
+        self,
+        case: Case,
+        probe: Probe,
+        remedies: Sequence[Remedy],
+        budget: Budget,
+        more: Callable[[int], Case],
+    ) -> None:
+        self._case, self._probe, self._remedies = case, probe, remedies
+        self._budget, self._more = budget, more
+        self._began = self._trial_began = budget.clock()
+        self._told = {f.id: f for f in facts_of(case.context.stored())}
+        # Seconds of earlier passes count: the budget is the user's, not the process's.
+        self._spent_before = sum(f.seconds for f in self._told.values())
+
+    def run(self) -> None:
+        """Try until one passes, nothing is left, time is up, or the user stops."""
+        order = 0
+        for remedy in self._remedies:
+            for candidate in self._candidates(remedy, order):
+                if self._case.context.should_stop():
+                    return
+                self._one(remedy, candidate, order)
+                order += 1
+                if self._verified(candidate):
+                    return
+            order += 1
+
+    def _candidates(self, remedy: Remedy, order: int) -> Sequence[Candidate]:
+        shown = self._case.subject.shown.get(remedy.id)
+        if shown is not None:
+            return [Candidate(remedy.id, remedy.id, shown.label, shown.patch)]
+        try:
+            return remedy.candidates(self._case)
+        except NotApplicableError as reason:
+            title = load_catalog().remedies[remedy.id].title
+            self._tell(TrialFacts(order, remedy.id, remedy.id, title, {}, "skipped", str(reason)))
+            return ()
+
+    def _one(self, remedy: Remedy, candidate: Candidate, order: int) -> None:
+        known = self._told.get(candidate.id)
+        if known is not None and known.status != "unfinished":
+            return
+        facts = TrialFacts(order, candidate.id, candidate.remedy, candidate.label, candidate.patch, "tried")
+        facts = replace(facts, deployed=self._case.subject.side)
+        shown = self._case.subject.shown.get(remedy.id)
+        if shown is not None:
+            self._tell(_of_shown(facts, shown))
+            return
+        if self._left() <= 0:
+            reason = "The time for trying changes was over."
+            self._tell(replace(facts, status="skipped", reason=reason))
+            return
+        self._trial_began = began = self._budget.clock()
+        before = known.seconds if known else 0.0
+        facts = replace(facts, side=TRY + candidate.id)
+        try:
+            self._case.context.progress(STAGE, f"Trying: {candidate.label}", 0, len(self._case.subject.items))
+            if self._case.subject.items:
+                with remedy.apply(self._case, candidate) as change:
+                    found = self._measure(replace(facts, note=change.note), change)
+            else:
+                found = self._examine(remedy, candidate, facts)
+        except (TriageError, NotApplicableError) as error:
+            found = replace(facts, status="skipped", reason=_reason(error))
+        self._tell(replace(found, seconds=round(before + self._budget.clock() - began, 2)))
+
+    def _examine(self, remedy: Remedy, candidate: Candidate, facts: TrialFacts) -> TrialFacts:
+        """Let the doctor look at the folder with the change; what it found on this machine stays as it was."""
+        context, symptom = self._case.context, self._case.subject.symptom
+        if not isinstance(remedy, FolderRemedy):
+            raise NotApplicableError("This probe asks no questions, so only changes of files can be tried.")
+        with remedy.patched(self._case, candidate) as folder:
+            findings = {f.check: f.to_json() for f in self._case.shop.examine(folder)}
+        stored = context.stored()
+        machine = {
+            s.key.question: s.payload
+            for s in stored
+            if s.key.side == DOCTOR_SIDE and s.key.question not in findings
+        }
+        done = {s.key for s in stored}
+        keys = {
+            SampleKey(symptom, check, 0, context.settings.seed, facts.side): payload
+            for check, payload in {**machine, **findings}.items()
+        }
+        context.save([Sample(key, payload) for key, payload in keys.items() if key not in done])
+        return replace(facts, asked=len(findings))
+
+    def _measure(self, facts: TrialFacts, change: Change) -> TrialFacts:
+        """Ask the lost questions first; the others only where there is hope; more where that decides."""
+        case, subject = self._case, self._case.subject
+        first = subject.lost(case.context.stored())[:FIRST_LOST]
+        self._answer(case, facts, change, first)
+        still = set(subject.lost(case.context.stored(), facts.side))
+        restored = sum(i not in still for i in first)
+        facts = replace(facts, lost=len(first), restored=restored)
+        if case.context.should_stop():
+            return replace(facts, status="unfinished", reason="Stopped before all questions were asked.")
+        if first and stats.binom.cdf(restored, facts.lost, 0.5) <= HOPELESS_P:
+            reason = f"It brings back {restored} of {facts.lost} lost answers, so the other questions were not asked."
+            return replace(facts, status="hopeless", reason=reason, asked=len(first))
+        rest = [i for i in subject.items if i not in set(first)]
+        self._answer(case, facts, change, rest)
+        facts = replace(facts, asked=len(subject.items))
+        if case.context.should_stop():
+            return replace(facts, status="unfinished", reason="Stopped before all questions were asked.")
+        return self._confirm(facts, change)
+
+    def _confirm(self, facts: TrialFacts, change: Change) -> TrialFacts:
+        """Ask further questions of the same set where they would decide whether the change passes."""
+        settings = self._case.context.settings
+        after = after_change(self._case.context.stored(), facts, self._probe, settings)
+        primary = primary_of(after)
+        needed = _needed(primary)
+        if after.state is not State.INCONCLUSIVE or primary is None or not needed:
+            return facts
+        short = f"A PASS would need about {needed} more questions"
+        if settings.questions + needed > MOST_QUESTIONS:
+            return replace(facts, reason=f"{short}, more than a run may ask.")
+        more = self._more(settings.questions + needed)
+        fresh = [i for i in more.subject.items if i not in set(self._case.subject.items)]
+        questions = {i.question for i in fresh if i.compared}
+        if len(questions) < needed:
+            return replace(facts, reason=f"{short}; the question set has {len(questions)}.")
+        expected = len(fresh) * (self._budget.clock() - self._trial_began) / max(1, facts.asked)
+        if expected > self._left():
+            return replace(facts, reason=f"{short}, which the time for trying changes did not allow.")
+        self._answer(more, replace(facts, side=FP16_MORE), Change(more.context.fp16), fresh)
+        self._answer(more, facts, change, fresh)
+        if self._case.context.should_stop():
+            return replace(facts, status="unfinished", reason="Stopped before it was confirmed.")
+        return replace(facts, asked=facts.asked + len(fresh))
+
+    def _answer(self, case: Case, facts: TrialFacts, change: Change, items: Sequence[Item]) -> None:
+        """Answer and store items under the side of the trial; those that are stored are not asked again."""
+        context, judge = case.context, case.subject.judge
+        if not items:
+            return
+        label = f"Trying: {facts.label}" if facts.side != FP16_MORE else "FP16 answers to further questions"
+        stored = frozenset(s.key for s in context.stored())
+
+        def save(samples: Sequence[Sample]) -> None:
+            context.save(samples)
+            counted[0] += len(samples)
+            context.progress(STAGE, label, counted[0], len(items))
+
+        counted = [0]
+        own = replace(context, done=stored, save=save)
+        measuring = Measuring(own, case.subject.symptom, case.subject.items, {})
+        counted[0] = sum(measuring.has(i, facts.side) for i in items)
+        context.progress(STAGE, label, counted[0], len(items))
+        measuring.answer(facts.side, change.engine, judge, [change.restate(i) for i in items])
+
+    def _verified(self, candidate: Candidate) -> bool:
+        context = self._case.context
+        found = read_trials(context.stored(), self._probe, context.settings)
+        return any(t.facts.id == candidate.id and t.status == "verified" for t in found)
+
+    def _left(self) -> float:
+        return self._budget.seconds - self._spent_before - (self._budget.clock() - self._began)
+
+    def _tell(self, facts: TrialFacts) -> None:
+        """Store how a trial went. One that was stopped is told again when it has gone on."""
+        context, told = self._case.context, self._told.get(facts.id)
+        if told is not None and told.status != "unfinished":
+            return
+        times = sum(s.key.side == TRIAL_SIDE and s.key.question == facts.id for s in context.stored())
+        key = SampleKey(self._case.subject.symptom, facts.id, times, context.settings.seed, TRIAL_SIDE)
+        context.save([Sample(key, asdict(facts))])
+        self._told[facts.id] = facts
+
+
+def _of_shown(facts: TrialFacts, shown: Shown) -> TrialFacts:
+    note = "The run had measured this already."
+    return replace(
+        facts, side=shown.side, reference=shown.reference, options=dict(shown.options) or None, note=note
+    )
+
+
+def _needed(primary: Metric | None) -> int | None:
+    """Further questions that would decide, where the sample itself meets the gate."""
+    if primary is None or primary.gate is None or primary.exl2 is None:
+        return None
+    gate, value = primary.gate, primary.exl2
+    if gate.applies_to == "loss":
+        value = -(primary.difference or 0.0)
+    met = value >= gate.value if gate.op == ">=" else value <= gate.value
+    return primary.more_questions if met else None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TriageError):
+        return f"{error.message} {error.hint}".strip()
+    return str(error)
