@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from wfgy_triage.engines.base import Completion, Engine, TokenScores
+from wfgy_triage.engines.base import Completion, Engine, Grammar, TokenScores
+from wfgy_triage.engines.grammar_builders import citation_record_grammar, cited_sentence_grammar
 from wfgy_triage.measure.answers import answer_matches, coverage
 from wfgy_triage.measure.citations import (
     CitationKind,
@@ -84,7 +85,14 @@ class CitationsMissing:
 
         items = [_answer_item(workload, t, fp16, seed) for t in tasks.values()]
         items += [_record_item(workload, t, fp16, seed) for t in tasks.values()]
-        return Subject(SYMPTOM, tuple(items), judge, usable)
+
+        def grammar(item: Item) -> Grammar:
+            task = tasks[item.question.removesuffix(RECORD)]
+            if item.question.endswith(RECORD):
+                return citation_record_grammar(task.sections)
+            return cited_sentence_grammar(task.supplied)
+
+        return Subject(SYMPTOM, tuple(items), judge, usable, facets={"grammar": grammar})
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wfgy_triage.engines.base import Completion, Engine, TokenScores
+from wfgy_triage.engines.base import Completion, Engine, Grammar, TokenScores
+from wfgy_triage.engines.grammar_builders import record_grammar
 from wfgy_triage.measure.json_validity import classify_json, structural_positions
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.items import Item
@@ -59,7 +60,11 @@ class JsonBreaks:
             return _judged(workload, questions[item.question], completion)
 
         items = (_item(workload, q, context.fp16, context.settings.seed) for q in questions.values())
-        return Subject(SYMPTOM, tuple(items), judge, usable)
+
+        def grammar(item: Item) -> Grammar:
+            return record_grammar(workload.classes[questions[item.question].record_class].schema)
+
+        return Subject(SYMPTOM, tuple(items), judge, usable, facets={"grammar": grammar})
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

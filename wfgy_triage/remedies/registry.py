@@ -10,6 +10,10 @@ from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableErro
 
 _MODULES: Mapping[str, str] = {
     "alternate_paths": "wfgy_triage.remedies.alternate_paths",
+    "protect_blocks": "wfgy_triage.remedies.checkpoints",
+    "raise_bpw": "wfgy_triage.remedies.checkpoints",
+    "raise_head_bits": "wfgy_triage.remedies.checkpoints",
+    "schema_lock": "wfgy_triage.remedies.schema_lock",
 }
 """Remedy id to the module whose `REMEDIES` hold it. A new remedy is one line here and one file."""
 _ARMS = frozenset({"raise_k", "rebuild_index", "independent_embedder", "normalise_index"})

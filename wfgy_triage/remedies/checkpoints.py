@@ -1,0 +1,118 @@
+"""Other checkpoints of the same model: more bits for the head, for the parts that do the damage, or for all weights.
+
+Each is made on the spot from the FP16 side and kept, so that a second run finds it. A change that only adds bits copies
+everything else from the folder in use, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+from wfgy_triage.evidence import Damage
+from wfgy_triage.exl2.recipe import Recipe
+from wfgy_triage.probes.localize import damage, part_label
+from wfgy_triage.probes.paired import Sides
+from wfgy_triage.remedies import recipes
+from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError
+from wfgy_triage.remedies.requantize import Siblings
+from wfgy_triage.remedies.trial import STAGE
+
+SMALLEST_STEP = 1.0
+"""Bits per weight between two rates that are tried: each trial costs time."""
+PROTECTED_RATE = 6.0
+"""Rate of protected parts that is tried; fewer bits would make more trials, more would hardly help."""
+DOES_DAMAGE = 0.1
+"""A part is protected only where putting it back ends at least this share of the drift."""
+
+
+class Requantize:
+    """One of the three remedies that make another checkpoint."""
+
+    def __init__(self, remedy_id: str) -> None:
+        self.id = remedy_id
+
+    def candidates(self, case: Case) -> Sequence[Candidate]:
+        """The smallest file first."""
+        parts = _damaging(case) if self.id == recipes.PROTECT else ()
+        if self.id == recipes.PROTECT and not parts:
+            raise NotApplicableError("Putting weights back did not show a part that does more damage than the rest.")
+        found = recipes.next_recipes(case.pair.exl2, parts)[self.id]
+        if not found:
+            raise NotApplicableError("The quantized model has that many bits already.")
+        chosen = _spread([c.recipe for c in found]) if self.id == recipes.RAISE else [c.recipe for c in found]
+        if self.id == recipes.PROTECT:
+            chosen = [r for r in chosen if set(r.protect.values()) == {PROTECTED_RATE}]
+        return [self._candidate(r) for r in chosen]
+
+    @contextmanager
+    def apply(self, case: Case, candidate: Candidate) -> Iterator[Change]:
+        """The sibling, made or found, beside the loaded pair."""
+        context, siblings = case.context, Siblings(case.shop.folder / "siblings")
+        recipe = _recipe(case, candidate)
+
+        def progress(done: int, total: int, label: str) -> None:
+            context.progress(STAGE, f"Quantizing again: {candidate.label}", done, total)
+
+        folder = siblings.make(case.pair.fp16, case.pair.exl2, recipe, progress, context.should_stop)
+        if folder is None:
+            raise NotApplicableError("Stopped while it was being made.")
+        made = siblings.made(folder)
+        note = f"{made.decoder_bpw:.2f} bits per weight, head {made.head_bits}; made in {made.seconds:.0f} s."
+        with closing(case.shop.open_exl2(folder)) as engine:
+            yield Change(engine, note=note)
+
+    def _candidate(self, recipe: Recipe) -> Candidate:
+        patch: dict[str, Any] = {"quantize.bpw": recipe.bpw, "quantize.head_bits": recipe.head_bits}
+        if self.id == recipes.RAISE_HEAD:
+            name, label = f"{recipe.head_bits}", f"{recipe.head_bits} bits for the output head"
+        elif self.id == recipes.PROTECT:
+            parts = "+".join(recipe.protect)
+            name = f"{parts} {PROTECTED_RATE:g}"
+            label = f"{PROTECTED_RATE:g} bits for {_listed(recipe.protect)}"
+            patch["quantize.protect"] = list(recipe.protect)
+        else:
+            name, label = f"{recipe.bpw:g}", f"Quantize again at {recipe.bpw:g} bits per weight"
+        return Candidate(f"{self.id} {name}", self.id, label, patch)
+
+
+def _recipe(case: Case, candidate: Candidate) -> Recipe:
+    """The recipe of a candidate, from its patch."""
+    patch = candidate.patch
+    found = recipes.next_recipes(case.pair.exl2, tuple(patch.get("quantize.protect", ())))[candidate.remedy]
+    for option in found:
+        same = (option.recipe.bpw, option.recipe.head_bits) == (patch["quantize.bpw"], patch["quantize.head_bits"])
+        protected = set(patch.get("quantize.protect", ()))
+        rates = set(option.recipe.protect.values())
+        if same and (not protected or (set(option.recipe.protect) >= protected and rates == {PROTECTED_RATE})):
+            return option.recipe
+    raise NotApplicableError("The folder in use has changed since this run began.")
+
+
+def _spread(found: Sequence[Recipe]) -> list[Recipe]:
+    """Rates at least a step apart, from the lowest."""
+    chosen: list[Recipe] = []
+    for recipe in sorted(found, key=lambda r: r.bpw):
+        if not chosen or recipe.bpw >= chosen[-1].bpw + SMALLEST_STEP:
+            chosen.append(recipe)
+    return chosen
+
+
+def _damaging(case: Case) -> tuple[str, ...]:
+    """Parts that do damage, the worst first, as rung 8 of the ladder measured it."""
+    samples = case.context.stored()
+    pair = {q: p for q, p in Sides.of(samples).pair.items()}
+    found: Damage | None = damage(samples, pair, case.subject.useful)
+    if found is None:
+        return ()
+    single = [p for p in found.parts if p.id not in ("all", "head") and found.share(p) >= DOES_DAMAGE]
+    return tuple(p.id for p in sorted(single, key=lambda p: p.kl_left))
+
+
+def _listed(protect: Mapping[str, float]) -> str:
+    labels = [part_label(p) for p in protect]
+    return f"{', '.join(labels[:-1])} and {labels[-1]}" if len(labels) > 1 else labels[0]
+
+
+REMEDIES = {r: Requantize(r) for r in (recipes.RAISE_HEAD, recipes.PROTECT, recipes.RAISE)}
