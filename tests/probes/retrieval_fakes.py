@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tests.probes.desk import Bench
 from tests.probes.fakes import ScriptedEngine
 from wfgy_triage.engines.sentences import DIMENSIONS
-from wfgy_triage.probes.base import ProbeContext, ProbeSettings
+from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.probes.wrong_snippet import WrongSnippet
-from wfgy_triage.store.records import Sample
 
 HIDDEN = 256
 LAYERS = 2
@@ -68,8 +68,8 @@ class WordEncoder:
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-class Desk:
-    """Keeps samples as the store would: one a key."""
+class Desk(Bench):
+    """Passages searched with engines that embed words."""
 
     def __init__(
         self,
@@ -78,38 +78,9 @@ class Desk:
         questions: int = 48,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.samples: dict[object, Sample] = {}
-        self.stages: list[tuple[str, int, int]] = []
-        self.fp16, self.exl2, self.twin = WordEngine("fp16"), exl2, WordEngine("fast", noise=0.001)
         self.encoder = WordEncoder()
-        self.probe = WrongSnippet(lambda: self.encoder)
-        self.settings = ProbeSettings(questions=questions, options=options or {})
+        engines = WordEngine("fp16"), exl2, WordEngine("fast", noise=0.001)
+        settings = ProbeSettings(questions=questions, options=options or {})
+        super().__init__(WrongSnippet(lambda: self.encoder), *engines, settings)
         self.cache = cache
-
-    def save(self, samples: Sequence[Sample]) -> None:
-        for s in samples:
-            assert s.key not in self.samples, "measured twice"
-            self.samples[s.key] = s
-
-    def run(self, should_stop: Callable[[], bool] = lambda: False) -> None:
-        self.probe.run(
-            ProbeContext(
-                fp16=self.fp16,
-                exl2=self.exl2,
-                open_floor=lambda: self.twin,
-                settings=self.settings,
-                done=frozenset(self.samples),  # type: ignore[arg-type]
-                stored=lambda: tuple(self.samples.values()),
-                save=self.save,
-                progress=lambda stage, label, done, total: self.stages.append((stage, done, total)),
-                should_stop=should_stop,
-                cache=self.cache,
-                models={"fp16": "a" * 64, "exl2": f"{self.exl2.salt}{self.exl2.noise}"} if self.cache else {},
-            )
-        )
-
-    def evaluate(self) -> Any:
-        return self.probe.evaluate(tuple(self.samples.values()), (), self.settings)
-
-    def side(self, name: str) -> list[Sample]:
-        return [s for s in self.samples.values() if s.key.side == name]  # type: ignore[attr-defined]
+        self.models = {"fp16": "a" * 64, "exl2": f"{exl2.salt}{exl2.noise}"} if cache else {}

@@ -1,18 +1,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 
+from tests.probes.desk import Desk
 from tests.probes.fakes import VOCAB, ScriptedEngine
 from wfgy_triage.errors import InputError
-from wfgy_triage.probes.base import ProbeContext, ProbeSettings
+from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.probes.json_breaks import PROBE
 from wfgy_triage.probes.measuring import STAGES
 from wfgy_triage.probes.registry import available_symptoms, get_probe
 from wfgy_triage.result import State
-from wfgy_triage.store.records import Sample
 from wfgy_triage.workload.json_records import load_json_workload
 
 WORKLOAD = load_json_workload()
@@ -20,43 +19,12 @@ GOLD = {q.id: WORKLOAD.gold_text(q) for q in WORKLOAD.questions}
 BROKEN = {k: v.replace("}", "", 1) if i % 2 else v for i, (k, v) in enumerate(GOLD.items())}
 
 
-class Desk:
-    """Keeps samples as the store would: one a key."""
-
-    def __init__(self, exl2: dict[str, str], questions: int = 20) -> None:
-        self.samples: dict[object, Sample] = {}
-        self.stages: list[tuple[str, int, int]] = []
-        self.fp16 = ScriptedEngine(GOLD)
-        self.exl2 = ScriptedEngine(exl2, bias=1.0)
-        self.twin = ScriptedEngine(GOLD, bias=0.01)
-        self.settings = ProbeSettings(questions=questions)
-
-    def save(self, samples: list[Sample]) -> None:
-        for s in samples:
-            assert s.key not in self.samples, "measured twice"
-            self.samples[s.key] = s
-
-    def run(self, should_stop: Callable[[], bool] = lambda: False) -> None:
-        PROBE.run(
-            ProbeContext(
-                fp16=self.fp16,
-                exl2=self.exl2,
-                open_floor=lambda: self.twin,
-                settings=self.settings,
-                done=frozenset(self.samples),
-                stored=lambda: tuple(self.samples.values()),
-                save=self.save,
-                progress=lambda stage, label, done, total: self.stages.append((stage, done, total)),
-                should_stop=should_stop,
-            )
-        )
-
-    def side(self, name: str) -> list[Sample]:
-        return [s for s in self.samples.values() if s.key.side == name]
+def desk_of(exl2: dict[str, str]) -> Desk:
+    return Desk(PROBE, GOLD, exl2)
 
 
 def test_every_question_is_answered_and_compared_on_every_side():
-    desk = Desk(GOLD)
+    desk = desk_of(GOLD)
     desk.run()
     for side in STAGES:
         assert len(desk.side(side)) == 20, side
@@ -67,7 +35,7 @@ def test_every_question_is_answered_and_compared_on_every_side():
 
 
 def test_both_sides_get_the_same_questions_and_broken_answers_fail():
-    desk = Desk(BROKEN)
+    desk = desk_of(BROKEN)
     desk.run()
     assert desk.fp16.asked == desk.exl2.asked
     found = PROBE.evaluate(tuple(desk.samples.values()), (), desk.settings)
@@ -77,7 +45,7 @@ def test_both_sides_get_the_same_questions_and_broken_answers_fail():
 
 
 def test_divergence_is_that_of_the_two_distributions():
-    desk = Desk(GOLD)
+    desk = desk_of(GOLD)
     desk.run()
 
     def top(logit: float) -> float:
@@ -91,9 +59,9 @@ def test_divergence_is_that_of_the_two_distributions():
 
 
 def test_a_stopped_run_keeps_what_is_done_and_resumes_without_repeating():
-    whole = Desk(BROKEN)
+    whole = desk_of(BROKEN)
     whole.run()
-    desk = Desk(BROKEN)
+    desk = desk_of(BROKEN)
     while len(desk.samples) < len(whole.samples):
         limit = len(desk.samples) + 7
         desk.run(lambda limit=limit: len(desk.samples) >= limit)
@@ -102,7 +70,7 @@ def test_a_stopped_run_keeps_what_is_done_and_resumes_without_repeating():
 
 
 def test_runaway_answers_are_cut_and_counted_apart():
-    desk = Desk({**GOLD, WORKLOAD.questions[0].id: '{"name": "' + "a" * 4000})
+    desk = desk_of({**GOLD, WORKLOAD.questions[0].id: '{"name": "' + "a" * 4000})
     desk.run()
     kinds = {s.key.question: s.payload["kind"] for s in desk.side("exl2")}
     assert kinds[WORKLOAD.questions[0].id] == "truncated"
@@ -110,7 +78,7 @@ def test_runaway_answers_are_cut_and_counted_apart():
 
 
 def test_an_empty_answer_is_measured_but_not_scored():
-    desk = Desk(GOLD)
+    desk = desk_of(GOLD)
     desk.fp16 = ScriptedEngine({**GOLD, WORKLOAD.questions[0].id: ""})
     desk.run()
     assert len(desk.side("fp16")) == 20

@@ -1,22 +1,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.probes.desk import Bench
 from tests.probes.fakes import VOCAB, ScriptedEngine
 from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.errors import InputError, PrerequisiteError
-from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
+from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.probes.chain_evaluation import lost_chains
 from wfgy_triage.probes.long_chain import PROBE, LongChain
 from wfgy_triage.probes.measuring import STAGES
 from wfgy_triage.report.figures import build_figures, figure_table
 from wfgy_triage.result import Check, Metric, State
-from wfgy_triage.store.records import Sample
 from wfgy_triage.workload.chains import load_chains
 
 WORKLOAD = load_chains()
@@ -45,44 +45,16 @@ class WordCounts:
         return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 
-class Desk:
-    """Keeps samples as the store would: one a key."""
+class Desk(Bench):
+    """Chains on scripted engines, and a sentence model that counts what it reads."""
 
     def __init__(self, exl2: dict[str, str], fp16: dict[str, str] | None = None, questions: int = 20) -> None:
-        self.samples: dict[object, Sample] = {}
-        self.fp16 = ScriptedEngine(fp16 or GOLD)
-        self.exl2 = ScriptedEngine(exl2, bias=1.0)
-        self.twin = ScriptedEngine(fp16 or GOLD, bias=0.01)
-        self.encoder = WordCounts()
-        self.probe = LongChain(lambda: self.encoder)
-        self.settings = ProbeSettings(questions=questions)
-
-    def save(self, samples: Sequence[Sample]) -> None:
-        for s in samples:
-            assert s.key not in self.samples, "measured twice"
-            self.samples[s.key] = s
-
-    def run(self, should_stop: Callable[[], bool] = lambda: False) -> Desk:
-        self.probe.run(
-            ProbeContext(
-                fp16=self.fp16,
-                exl2=self.exl2,
-                open_floor=lambda: self.twin,
-                settings=self.settings,
-                done=frozenset(self.samples),
-                stored=lambda: tuple(self.samples.values()),
-                save=self.save,
-                progress=lambda stage, label, done, total: None,
-                should_stop=should_stop,
-            )
-        )
-        return self
-
-    def side(self, name: str) -> list[Sample]:
-        return [s for s in self.samples.values() if s.key.side == name]
+        own, self.encoder = fp16 or GOLD, WordCounts()
+        engines = ScriptedEngine(own), ScriptedEngine(exl2, bias=1.0), ScriptedEngine(own, bias=0.01)
+        super().__init__(LongChain(lambda: self.encoder), *engines, ProbeSettings(questions=questions))
 
     def evaluate(self, checks: Sequence[Check] = ENGINE) -> Evaluation:
-        return self.probe.evaluate(tuple(self.samples.values()), checks, self.settings)
+        return super().evaluate(checks)
 
 
 def metrics(found: Evaluation) -> dict[str, Metric]:

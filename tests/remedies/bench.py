@@ -12,7 +12,6 @@ from tests.probes.desk import Desk
 from tests.probes.fakes import ScriptedEngine
 from wfgy_triage.engines.base import Engine
 from wfgy_triage.pairs import Pair
-from wfgy_triage.probes.base import ProbeContext, ProbeSettings
 from wfgy_triage.probes.json_breaks import PROBE
 from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError, Shop
 from wfgy_triage.remedies.outcome import Trial, read_trials, recommend
@@ -63,7 +62,7 @@ class Impossible(ScriptedRemedy):
         raise NotApplicableError("Not with these models.")
 
 
-class Bench(Desk):
+class FailedRun(Desk):
     """A run that has failed, ready for a search."""
 
     def __init__(self) -> None:
@@ -71,22 +70,9 @@ class Bench(Desk):
         self.samples.update(_failed_run())
         self.clock = Clock()
 
-    def context(self, settings: ProbeSettings, should_stop: Callable[[], bool]) -> ProbeContext:
-        return ProbeContext(
-            fp16=self.fp16,
-            exl2=self.exl2,
-            open_floor=lambda: self.twin,
-            settings=settings,
-            done=frozenset(self.samples),
-            stored=lambda: tuple(self.samples.values()),
-            save=self.save,
-            progress=lambda stage, label, done, total: self.stages.append((stage, done, total)),
-            should_stop=should_stop,
-        )
-
     def case(self, should_stop: Callable[[], bool] = lambda: False, questions: int | None = None) -> Case:
         settings = replace(self.settings, questions=questions or self.settings.questions)
-        context = self.context(settings, should_stop)
+        context = self.context(should_stop, settings)
         return Case(context, PROBE.subject(context), PAIR, CAUSE, Shop(no_engine, no_findings, Path()))
 
     def search(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.remedies.bench import BROKEN, GOLD, WORKLOAD, Bench, Impossible, ScriptedRemedy
+from tests.remedies.bench import BROKEN, GOLD, WORKLOAD, FailedRun, Impossible, ScriptedRemedy
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.remedies.outcome import FP16_MORE, WORDS
 from wfgy_triage.remedies.trial import FIRST_LOST
@@ -18,7 +18,7 @@ def mended(count: int) -> dict[str, str]:
 
 
 def test_a_change_that_mends_everything_is_confirmed_on_further_questions():
-    bench = Bench()
+    bench = FailedRun()
     good = ScriptedRemedy("alternate_paths", {"alternate_paths 3": GOLD})
     (trial,) = bench.search(good)
     assert trial.status == "verified"
@@ -33,14 +33,14 @@ def test_a_change_that_mends_everything_is_confirmed_on_further_questions():
 
 
 def test_the_run_itself_is_judged_as_before():
-    bench = Bench()
+    bench = FailedRun()
     before = bench.evaluate()
     bench.search(ScriptedRemedy("alternate_paths", {"a": GOLD}))
     assert bench.evaluate() == before
 
 
 def test_the_search_ends_at_the_first_change_that_passes():
-    bench = Bench()
+    bench = FailedRun()
     later = ScriptedRemedy("segment_chain", {"b": GOLD})
     trials = bench.search(ScriptedRemedy("alternate_paths", {"a": GOLD}), later)
     assert [t.facts.id for t in trials] == ["a"]
@@ -48,7 +48,7 @@ def test_the_search_ends_at_the_first_change_that_passes():
 
 
 def test_a_change_that_brings_nothing_back_is_given_up_early():
-    bench = Bench()
+    bench = FailedRun()
     useless = ScriptedRemedy("alternate_paths", {"a": BROKEN})
     (trial,) = bench.search(useless)
     assert trial.status == "hopeless"
@@ -59,7 +59,7 @@ def test_a_change_that_brings_nothing_back_is_given_up_early():
 
 
 def test_a_partial_improvement_is_reported_as_what_it_is():
-    bench = Bench()
+    bench = FailedRun()
     trials = bench.search(ScriptedRemedy("alternate_paths", {"a": mended(4 + 4)}))
     (trial,) = trials
     assert trial.status == "better"
@@ -79,7 +79,7 @@ def test_a_change_that_breaks_a_guard_is_not_recommended():
     for ids in by_class.values():
         for here, there in zip(ids, [*ids[1:], ids[0]], strict=True):
             swapped[here] = GOLD[there]
-    bench = Bench()
+    bench = FailedRun()
     (trial,) = bench.search(ScriptedRemedy("alternate_paths", {"a": swapped}))
     # No lost answer is of use to the schema alone; values are guarded.
     assert trial.state is not State.FAIL
@@ -89,7 +89,7 @@ def test_a_change_that_breaks_a_guard_is_not_recommended():
 
 
 def test_what_cannot_be_tried_says_why_and_loses_nothing():
-    bench = Bench()
+    bench = FailedRun()
     full = ScriptedRemedy("segment_chain", {"b": GOLD})
     full.fails = PrerequisiteError("The disk is full.", "Make room.")
     trials = bench.search(Impossible("alternate_paths", {}), full, ScriptedRemedy("rebirth", {"c": BROKEN}))
@@ -102,7 +102,7 @@ def test_what_cannot_be_tried_says_why_and_loses_nothing():
 
 
 def test_time_over_leaves_what_was_tried():
-    bench = Bench()
+    bench = FailedRun()
 
     class Slow(ScriptedRemedy):
         def apply(self, case, candidate):
@@ -115,7 +115,7 @@ def test_time_over_leaves_what_was_tried():
 
 
 def test_confirming_waits_for_no_longer_than_there_is_time():
-    bench = Bench()
+    bench = FailedRun()
 
     class Slow(ScriptedRemedy):
         def apply(self, case, candidate):
@@ -130,7 +130,7 @@ def test_confirming_waits_for_no_longer_than_there_is_time():
 
 @pytest.mark.parametrize("at", [3, 12, 60])
 def test_a_stopped_search_goes_on_where_it_was(at: int):
-    bench, whole = Bench(), Bench()
+    bench, whole = FailedRun(), FailedRun()
     whole.search(ScriptedRemedy("alternate_paths", {"a": mended(1), "b": GOLD}))
     before = len(bench.samples)
 
@@ -146,7 +146,7 @@ def test_a_stopped_search_goes_on_where_it_was(at: int):
 
 
 def test_intervals_are_corrected_for_the_number_of_trials():
-    one, two = Bench(), Bench()
+    one, two = FailedRun(), FailedRun()
     (single,) = one.search(ScriptedRemedy("alternate_paths", {"a": mended(9)}))
     first, second = two.search(ScriptedRemedy("alternate_paths", {"a": mended(9), "b": mended(9)}))
     assert single.effect is not None

@@ -37,7 +37,9 @@ class Requantize:
         """The smallest file first."""
         parts = _damaging(case) if self.id == recipes.PROTECT else ()
         if self.id == recipes.PROTECT and not parts:
-            raise NotApplicableError("Putting weights back did not show a part that does more damage than the rest.")
+            raise NotApplicableError(
+                "Putting weights back did not show a part that does more damage than the rest."
+            )
         found = recipes.next_recipes(case.pair.exl2, parts)[self.id]
         if not found:
             raise NotApplicableError("The quantized model has that many bits already.")
@@ -82,10 +84,15 @@ def _recipe(case: Case, candidate: Candidate) -> Recipe:
     patch = candidate.patch
     found = recipes.next_recipes(case.pair.exl2, tuple(patch.get("quantize.protect", ())))[candidate.remedy]
     for option in found:
-        same = (option.recipe.bpw, option.recipe.head_bits) == (patch["quantize.bpw"], patch["quantize.head_bits"])
+        same = (option.recipe.bpw, option.recipe.head_bits) == (
+            patch["quantize.bpw"],
+            patch["quantize.head_bits"],
+        )
         protected = set(patch.get("quantize.protect", ()))
         rates = set(option.recipe.protect.values())
-        if same and (not protected or (set(option.recipe.protect) >= protected and rates == {PROTECTED_RATE})):
+        if same and (
+            not protected or (set(option.recipe.protect) >= protected and rates == {PROTECTED_RATE})
+        ):
             return option.recipe
     raise NotApplicableError("The folder in use has changed since this run began.")
 

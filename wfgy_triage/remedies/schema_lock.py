@@ -25,7 +25,11 @@ class SchemaLock:
         """One: each question locked to its own form."""
         grammar_of = self._grammars(case)
         first = next(g for g in map(grammar_of, case.subject.items) if g is not None)
-        label = "Hold decoding to the JSON schema" if first.kind == "json_schema" else "Hold decoding to the citation form"
+        label = (
+            "Hold decoding to the JSON schema"
+            if first.kind == "json_schema"
+            else "Hold decoding to the citation form"
+        )
         return [Candidate(self.id, self.id, label, _patch(first))]
 
     @contextmanager
