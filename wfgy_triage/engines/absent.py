@@ -24,7 +24,7 @@ class AbsentEngine:
 
     def __init__(self) -> None:
         self.info = EngineInfo("none", "", "", "none", "none", "reproducible", True, 0, 0, 0)
-        self.capabilities = Capabilities(generate=False, score=False, embed=False)
+        self.capabilities = Capabilities(generate=False, score=False, embed=False, grammar=False)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Not possible."""

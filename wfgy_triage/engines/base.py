@@ -15,6 +15,27 @@ Mode = Literal["reproducible", "fast"]
 """`reproducible`: fp32, text independent of batch shape. `fast`: bf16 where the processor has it."""
 
 
+GrammarKind = Literal["json_schema", "lark", "regex"]
+Spacing = Literal["any", "compact", "spaced"]
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What an answer has to look like, token by token.
+
+    Attributes:
+        kind: `json_schema` (draft 2020-12 as JSON text), `lark` (a context-free grammar in llguidance's variant of
+            Lark, entered at the rule `start`), or `regex` (Rust syntax, matched as a whole).
+        text: the grammar itself.
+        spacing: white space between the tokens of JSON, for `json_schema` only: `compact` has none, `spaced` is
+            `json.dumps`' (", " and ": "), `any` leaves it to the model.
+    """
+
+    kind: GrammarKind
+    text: str
+    spacing: Spacing = "any"
+
+
 @dataclass(frozen=True)
 class GenerationRequest:
     """One prompt to complete.
@@ -27,6 +48,7 @@ class GenerationRequest:
         top_p: nucleus mass in (0, 1].
         seed: seed of this request alone; the draw does not depend on other requests.
         stop_strings: generation ends when one appears in the new text; it is cut from `text`.
+        grammar: only tokens that it allows are chosen; once nothing can follow, the answer is complete.
     """
 
     id: str
@@ -36,6 +58,7 @@ class GenerationRequest:
     top_p: float = 1.0
     seed: int = 0
     stop_strings: tuple[str, ...] = ()
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +66,7 @@ class Completion:
     """The answer to one request.
 
     `token_ids` excludes the end-of-sequence token; `logprobs[i]` is the natural-log probability of
-    `token_ids[i]` under the model's own distribution before temperature (nats).
+    `token_ids[i]` under the model's own distribution before temperature, and before a grammar's mask (nats).
     """
 
     id: str
@@ -61,6 +84,7 @@ class Capabilities:
     score: bool = True
     embed: bool = True
     latency: bool = False
+    grammar: bool = True
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from wfgy_triage.engines.batching import (
     sharing_groups,
     waves,
 )
+from wfgy_triage.engines.grammar import GrammarCompiler, GrammarState
 from wfgy_triage.engines.runner import QUERY_TOKENS, ModelRunner
 from wfgy_triage.engines.sampling import Choice, greedy, sample
 from wfgy_triage.engines.text import TextStream, first_stop
@@ -58,6 +59,13 @@ class _Row:
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish: FinishReason | None = None
+    grammar: GrammarState | None = None
+    barred: torch.Tensor | None = None
+    """Tokens (vocab,) that the grammar does not allow next."""
+
+    def masked(self, logits: torch.Tensor) -> torch.Tensor:
+        """`logits` (..., vocab) without what the grammar bars."""
+        return logits if self.barred is None else logits.masked_fill(self.barred, -torch.inf)
 
 
 class Decoder:
@@ -69,6 +77,7 @@ class Decoder:
         eos_ids: any of these ends an answer.
         max_context: most tokens of prompt and answer together.
         options: see `DecodingOptions`.
+        grammars: gives the compiler of grammars when a request needs it; None where there is none.
     """
 
     def __init__(
@@ -78,9 +87,10 @@ class Decoder:
         eos_ids: frozenset[int],
         max_context: int,
         options: DecodingOptions,
+        grammars: Callable[[], GrammarCompiler] | None = None,
     ) -> None:
         self._runner, self._decode, self._eos = runner, decode, eos_ids
-        self._max_context, self._options = max_context, options
+        self._max_context, self._options, self._grammars = max_context, options, grammars
 
     def run(
         self, requests: Sequence[GenerationRequest], should_stop: Callable[[], bool] | None = None
@@ -89,9 +99,11 @@ class Decoder:
 
         Raises:
             InputError: a request cannot be run; raised before anything is computed.
-            ProbeError: the model gave logits that are not numbers.
+            ProbeError: the model gave logits that are not numbers, or a grammar leaves no token.
         """
         self._check(requests)
+        for request in requests:
+            self._start_grammar(request)
         return self._run(requests, should_stop or (lambda: False))
 
     def _check(self, requests: Sequence[GenerationRequest]) -> None:
@@ -163,7 +175,15 @@ class Decoder:
         return self._runner.prefix(beginnings[0][:length]) if length else None
 
     def _row(self, request: GenerationRequest) -> _Row:
-        return _Row(request, TextStream(self._decode) if request.stop_strings else None)
+        stream = TextStream(self._decode) if request.stop_strings else None
+        return _Row(request, stream, grammar=self._start_grammar(request))
+
+    def _start_grammar(self, request: GenerationRequest) -> GrammarState | None:
+        if request.grammar is None:
+            return None
+        if self._grammars is None:
+            raise InputError(f"The engine {self._options.name} cannot follow a grammar.", "Leave it out.")
+        return self._grammars().start(request.grammar, request.id)
 
     @torch.inference_mode()
     def _wave(
@@ -193,6 +213,7 @@ class Decoder:
             live = [i for i, row in enumerate(rows) if row.finish is None]
             picked = hidden if len(live) == len(rows) else hidden[live]
             logits = self._runner.logits(picked)
+            self._bar([rows[i] for i in live])
             for begin in range(0, len(live), _BLOCK_ROWS):
                 block = live[begin : begin + _BLOCK_ROWS]
                 self._advance([rows[i] for i in block], logits[begin : begin + _BLOCK_ROWS].float())
@@ -210,6 +231,14 @@ class Decoder:
             newest = torch.tensor([row.tokens[-1:] or [0] for row in rows], device=self._runner.device)
             hidden = self._runner.forward(newest, cache)[:, 0]
 
+    def _bar(self, rows: list[_Row]) -> None:
+        """Find out what the grammars bar next, in one call for all rows that have one."""
+        bound = [(row, row.grammar) for row in rows if row.grammar is not None]
+        if bound and self._grammars is not None:
+            barred = torch.from_numpy(self._grammars().barred([state for _, state in bound]))
+            for (row, _), tokens in zip(bound, barred.to(self._runner.device), strict=True):
+                row.barred = tokens
+
     def _advance(self, rows: list[_Row], logits: torch.Tensor) -> None:
         """Choose the next token of every row from `logits` (rows, vocab)."""
         normalizer = logits.logsumexp(-1)
@@ -226,7 +255,9 @@ class Decoder:
 
     def _choose(self, rows: list[_Row], logits: torch.Tensor) -> list[Choice]:
         if all(row.request.temperature == 0 for row in rows):
-            choices = greedy(logits)
+            bound = any(row.barred is not None for row in rows)
+            parts = [row.masked(logits[i]) for i, row in enumerate(rows)] if bound else []
+            choices = greedy(torch.stack(parts) if bound else logits)
         else:
             choices = [self._draw(row, logits[i : i + 1]) for i, row in enumerate(rows)]
         if self._options.settle_ties:
@@ -236,7 +267,7 @@ class Decoder:
         return choices
 
     def _draw(self, row: _Row, logits: torch.Tensor) -> Choice:
-        request = row.request
+        request, logits = row.request, row.masked(logits)
         if request.temperature == 0:
             return greedy(logits)[0]
         numbers = logits[0].cpu().numpy()
@@ -259,7 +290,9 @@ class Decoder:
             if first_stop(row.stream.text, row.request.stop_strings) >= 0:
                 row.finish = "stop_string"
                 return
-        if len(row.tokens) >= row.request.max_new_tokens:
+        if row.grammar is not None and row.grammar.push(token):
+            row.finish = "stop"
+        elif len(row.tokens) >= row.request.max_new_tokens:
             row.finish = "length"
 
     def _completion(self, row: _Row) -> Completion:

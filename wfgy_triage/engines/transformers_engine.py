@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from wfgy_triage.engines.base import (
 )
 from wfgy_triage.engines.decoding import Decoder, DecodingOptions
 from wfgy_triage.engines.forced import forced_logits, pooled_states
+from wfgy_triage.engines.grammar import GrammarCompiler
 from wfgy_triage.engines.runner import ModelRunner
 from wfgy_triage.errors import InputError, ProbeError
 
@@ -42,6 +44,7 @@ class TransformersEngine:
         self._runner: ModelRunner | None = runner
         self._tokenizer = tokenizer
         self._eos = eos_ids
+        self._compiler: GrammarCompiler | None = None
         self._options = DecodingOptions(name=info.engine, settle_ties=info.mode == "reproducible")
 
     @property
@@ -95,8 +98,18 @@ class TransformersEngine:
         self, requests: Sequence[GenerationRequest], should_stop: Callable[[], bool] | None = None
     ) -> Iterator[Completion]:
         """Complete the requests; see the protocol."""
-        decoder = Decoder(self.runner, self.decode, self._eos, self.info.max_context, self._options)
+        decoder = Decoder(
+            self.runner, self.decode, self._eos, self.info.max_context, self._options, self._grammars
+        )
         return decoder.run(requests, should_stop)
+
+    def _grammars(self) -> GrammarCompiler:
+        """The compiler of grammars for this tokenizer, made when it is first needed."""
+        if self._compiler is None:
+            self._compiler = GrammarCompiler(
+                tokenizer_definition(self._tokenizer), self._eos, self.info.vocab_size
+            )
+        return self._compiler
 
     def logits(self, requests: Sequence[ScoreRequest], chunk: int = 128) -> Iterator[LogitChunk]:
         """Teacher-forced logits; see the protocol."""
@@ -119,7 +132,25 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Give the memory back; the engine is unusable afterwards."""
-        self._runner = None
+        self._runner = self._compiler = None
         gc.collect()
         if self.info.device.startswith("cuda"):
             torch.cuda.empty_cache()
+
+
+def tokenizer_definition(tokenizer: Any) -> str:
+    """A tokenizer of transformers as the text of a tokenizer.json, added tokens included.
+
+    Raises:
+        InputError: it is not one of the fast tokenizers, which alone have this form.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise InputError(
+            "The model's tokenizer cannot be used with a grammar.", "Its folder needs a tokenizer.json."
+        )
+    plain = copy.copy(backend)
+    plain.no_padding()
+    plain.no_truncation()
+    text: str = plain.to_str()
+    return text

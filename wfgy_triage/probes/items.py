@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from wfgy_triage.engines.base import GenerationRequest, ScoreRequest
+from wfgy_triage.engines.base import GenerationRequest, Grammar, ScoreRequest
 from wfgy_triage.errors import InputError
 
 SHOWN_TOO_LONG = 10
@@ -27,6 +27,7 @@ class Item:
         stop_strings: what ends an answer besides the model's own end tokens.
         group: items of a group begin alike; they are scored together, so that the beginning is read once.
         compared: whether its answer is compared token by token.
+        grammar: what the answer has to look like; None leaves it to the model.
     """
 
     question: str
@@ -39,6 +40,7 @@ class Item:
     stop_strings: tuple[str, ...] = ()
     group: str = ""
     compared: bool = True
+    grammar: Grammar | None = None
 
     @property
     def request_id(self) -> str:
@@ -56,6 +58,7 @@ class Item:
             self.top_p,
             self.seed,
             self.stop_strings,
+            self.grammar,
         )
 
     def scoring(self, answer: tuple[int, ...]) -> ScoreRequest:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol, TypeVar, get_args
 
 import numpy as np
@@ -111,6 +112,8 @@ class Reuse:
 
     def _answer_key(self, side: str, engine: EngineInfo, request: GenerationRequest) -> str:
         # With the side: the noise floor must come from the twin, however alike the two engines describe themselves.
+        # Absent rather than null without a grammar: answers kept before there were grammars stay known.
+        bound = {"grammar": asdict(request.grammar)} if request.grammar else {}
         return self._key(
             f"answer {side}",
             engine=_engine_facts(engine),
@@ -120,6 +123,7 @@ class Reuse:
             top_p=request.top_p,
             seed=request.seed,
             stop_strings=request.stop_strings,
+            **bound,
         )
 
     def _comparison_key(self, reference: EngineInfo, candidate: EngineInfo, request: ScoreRequest) -> str:
