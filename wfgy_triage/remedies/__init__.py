@@ -1,0 +1,1 @@
+"""Changes that a run tries after a FAIL, one at a time."""
