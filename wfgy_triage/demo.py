@@ -200,6 +200,7 @@ def _quantize(settings: Settings, sibling: Sibling, progress: Progress) -> None:
         head_bits=HEAD_BITS,
         method="gptq",
         walker=TransformersWalker(fp16_folder(settings)),
+        statistics=settings.home / "statistics",
         progress=lambda done, total, label: progress(step, done / max(total, 1)),
     )
 

@@ -125,7 +125,7 @@ class _RecordingWalker:
     def encode(self, text):
         return [ord(c) % 90 for c in text]
 
-    def sensitivities(self, rows):
+    def sensitivities(self, rows, before_row=None):
         return {"model.layers.1.mlp.up_proj": Sensitivity(1e6)}
 
     def walk(self, rows, visit):

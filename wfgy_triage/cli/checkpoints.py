@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from wfgy_triage.cli.shared import app, out, progress_bars
+from wfgy_triage.errors import InputError
+from wfgy_triage.exl2.parts import parse_protection
+from wfgy_triage.settings import load_settings
 
 
 class Method(StrEnum):
@@ -26,28 +29,55 @@ FolderOut = Annotated[Path, typer.Argument(help="Folder to write; must not exist
 def quantize(
     fp16_dir: FolderIn,
     out_dir: FolderOut,
-    bpw: Annotated[float, typer.Option(min=2.2, max=8.5, help="Bits per weight of the decoder layers.")],
-    head_bits: Annotated[int, typer.Option(help="Bits of the output head: 2, 3, 4, 5, 6 or 8.")] = 6,
+    bpw: Annotated[
+        float | None, typer.Option(min=2.2, max=8.5, help="Bits per weight of the decoder layers.")
+    ] = None,
+    head_bits: Annotated[
+        int | None, typer.Option(help="Bits of the output head: 2, 3, 4, 5, 6 or 8.", show_default="6")
+    ] = None,
+    protect: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PART=BPW",
+            help="Give a part a rate of its own: 'mlp 25-29=6', 'attn=5', 'head=8' or a module name. Repeat for more.",
+        ),
+    ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="An EXL2 folder of the same model: only the parts with more bits are made again, the rest is copied.",
+        ),
+    ] = None,
     method: Annotated[
         Method, typer.Option(help="gptq is better, rtn (round to nearest) faster.")
     ] = Method.gptq,
     calibration: Annotated[list[Path] | None, typer.Option(help="UTF-8 text files to calibrate on.")] = None,
 ) -> None:
-    """Write an EXL2 checkpoint on the CPU."""
+    """Write an EXL2 checkpoint on the CPU, as a whole (--bpw) or from one that is there (--start-from)."""
     from wfgy_triage.engines.calibration import TransformersWalker
     from wfgy_triage.exl2.convert import quantize_folder
+    from wfgy_triage.exl2.partial import requantize_folder
 
-    with progress_bars() as report:
-        outcome = quantize_folder(
-            fp16_dir,
-            out_dir,
-            bpw=bpw,
-            head_bits=head_bits,
-            method=method.value,
-            calibration_files=calibration or None,
-            walker=TransformersWalker(fp16_dir),
-            progress=lambda done, total, label: report(label, done / max(total, 1)),
+    if (bpw is None) == (start_from is None):
+        raise InputError(
+            "The command needs a rate for the whole model, or a folder to start from.",
+            "Give either --bpw or --start-from.",
         )
+    with progress_bars() as report:
+        common: dict[str, Any] = {
+            "protect": parse_protection(protect or ()),
+            "method": method.value,
+            "calibration_files": calibration or None,
+            "walker": TransformersWalker(fp16_dir),
+            "statistics": load_settings().home / "statistics",
+            "progress": lambda done, total, label: report(label, done / max(total, 1)),
+        }
+        if start_from is not None:
+            outcome = requantize_folder(fp16_dir, start_from, out_dir, head_bits=head_bits, **common)
+        else:
+            outcome = quantize_folder(fp16_dir, out_dir, bpw=bpw or 0.0, head_bits=head_bits or 6, **common)
     out.print(f"Wrote {out_dir}: {outcome.decoder_bpw:.2f} bits per weight in {outcome.seconds:.0f} s.")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,9 @@ class TransformersWalker:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
 
-    def sensitivities(self, rows: torch.Tensor) -> dict[str, Sensitivity]:
+    def sensitivities(
+        self, rows: torch.Tensor, before_row: Callable[[], None] | None = None
+    ) -> dict[str, Sensitivity]:
         """Estimate where weight errors hurt, from gradients on a few calibration rows.
 
         The second-order KL of a small output error d is E[(g . d)^2] / 2, with g the gradient of the log-likelihood
@@ -84,6 +86,8 @@ class TransformersWalker:
         generator = torch.Generator().manual_seed(0)
         try:
             for row in sample:
+                if before_row is not None:
+                    before_row()
                 embedded = self._model.get_input_embeddings()(row.unsqueeze(0)).requires_grad_(True)
                 logits = self._model(inputs_embeds=embedded, use_cache=False).logits[0]
                 drawn = torch.multinomial(logits.detach().softmax(-1), 1, generator=generator).squeeze(1)

@@ -61,6 +61,10 @@ class Checkpoint:
             )
         return self._tensor(name)
 
+    def stored(self, name: str) -> torch.Tensor:
+        """Return any tensor as it lies in the file, packed ones included; `name` is one of `contents.tensors`."""
+        return self._tensor(name)
+
     def decode(self, key: str) -> torch.Tensor:
         """Return the library's fp16 weight of a quantized linear, shape (out_features, in_features).
 

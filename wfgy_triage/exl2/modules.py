@@ -18,7 +18,9 @@ Kind = Literal["exl2", "gptq", "fp16"]
 HEAD = "lm_head"
 EMBEDDING = "model.embed_tokens.weight"
 _BLOCK = re.compile(r"^model\.layers\.(\d+)\.(.+)$")
-_QUANTIZED_PARTS = {*EXL2_DTYPES, *GPTQ_DTYPES, "q_perm", "q_group_map"}
+QUANTIZED_PARTS = frozenset({*EXL2_DTYPES, *GPTQ_DTYPES, "q_perm", "q_group_map"})
+"""Last names of the tensors that make up a quantized linear."""
+
 _PLAIN_DTYPES = ("F16", "BF16", "F32")
 _LLAMA_LIKE = {"llama", "mistral", "qwen2", "qwen3"}
 DECODER_LINEARS = (
@@ -69,7 +71,7 @@ def read_folder(folder: Path) -> FolderContents:
     tensors = folder_tensors(folder)
     exl2 = {key: check_exl2_linear(tensors, key, config) for key in _keys_with(tensors, EXL2_DTYPES)}
     gptq = {key: check_gptq_linear(tensors, key) for key in _keys_with(tensors, GPTQ_DTYPES)}
-    plain = tuple(n for n in sorted(tensors) if n.rsplit(".", 1)[-1] not in _QUANTIZED_PARTS)
+    plain = tuple(n for n in sorted(tensors) if n.rsplit(".", 1)[-1] not in QUANTIZED_PARTS)
     for name in plain:
         require(tensors, name, _PLAIN_DTYPES)
     _check_complete(tensors, config)

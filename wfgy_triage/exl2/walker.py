@@ -46,8 +46,15 @@ class LayerWalker(Protocol):
         """Token ids of `text` without special tokens."""
         ...
 
-    def sensitivities(self, rows: torch.Tensor) -> Mapping[str, Sensitivity]:
-        """Where errors hurt, by linear; for a linear that is left out the defaults count."""
+    def sensitivities(
+        self, rows: torch.Tensor, before_row: Callable[[], None] | None = None
+    ) -> Mapping[str, Sensitivity]:
+        """Where errors hurt, by linear; for a linear that is left out the defaults count.
+
+        Args:
+            rows: calibration tokens.
+            before_row: called before each row that is computed; what it raises ends the work.
+        """
         ...
 
     def walk(self, rows: torch.Tensor, visit: Visit) -> None:
@@ -91,6 +98,26 @@ def calibration_passages(files: Iterable[Path], rows: int = 16) -> tuple[Passage
     paths = list(files)
     share = max(1, rows // max(1, len(paths)))
     return tuple(Passage(_read_text(path), share) for path in paths)
+
+
+def calibration_tokens(
+    walker: LayerWalker, files: Iterable[Path] | None = None, limit: int | None = None
+) -> torch.Tensor:
+    """Rows of calibration tokens, int64 of shape (rows, `ROW_TOKENS`).
+
+    Args:
+        walker: knows the tokenizer.
+        files: UTF-8 text; the library's standard mix without them.
+        limit: at most so many rows, taken evenly from all; every row without it.
+
+    Raises:
+        PrerequisiteError: missing or too little text.
+    """
+    chosen = list(files or ())
+    rows = token_rows(calibration_passages(chosen) if chosen else standard_calibration(), walker.encode)
+    if limit is None or limit >= len(rows):
+        return rows
+    return rows[torch.linspace(0, len(rows) - 1, max(1, limit)).round().long()]
 
 
 def token_rows(
