@@ -1,0 +1,169 @@
+"""Pieces of the rendered Python script. They use the API of exllamav2 0.3.2 as its sources define it."""
+
+from __future__ import annotations
+
+STOP = """\
+# config.json keeps the first end token only; generation_config.json has the whole list.
+STOP = (getattr(config, "generation_config", None) or {}).get("eos_token_id") or [tokenizer.eos_token_id]"""
+
+LOAD = """\
+{config}
+model = ExLlamaV2(config)
+cache = {cache}(model, max_seq_len={size}, lazy=True)  # a multiple of 256
+model.load_autosplit(cache, progress=True)
+tokenizer = ExLlamaV2Tokenizer(config)
+# paged=True needs flash-attn 2.5.7 or later.
+generator = ExLlamaV2DynamicGenerator(model=model, cache=cache, tokenizer=tokenizer, paged=False)
+chat = AutoTokenizer.from_pretrained(MODEL)
+{stop}
+
+"""
+
+NO_LOCK = """\
+def filters():
+    return []
+
+"""
+
+_FILTER_IMPORTS = (
+    "from formatron.formatter import FormatterBuilder",
+    "from formatron.integrations.exllamav2 import create_formatter_filter",
+)
+LOCK_IMPORTS = {
+    "json_schema": (*_FILTER_IMPORTS, "from formatron.schemas import json_schema"),
+    "regex": _FILTER_IMPORTS,
+    "kbnf": ("from formatron.extractor import NonterminalExtractor", *_FILTER_IMPORTS),
+}
+
+_FILTER = """\
+def filters():
+    builder = FormatterBuilder()
+    builder.append_str(f"{%s}")
+    return [create_formatter_filter(model, tokenizer, builder)]
+
+"""
+LOCKS = {
+    "json_schema": _FILTER % "builder.json(json_schema.create_schema(JSON_SCHEMA))",
+    "regex": _FILTER % "builder.regex(REGEX)",
+    "kbnf": '''\
+class Grammar(NonterminalExtractor):
+    """A KBNF grammar whose first rule is called start."""
+
+    def extract(self, input_str):
+        return "", input_str
+
+    @property
+    def kbnf_definition(self):
+        return re.sub(r"\\bstart\\b", self.nonterminal, KBNF)
+
+
+'''
+    + _FILTER % "builder.extractor(lambda name: Grammar(name))",
+}
+
+RENDER = '''\
+def rendered(messages):
+    """The prompt in the model's own chat template."""
+    if chat.chat_template is None:
+        return "\\n\\n".join(message["content"] for message in messages) + "\\n\\n"
+    return chat.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+'''
+
+BOS = '''
+def needs_bos(prompt):
+    """Exactly one start token: from the template if that has it, else from here."""
+    start = chat.bos_token
+    return chat.chat_template is None and start is not None and not prompt.startswith(start)
+
+'''
+
+ANSWER = """\
+def answer(task, seed=1):
+    prompt = rendered([{"role": "user", "content": task}])
+    return generator.generate(
+        prompt=prompt,
+        max_new_tokens=MAX_NEW_TOKENS,
+        seed=seed,
+        gen_settings=settings(),
+        stop_conditions=STOP,
+        add_bos=needs_bos(prompt),
+        encode_special_tokens=True,
+        completion_only=True,
+        filters=filters(),
+        filter_prefer_eos=True,
+    )
+
+"""
+
+LINES = '''\
+def next_lines(messages, most, seed):
+    """Up to `most` lines of an answer, and whether the model ended it."""
+    prompt = rendered(messages)
+    ids = tokenizer.encode(prompt, add_bos=needs_bos(prompt), encode_special_tokens=True)
+    job = ExLlamaV2DynamicJob(
+        input_ids=ids,
+        max_new_tokens=MAX_NEW_TOKENS,
+        seed=seed,
+        gen_settings=settings(),
+        stop_conditions=STOP,
+        filters=filters(),
+        filter_prefer_eos=True,
+    )
+    generator.enqueue(job)
+    text, ended = "", False
+    while generator.num_remaining_jobs():
+        for result in generator.iterate():
+            if result["stage"] == "streaming":
+                text += result.get("text", "")
+                ended = result["eos"] and result["eos_reason"] != "max_new_tokens"
+        if len(whole_lines(text)) >= most:
+            generator.cancel(job)
+            return whole_lines(text)[:most], False
+    return whole_lines(text + "\\n" if ended else text), ended
+
+
+def whole_lines(text):
+    """The lines that are complete; a cut-off last one is written anew."""
+    return [line for line in text.split("\\n")[:-1] if line.strip()]
+
+'''
+
+_CHAIN = """\
+def answer(task, seed=1):
+    done = []
+    while len(done) < MOST_LINES:
+        messages = [{"role": "user", "content": task}]
+        if done:
+            %s
+        lines, ended = next_lines(messages, STEPS, seed)
+        done += lines
+        if ended or not lines:
+            break
+    return "\\n".join(done)
+
+"""
+CHAIN = {
+    "segment_steps": _CHAIN
+    % 'bridge = f"The steps up to this one are done:\\n{done[-1]}\\nContinue with the next step."\n'
+    '            messages = [{"role": "user", "content": f"{task}\\n\\n{bridge}"}]',
+    "anchor_every": _CHAIN % 'messages.append({"role": "assistant", "content": "\\n".join(done)})\n'
+    '            anchor = f"The task was:\\n{task}\\nContinue with the next step."\n'
+    '            messages.append({"role": "user", "content": anchor})',
+}
+
+VOTE = '''\
+def vote(task):
+    """The most frequent of several answers; the earliest of equals."""
+    answers = [answer(task, seed=seed).strip() for seed in range(1, PATHS + 1)]
+    return Counter(answers).most_common(1)[0][0]
+
+'''
+
+WARM_UP = '''\
+def warm_up():
+    """Before the first request: kernels are tuned and memory is allocated."""
+    generator.warmup()
+    generator.generate(prompt="Once upon a time,", max_new_tokens=WARM_UP_TOKENS, min_new_tokens=WARM_UP_TOKENS)
+
+'''
