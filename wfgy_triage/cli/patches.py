@@ -32,7 +32,9 @@ def patch(
     target: Annotated[str | None, typer.Option(help="Only this kind of file.")] = None,
     users_file: Annotated[
         Path | None,
-        typer.Option("--against", exists=True, dir_okay=False, help="Show the change as a diff of this file."),
+        typer.Option(
+            "--against", exists=True, dir_okay=False, help="Show the change as a diff of this file."
+        ),
     ] = None,
     fp16: Folder = None,
     exl2: Folder = None,

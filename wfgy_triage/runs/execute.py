@@ -109,7 +109,7 @@ class _Pass:
         self._record = record
         self._bench = bench
         self._repo = bench.repo
-        self._given_pair = pair
+        self._pair = pair
         self._watch = watch
         self._pulse = pulse
         self._log = RunLog(bench.repo, record.id, bench.worker_id, bench.on_event)
@@ -125,7 +125,7 @@ class _Pass:
         probe = self._bench.tools.get_probe(spec.symptom)
         asked = workload_path(self._bench.settings.home, spec.symptom, spec.workload_id)
         self._probe_settings = replace(self._probe_settings, workload=asked)
-        pair = self._given_pair or get_pair(self._bench.settings, spec.pair_id)
+        self._pair = pair = self._pair or get_pair(self._bench.settings, spec.pair_id)
         before = self._repo.last_event(self._record.id, "context")
         if self._pulse.cancelled and before is not None:
             # Asked to stop between two passes: the samples are evaluated as they are, no model is loaded.
@@ -254,7 +254,8 @@ class _Pass:
         if measurable:
             evaluation = self._evaluation(probe)
             samples = self._repo.samples(self._record.id)
-            fix = recommendation(probe, samples, self._probe_settings, evaluation)
+            if self._pair is not None:
+                fix = recommendation(probe, samples, self._probe_settings, evaluation, self._pair)
         else:
             evaluation = unmeasured(self._record.spec.symptom, self._findings)
         workload = probe.workload_info(self._probe_settings)

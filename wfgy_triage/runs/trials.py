@@ -17,8 +17,11 @@ from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.pairs import Pair
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeContext, ProbeSettings
 from wfgy_triage.remedies.base import Case, Shop
+from wfgy_triage.remedies.facts import facts_of
 from wfgy_triage.remedies.outcome import read_trials, recommend
+from wfgy_triage.remedies.patch import Patch
 from wfgy_triage.remedies.registry import get_remedy
+from wfgy_triage.remedies.renders import render
 from wfgy_triage.remedies.trial import Budget, TrialSearch
 from wfgy_triage.result import State
 from wfgy_triage.runs.trial_options import TrialOptions
@@ -89,8 +92,15 @@ def try_changes(
 
 
 def recommendation(
-    probe: Probe, samples: Sequence[Sample], settings: ProbeSettings, before: Evaluation
+    probe: Probe, samples: Sequence[Sample], settings: ProbeSettings, before: Evaluation, pair: Pair
 ) -> dict[str, Any] | None:
-    """The result's recommendation from what is stored; None where nothing was tried."""
+    """The result's recommendation from what is stored; None where nothing was tried.
+
+    The files are written for folders by name, not by path: a result is shown to people who have no business with the
+    paths of the machine that it was measured on.
+    """
     found = recommend(read_trials(samples, probe, settings), before.state)
-    return None if found is None else {**found, "renders": {}}
+    if found is None:
+        return None
+    facts = replace(facts_of(pair.fp16, pair.exl2), fp16=pair.fp16.name, exl2=pair.exl2.name)
+    return {**found, "renders": render(Patch(found["patch"]), facts) if found["patch"] else {}}
