@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.probes.fakes import ScriptedEngine
 from tests.remedies.bench import BROKEN, GOLD, WORKLOAD, FailedRun, Impossible, ScriptedRemedy
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.remedies.outcome import FP16_MORE, WORDS
@@ -117,12 +118,14 @@ def test_time_over_leaves_what_was_tried():
 def test_confirming_waits_for_no_longer_than_there_is_time():
     bench = FailedRun()
 
-    class Slow(ScriptedRemedy):
-        def apply(self, case, candidate):
-            bench.clock.now += 50
-            return super().apply(case, candidate)
+    class Slow(ScriptedEngine):
+        def generate(self, requests, should_stop=None):
+            bench.clock.now += 0.2 * len(requests)
+            yield from super().generate(requests, should_stop)
 
-    (trial,) = bench.search(Slow("alternate_paths", {"a": GOLD}), seconds=60)
+    slow = ScriptedRemedy("alternate_paths", {"a": GOLD})
+    slow.engines["a"] = Slow(GOLD)
+    (trial,) = bench.search(slow, seconds=20)
     assert trial.questions == 20
     assert trial.status == "better"
     assert "did not allow" in trial.facts.reason

@@ -34,8 +34,11 @@ REUSED: Mapping[str, str] = {
     "fp16_k5": "FP16 answers with 5 passages",
     "fp16_k10": "FP16 answers with 10 passages",
     "fp16_k20": "FP16 answers with 20 passages",
+    "fp16_more": "FP16 answers to further questions",
 }
 """Sides of a run that may come from an earlier one, and what they are called."""
+_KEPT_AS = {"fp16_more": "fp16"}
+"""Sides that ask the same engine in the same way as another, and share its rows."""
 _ENDS = frozenset(get_args(FinishReason)) - {"cancelled"}
 _COLUMNS = tuple(name for name in TokenScores.__dataclass_fields__ if name != "id")
 _Found = TypeVar("_Found")
@@ -115,7 +118,7 @@ class Reuse:
         # Absent rather than null without a grammar: answers kept before there were grammars stay known.
         bound = {"grammar": asdict(request.grammar)} if request.grammar else {}
         return self._key(
-            f"answer {side}",
+            f"answer {_KEPT_AS.get(side, side)}",
             engine=_engine_facts(engine),
             prompt=request.prompt_ids,
             max_new_tokens=request.max_new_tokens,

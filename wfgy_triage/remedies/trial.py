@@ -78,7 +78,7 @@ class TrialSearch:
     ) -> None:
         self._case, self._probe, self._remedies = case, probe, remedies
         self._budget, self._more = budget, more
-        self._began = self._trial_began = budget.clock()
+        self._began, self._seconds_each = budget.clock(), 0.0
         self._told = {f.id: f for f in facts_of(case.context.stored())}
         # Seconds of earlier passes count: the budget is the user's, not the process's.
         self._spent_before = sum(f.seconds for f in self._told.values())
@@ -121,7 +121,7 @@ class TrialSearch:
             reason = "The time for trying changes was over."
             self._tell(replace(facts, status="skipped", reason=reason))
             return
-        self._trial_began = began = self._budget.clock()
+        began = self._budget.clock()
         before = known.seconds if known else 0.0
         facts = replace(facts, side=TRY + candidate.id)
         try:
@@ -129,6 +129,8 @@ class TrialSearch:
             if self._case.subject.items:
                 with remedy.apply(self._case, candidate) as change:
                     found = self._measure(replace(facts, note=change.note), change)
+                if found.status == "tried":
+                    found = self._confirm(found, remedy, candidate)
             else:
                 found = self._examine(remedy, candidate, facts)
         except (TriageError, NotApplicableError) as error:
@@ -157,8 +159,8 @@ class TrialSearch:
         return replace(facts, asked=len(findings))
 
     def _measure(self, facts: TrialFacts, change: Change) -> TrialFacts:
-        """Ask the lost questions first; the others only where there is hope; more where that decides."""
-        case, subject = self._case, self._case.subject
+        """Ask the lost questions first, and the others only where there is hope."""
+        case, subject, began = self._case, self._case.subject, self._budget.clock()
         first = subject.lost(case.context.stored())[:FIRST_LOST]
         self._answer(case, facts, change, first)
         still = set(subject.lost(case.context.stored(), facts.side))
@@ -174,9 +176,10 @@ class TrialSearch:
         facts = replace(facts, asked=len(subject.items))
         if case.context.should_stop():
             return replace(facts, status="unfinished", reason="Stopped before all questions were asked.")
-        return self._confirm(facts, change)
+        self._seconds_each = (self._budget.clock() - began) / max(1, facts.asked)
+        return facts
 
-    def _confirm(self, facts: TrialFacts, change: Change) -> TrialFacts:
+    def _confirm(self, facts: TrialFacts, remedy: Remedy, candidate: Candidate) -> TrialFacts:
         """Ask further questions of the same set where they would decide whether the change passes."""
         settings = self._case.context.settings
         after = after_change(self._case.context.stored(), facts, self._probe, settings)
@@ -192,11 +195,12 @@ class TrialSearch:
         questions = {i.question for i in fresh if i.compared}
         if len(questions) < needed:
             return replace(facts, reason=f"{short}; the question set has {len(questions)}.")
-        expected = len(fresh) * (self._budget.clock() - self._trial_began) / max(1, facts.asked)
-        if expected > self._left():
+        if len(fresh) * self._seconds_each > self._left():
             return replace(facts, reason=f"{short}, which the time for trying changes did not allow.")
         self._answer(more, replace(facts, side=FP16_MORE), Change(more.context.fp16), fresh)
-        self._answer(more, facts, change, fresh)
+        # Put in place anew for the larger case: what a change knows of its questions comes with them.
+        with remedy.apply(more, candidate) as change:
+            self._answer(more, facts, change, fresh)
         if self._case.context.should_stop():
             return replace(facts, status="unfinished", reason="Stopped before it was confirmed.")
         return replace(facts, asked=facts.asked + len(fresh))
