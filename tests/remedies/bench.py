@@ -65,9 +65,9 @@ class Impossible(ScriptedRemedy):
 class FailedRun(Desk):
     """A run that has failed, ready for a search."""
 
-    def __init__(self) -> None:
-        super().__init__(PROBE, GOLD, BROKEN)
-        self.samples.update(_failed_run())
+    def __init__(self, exl2: Mapping[str, str] = BROKEN) -> None:
+        super().__init__(PROBE, GOLD, exl2)
+        self.samples.update(_failed_run(tuple(exl2.items())))
         self.clock = Clock()
 
     def case(self, should_stop: Callable[[], bool] = lambda: False, questions: int | None = None) -> Case:
@@ -93,8 +93,8 @@ class FailedRun(Desk):
 
 
 @cache
-def _failed_run() -> Mapping[object, Sample]:
-    desk = Desk(PROBE, GOLD, BROKEN)
+def _failed_run(exl2: tuple[tuple[str, str], ...]) -> Mapping[object, Sample]:
+    desk = Desk(PROBE, GOLD, dict(exl2))
     desk.run()
     return desk.samples
 

@@ -3,13 +3,25 @@ from __future__ import annotations
 import pytest
 
 from tests.probes.fakes import ScriptedEngine
-from tests.remedies.bench import BROKEN, GOLD, WORKLOAD, FailedRun, Impossible, ScriptedRemedy
+from tests.remedies.bench import BROKEN, GOLD, WORKLOAD, Clock, FailedRun, Impossible, ScriptedRemedy
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.remedies.outcome import FP16_MORE, WORDS
 from wfgy_triage.remedies.trial import FIRST_LOST
 from wfgy_triage.result import State
 
 ORDER = [q.id for q in WORKLOAD.questions]
+
+
+class Slow(ScriptedEngine):
+    """Takes a fifth of a second an answer."""
+
+    def __init__(self, answers: dict[str, str], clock: Clock) -> None:
+        super().__init__(answers)
+        self.clock = clock
+
+    def generate(self, requests, should_stop=None):
+        self.clock.now += 0.2 * len(requests)
+        yield from super().generate(requests, should_stop)
 
 
 def mended(count: int) -> dict[str, str]:
@@ -118,14 +130,11 @@ def test_time_over_leaves_what_was_tried():
 def test_confirming_waits_for_no_longer_than_there_is_time():
     bench = FailedRun()
 
-    class Slow(ScriptedEngine):
-        def generate(self, requests, should_stop=None):
-            bench.clock.now += 0.2 * len(requests)
-            yield from super().generate(requests, should_stop)
-
     slow = ScriptedRemedy("alternate_paths", {"a": GOLD})
-    slow.engines["a"] = Slow(GOLD)
-    (trial,) = bench.search(slow, seconds=20)
+    slow.engines["a"] = Slow(GOLD, bench.clock)
+    later = ScriptedRemedy("segment_chain", {"b": GOLD})
+    # The dearer change would need the same time to be confirmed, so it is not tried.
+    (trial,) = bench.search(slow, later, seconds=20)
     assert trial.questions == 20
     assert trial.status == "better"
     assert "did not allow" in trial.facts.reason
@@ -161,3 +170,18 @@ def test_intervals_are_corrected_for_the_number_of_trials():
 
 def test_every_status_has_words():
     assert all(WORDS.values())
+
+
+def test_what_meets_the_gate_on_few_changes_is_called_promising():
+    lost = [q for q in ORDER[:20] if BROKEN[q] != GOLD[q]][:5]
+    few = {q: BROKEN[q] if q in lost else GOLD[q] for q in GOLD}
+    bench = FailedRun(few)
+    slow = ScriptedRemedy("alternate_paths", {"a": few, "b": GOLD})
+    slow.engines["b"] = Slow(GOLD, bench.clock)
+    hopeless, trial = bench.search(slow, seconds=20)
+    assert (hopeless.status, trial.status) == ("hopeless", "promising")
+    assert (trial.effect.before, trial.effect.after) == (0.75, 1.0)
+    assert trial.effect.interval[0] <= 0
+    found = bench.recommended()
+    assert (found["remedy"], found["verified"]) == ("alternate_paths", False)
+    assert "too few to verify" in str(found["summary"])

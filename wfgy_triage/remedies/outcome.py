@@ -25,10 +25,13 @@ TRIAL_SIDE = "trial"
 FP16_MORE = "fp16_more"
 """FP16 answers to further questions, on which a change is confirmed."""
 
-Status = Literal["verified", "better", "unclear", "worse", "broke", "hopeless", "skipped", "unfinished"]
+Status = Literal[
+    "verified", "better", "promising", "unclear", "worse", "broke", "hopeless", "skipped", "unfinished"
+]
 WORDS: Mapping[Status, str] = {
     "verified": "Verified: the re-check passed",
     "better": "Better, measured on the same questions",
+    "promising": "Meets the gate on these questions, too few to verify it",
     "unclear": "No clear effect",
     "worse": "Worse",
     "broke": "Better on this metric, but it breaks another",
@@ -59,6 +62,7 @@ class TrialFacts:
         restored: and how many of these are answered well with the change.
         seconds: the trial took.
         note: how the change was made.
+        met: whether the questions of the run, taken by themselves, meet the gate with the change.
     """
 
     order: int
@@ -77,6 +81,7 @@ class TrialFacts:
     restored: int = 0
     seconds: float = 0.0
     note: str = ""
+    met: bool = False
 
 
 def facts_of(samples: Sequence[Sample]) -> tuple[TrialFacts, ...]:
@@ -230,6 +235,8 @@ def _status(facts: TrialFacts, state: State, effect: Effect | None, guards: Sequ
         return "verified"
     if improved:
         return "better"
+    if facts.met and not broken and effect is not None and (effect.difference or 0.0) != 0:
+        return "promising"
     return "worse" if effect is not None and effect.better is False else "unclear"
 
 
@@ -321,8 +328,11 @@ def recommend(trials: Sequence[Trial], before: State) -> dict[str, Any] | None:
 
 
 def _best(trials: Sequence[Trial]) -> Trial | None:
-    better = [t for t in trials if t.status == "better" and t.effect is not None]
-    return max(better, key=lambda t: abs(t.effect.difference or 0.0) if t.effect else 0.0, default=None)
+    for status in ("better", "promising"):
+        found = [t for t in trials if t.status == status and t.effect is not None]
+        if found:
+            return max(found, key=lambda t: abs(t.effect.difference or 0.0) if t.effect else 0.0)
+    return None
 
 
 def _summary(chosen: Trial | None, trials: Sequence[Trial]) -> str:
@@ -330,10 +340,12 @@ def _summary(chosen: Trial | None, trials: Sequence[Trial]) -> str:
     if chosen is not None and chosen.status == "verified":
         return f"{chosen.facts.label}: tried on these models, and the re-check passed."
     if chosen is not None:
-        return (
-            f"{chosen.facts.label}: measurably better on the same questions, but the re-check did not pass. "
-            f"{chosen.facts.reason}"
-        ).strip()
+        found = (
+            "measurably better on the same questions, but the re-check did not pass."
+            if chosen.status == "better"
+            else "these questions meet the gate with it, but they are too few to verify that."
+        )
+        return f"{chosen.facts.label}: {found} {chosen.facts.reason}".strip()
     if not tried:
         return "No change could be tried on this pair."
     count = "the one change" if len(tried) == 1 else f"the {len(tried)} changes"

@@ -47,6 +47,7 @@ MOST_QUESTIONS = 200
 """Questions on which a change is confirmed at most."""
 HOPELESS_P = 0.05
 """A trial is given up when a change that brings back half of the lost answers would do so badly this rarely."""
+NO_TIME = "which the time for trying changes did not allow."
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class TrialSearch:
                     return
                 self._one(remedy, candidate, order)
                 order += 1
-                if self._verified(candidate):
+                if self._ends_here(candidate):
                     return
             order += 1
 
@@ -187,6 +188,7 @@ class TrialSearch:
         needed = _needed(primary)
         if after.state is not State.INCONCLUSIVE or primary is None or not needed:
             return facts
+        facts = replace(facts, met=True)
         short = f"A PASS would need about {needed} more questions"
         if settings.questions + needed > MOST_QUESTIONS:
             return replace(facts, reason=f"{short}, more than a run may ask.")
@@ -196,7 +198,7 @@ class TrialSearch:
         if len(questions) < needed:
             return replace(facts, reason=f"{short}; the question set has {len(questions)}.")
         if len(fresh) * self._seconds_each > self._left():
-            return replace(facts, reason=f"{short}, which the time for trying changes did not allow.")
+            return replace(facts, reason=f"{short}, {NO_TIME}")
         self._answer(more, replace(facts, side=FP16_MORE), Change(more.context.fp16), fresh)
         # Put in place anew for the larger case: what a change knows of its questions comes with them.
         with remedy.apply(more, candidate) as change:
@@ -225,10 +227,15 @@ class TrialSearch:
         context.progress(STAGE, label, counted[0], len(items))
         measuring.answer(facts.side, change.engine, judge, [change.restate(i) for i in items])
 
-    def _verified(self, candidate: Candidate) -> bool:
+    def _ends_here(self, candidate: Candidate) -> bool:
+        """Whether a change passed, or meets the gate and only time is missing to confirm it: no dearer one would."""
         context = self._case.context
         found = read_trials(context.stored(), self._probe, context.settings)
-        return any(t.facts.id == candidate.id and t.status == "verified" for t in found)
+        trial = next((t for t in found if t.facts.id == candidate.id), None)
+        if trial is None:
+            return False
+        short_of_time = trial.facts.met and trial.facts.reason.endswith(NO_TIME)
+        return trial.status == "verified" or (short_of_time and trial.status in ("better", "promising"))
 
     def _left(self) -> float:
         return self._budget.seconds - self._spent_before - (self._budget.clock() - self._began)
