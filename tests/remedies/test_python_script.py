@@ -26,7 +26,7 @@ PATCHES: list[dict[str, Any]] = [
     {"model.no_sdpa": False, "generation_config.eos_token_id": 7},
     {"request.json_schema": SCHEMA, "prompt.contract": "Cite first."},
     {"request.grammar": "[0-9]+", "request.grammar_kind": "regex", "paths.count": 3},
-    {"request.grammar": 'start ::= "a";', "request.grammar_kind": "kbnf", "chain.segment_steps": 2},
+    {"request.grammar": 'start: "a"', "request.grammar_kind": "lark", "chain.segment_steps": 2},
     {"chain.anchor_every": 2, "paths.count": 2, "sampler.temperature": 0.7},
     {
         key.id: {"integer": 1, "boolean": True}.get(key.value["type"], 0.5)
@@ -36,8 +36,8 @@ PATCHES: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-def script(changes: dict[str, Any]) -> str:
-    text = render(Patch(changes), FACTS)["python"]
+def script(changes: dict[str, Any], facts: Facts = FACTS) -> str:
+    text = render(Patch(changes), facts)["python"]
     assert text is not None
     return text
 
@@ -52,7 +52,8 @@ def test_every_name_of_the_library_exists(changes: dict[str, Any]):
     imports = [
         n for n in tree.body if isinstance(n, ast.ImportFrom) and (n.module or "").startswith("exllamav2")
     ]
-    assert {n.module for n in imports} == {"exllamav2", "exllamav2.generator"}
+    lock = {"exllamav2.generator.filters"} if any(key.startswith("request.") for key in changes) else set()
+    assert {n.module for n in imports} == {"exllamav2", "exllamav2.generator"} | lock
     for node in imports:
         assert {a.name for a in node.names} <= library.exported(node.module or "")
     owners = {
@@ -201,7 +202,10 @@ class Machine:
             ),
         )
         hub.__dict__["AutoTokenizer"] = SimpleNamespace(from_pretrained=lambda folder: chat)
-        return {"exllamav2": root, "exllamav2.generator": inner, "transformers": hub}
+        locks = ModuleType("exllamav2.generator.filters")
+        locks.__dict__["ExLlamaV2Filter"] = type("ExLlamaV2Filter", (), {"__init__": lambda self, m, t: None})
+        ours = {"exllamav2": root, "exllamav2.generator": inner, "exllamav2.generator.filters": locks}
+        return {**ours, "transformers": hub}
 
     def told(self, name: str) -> list[dict[str, Any]]:
         return [options for what, options in self.calls if what == name]
@@ -211,12 +215,12 @@ class Machine:
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setenv("EXLLAMA_NO_SDPA", "")  # restored afterwards, whatever the script sets
 
-    def go(changes: dict[str, Any], answers: list[str]) -> tuple[Machine, str]:
+    def go(changes: dict[str, Any], answers: list[str], facts: Facts = FACTS) -> tuple[Machine, str]:
         machine = Machine(answers)
         for name, module in machine.modules().items():
             monkeypatch.setitem(sys.modules, name, module)
         monkeypatch.setattr(sys, "argv", ["run_exl2.py", "Count."])
-        exec(compile(script(changes), "run_exl2.py", "exec"), {"__name__": "__main__"})  # noqa: S102 - what users run
+        exec(compile(script(changes, facts), "run_exl2.py", "exec"), {"__name__": "__main__"})  # noqa: S102 - what users run
         return machine, capsys.readouterr().out.strip()
 
     return go

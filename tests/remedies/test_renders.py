@@ -49,7 +49,9 @@ def files(changes: dict, facts: Facts = FACTS) -> dict[str, str]:
         ({"config.rope_theta": 1}, {"config_json"}),
         ({"generation_config.eos_token_id": [2]}, {"generation_config", "python"}),
         ({"pins.torch": "==2.9.0"}, {"requirements"}),
-        ({"request.grammar": "x", "request.grammar_kind": "lark"}, set()),
+        ({"request.grammar": "x", "request.grammar_kind": "lark"}, {"python"}),
+        ({"request.grammar": "x", "request.grammar_kind": "kbnf"}, {"sampler_preset"}),
+        ({"quantize.head_bits": 8, "quantize.bpw": 4}, {"shell"}),
     ],
 )
 def test_a_target_that_cannot_express_a_patch_is_none(changes: dict, targets: set[str]):
