@@ -55,10 +55,10 @@ def _show(wanted: Patch, facts: Facts, target: str | None) -> None:
     files = {t: text for t, text in render(wanted, facts).items() if text and target in (None, t)}
     if not files:
         which = f"The target {target} cannot" if target else "No kind of file can"
-        raise InputError(
-            f"{which} express this change.",
-            "Quantizing again needs to know the bits per weight: give --exl2 or quantize.bpw as well.",
-        )
+        hint = "Without --target every kind that can is shown."
+        if any(key.startswith("quantize.") for key in wanted.changes):
+            hint = "Quantizing again needs to know the bits per weight: give --exl2 or quantize.bpw as well."
+        raise InputError(f"{which} express this change.", hint)
     if target is not None:
         _plain(files[target])
         return

@@ -73,7 +73,7 @@ class Requantize:
             parts = "+".join(recipe.protect)
             name = f"{parts} {PROTECTED_RATE:g}"
             label = f"{PROTECTED_RATE:g} bits for {_listed(recipe.protect)}"
-            patch["quantize.protect"] = list(recipe.protect)
+            patch["quantize.protect"] = dict(recipe.protect)
         else:
             name, label = f"{recipe.bpw:g}", f"Quantize again at {recipe.bpw:g} bits per weight"
         return Candidate(f"{self.id} {name}", self.id, label, patch)

@@ -19,6 +19,8 @@ from wfgy_triage.remedies.edits.yaml_dump import flow
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _STRING = "tag:yaml.org,2002:str"
+_DEEPEST = 100
+"""Levels of nesting that are read. libyaml builds its tree by recursion and would crash the process far below."""
 _FRAME = 4
 """Events around a document: stream and document, start and end."""
 
@@ -74,7 +76,7 @@ def _cuts(text: str, root: yaml.MappingNode | None, edit: Edit) -> Iterator[_Cut
         if not edit.at_least:
             yield _append(text, _lines(edit.path, edit.value, 0, 2, newline_of(text)))
         return
-    node, above = root, None
+    node, above, shared = root, None, _shared(root)
     for depth, name in enumerate(edit.path):
         key, value = _member(node, name)
         rest = edit.path[depth + 1 :]
@@ -82,7 +84,10 @@ def _cuts(text: str, root: yaml.MappingNode | None, edit: Edit) -> Iterator[_Cut
             if not edit.at_least:
                 yield from _insertions(text, root, node, above, Edit(edit.path[depth:], edit.value))
             return
-        _refuse_alias(text, key, value, edit)
+        if id(value) in shared:
+            where = line_of(text, key.start_mark.index)
+            hint = f"Write it out in both places, and here with {_by_hand(edit)}"
+            raise fault(where, f"{name} shares its value with another place (anchor and alias).", hint)
         if not rest:
             yield from _replacement(text, value, edit)
             return
@@ -183,13 +188,23 @@ def _member(node: yaml.MappingNode, name: str) -> tuple[yaml.Node | None, yaml.N
     return next(((k, v) for k, v in pairs if k.value == name), (None, None))
 
 
-def _refuse_alias(text: str, key: yaml.Node, value: yaml.Node, edit: Edit) -> None:
-    if value.start_mark.index < key.end_mark.index:
-        raise fault(
-            line_of(text, key.start_mark.index),
-            f"{key.value} is an alias of a value that stands elsewhere.",
-            f"Write it out here: {_by_hand(edit)}",
+def _shared(root: yaml.Node) -> set[int]:
+    """Ids of the nodes that stand in more than one place: a change there would be made everywhere."""
+    todo, met, shared = [root], {id(root)}, set()
+    while todo:
+        node = todo.pop()
+        if isinstance(node, yaml.ScalarNode):
+            continue
+        inner = (
+            node.value if isinstance(node, yaml.SequenceNode) else [n for pair in node.value for n in pair]
         )
+        for child in inner:
+            if id(child) in met:
+                shared.add(id(child))
+            else:
+                met.add(id(child))
+                todo.append(child)
+    return shared
 
 
 def _plain(node: yaml.Node) -> Any:
@@ -203,6 +218,7 @@ def _plain(node: yaml.Node) -> Any:
 def _compose(text: str) -> yaml.MappingNode | None:
     hint = "The file has to be valid YAML; the parts before that line may be at fault, too."
     try:
+        _refuse_depth(text, hint)
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -210,14 +226,21 @@ def _compose(text: str) -> yaml.MappingNode | None:
     except yaml.reader.ReaderError as error:
         line = line_of(text, min(error.position, len(text)))
         raise fault(line, "not valid YAML (a control character).", hint) from error
-    except RecursionError as error:
-        raise InputError("The YAML file is nested too deeply.", hint) from error
     if root is None or (isinstance(root, yaml.ScalarNode) and root.value == "" and not root.style):
         return None
     if not isinstance(root, yaml.MappingNode):
         raise fault(root.start_mark.line + 1, "the file is not a list of settings (key: value).", hint)
     _refuse_duplicates(root)
     return root
+
+
+def _refuse_depth(text: str, hint: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise fault(line, f"nested more than {_DEEPEST} levels deep.", hint)
 
 
 def _refuse_duplicates(root: yaml.Node) -> None:

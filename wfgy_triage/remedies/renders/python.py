@@ -7,7 +7,6 @@ literal, so nothing in a patch or a folder name can become code.
 from __future__ import annotations
 
 import pprint
-from typing import Any
 
 from wfgy_triage.remedies.facts import Facts
 from wfgy_triage.remedies.patch import JSON, Share
@@ -21,21 +20,17 @@ _CACHES = {
     "Q6": "ExLlamaV2Cache_Q6",
     "Q4": "ExLlamaV2Cache_Q4",
 }
-_LOCKS = ("json_schema", "regex", "kbnf")
+_LOCKS = ("json_schema", "regex", "lark")
 _CHAIN = ("segment_steps", "anchor_every")
 _NEUTRAL: dict[str, JSON] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "token_repetition_penalty": 1.0}
 """The library's own defaults are not neutral (0.8, 50, 0.8, 1.025)."""
-_NOT_SAMPLER = {
-    *_LOCKS, *_CHAIN,
-    "contract", "paths", "cache_mode", "max_seq_len", "no_sdpa", "warm_up_tokens", "eos_token_id",
-}  # fmt: skip
 _WIDTH = 100
 
 
 def script(share: Share, facts: Facts) -> str:
     """The whole script: load the model, ask one question, print the answer."""
     named = share.named()
-    sampler = {name: value for name, value in named.items() if name not in _NOT_SAMPLER}
+    sampler = {share.at[key]: value for key, value in share.values.items() if key.startswith("sampler.")}
     chain = next((name for name in _CHAIN if name in named), None)
     lock = next((name for name in _LOCKS if name in named), None)
     cache = _CACHES[str(named.get("cache_mode", "FP16"))]
@@ -45,7 +40,7 @@ def script(share: Share, facts: Facts) -> str:
         _constants(named, facts, chain, lock),
         _load(cache, named),
         _settings(sampler, "paths" in named),
-        *([parts.LOCKS[lock]] if lock else [parts.NO_LOCK]),
+        parts.LOCK if lock else parts.NO_LOCK,
         parts.RENDER + parts.BOS,
         *([parts.LINES, parts.CHAIN[chain]] if chain else [parts.ANSWER]),
         *([parts.VOTE] if "paths" in named else []),
@@ -57,11 +52,7 @@ def script(share: Share, facts: Facts) -> str:
 
 def _notes(share: Share, lock: str | None) -> list[str]:
     needs = "a GPU, exllamav2 with its compiled extension, and transformers for the chat template"
-    notes = [f"Needs {needs}{' and formatron for the lock' if lock else ''}."]
-    if lock:
-        notes.append(
-            "formatron 0.5.0 does not load with a pydantic much newer than the 2.11 that TabbyAPI pins."
-        )
+    notes = [f"Needs {needs}{' and llguidance for the lock' if lock else ''}."]
     return [*notes, f'Usage: python {share.target.file} "your question"']
 
 
@@ -79,13 +70,12 @@ def _imports(cache: str, chain: bool, lock: str | None, vote: bool) -> str:
     names = ", ".join(sorted(["ExLlamaV2", cache, "ExLlamaV2Config", "ExLlamaV2Tokenizer"]))
     job = ", ExLlamaV2DynamicJob" if chain else ""
     lines = [
-        *(["import re"] if lock == "kbnf" else []),
         "import sys",
         *(["from collections import Counter"] if vote else []),
         "",
         f"from exllamav2 import {names}",
         f"from exllamav2.generator import ExLlamaV2DynamicGenerator{job}, ExLlamaV2Sampler",
-        *(parts.LOCK_IMPORTS[lock] if lock else ()),
+        *([parts.LOCK_IMPORTS] if lock else []),
         "from transformers import AutoTokenizer",
     ]
     return "\n".join(lines) + "\n"
@@ -94,9 +84,7 @@ def _imports(cache: str, chain: bool, lock: str | None, vote: bool) -> str:
 def _constants(named: dict[str, JSON], facts: Facts, chain: str | None, lock: str | None) -> str:
     lines = [f"MODEL = {facts.exl2!r}", "MAX_NEW_TOKENS = 512"]
     if lock:
-        lines.append(
-            _assigned(lock.upper(), _with_ids(named[lock]) if lock == "json_schema" else named[lock])
-        )
+        lines += [_assigned(lock.upper(), named[lock]), parts.LOCK_CONSTANTS[lock]]
     if "contract" in named:
         lines.append(_assigned("CONTRACT", named["contract"]))
     if chain:
@@ -106,15 +94,6 @@ def _constants(named: dict[str, JSON], facts: Facts, chain: str | None, lock: st
     if "warm_up_tokens" in named:
         lines.append(f"WARM_UP_TOKENS = {named['warm_up_tokens']!r}")
     return "\n".join(lines) + "\n"
-
-
-def _with_ids(schema: Any) -> Any:
-    """The schema with the two fields that formatron insists on."""
-    return {
-        "$id": "https://example.com/answer.json",
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **schema,
-    }
 
 
 def _assigned(name: str, value: JSON) -> str:

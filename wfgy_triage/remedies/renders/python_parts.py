@@ -25,41 +25,59 @@ def filters():
 
 """
 
-_FILTER_IMPORTS = (
-    "from formatron.formatter import FormatterBuilder",
-    "from formatron.integrations.exllamav2 import create_formatter_filter",
-)
-LOCK_IMPORTS = {
-    "json_schema": (*_FILTER_IMPORTS, "from formatron.schemas import json_schema"),
-    "regex": _FILTER_IMPORTS,
-    "kbnf": ("from formatron.extractor import NonterminalExtractor", *_FILTER_IMPORTS),
+LOCK_IMPORTS = """\
+import numpy as np
+from exllamav2.generator.filters import ExLlamaV2Filter
+from llguidance import LLMatcher, LLTokenizer
+from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask"""
+
+LOCK_CONSTANTS = {
+    # Any white space between the parts of a JSON text; a keyword that cannot be kept is an error.
+    "json_schema": """\
+GRAMMAR = LLMatcher.grammar_from_json_schema(
+    JSON_SCHEMA, overrides={"whitespace_flexible": True, "coerce_one_of": False, "lenient": False}
+)""",
+    "regex": "GRAMMAR = LLMatcher.grammar_from_regex(REGEX)",
+    "lark": "GRAMMAR = LLMatcher.grammar_from_lark(LARK)",
 }
 
-_FILTER = """\
+LOCK = '''\
+with open(os.path.join(MODEL, "tokenizer.json"), encoding="utf-8") as definition:
+    TOKENS = LLTokenizer(definition.read(), eos_token=STOP)
+
+
+class Lock(ExLlamaV2Filter):
+    """Only tokens that keep the answer within the grammar; it may end where the grammar is complete."""
+
+    def begin(self, prefix_str):
+        self.matcher = LLMatcher(TOKENS, GRAMMAR)
+        self.check()
+
+    def feed(self, token):
+        if not self.matcher.is_stopped():
+            self.matcher.consume_token(int(token))
+            self.check()
+
+    def next(self):
+        if self.matcher.is_stopped():
+            return STOP, STOP
+        words = allocate_token_bitmask(1, TOKENS.vocab_size)
+        fill_next_token_bitmask(self.matcher, words)
+        self.check()
+        allowed = np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little"))
+        if not self.matcher.is_accepting():
+            allowed = allowed[~np.isin(allowed, STOP)]
+        return allowed.tolist(), []
+
+    def check(self):
+        if self.matcher.is_error():
+            raise ValueError(self.matcher.get_error())
+
+
 def filters():
-    builder = FormatterBuilder()
-    builder.append_str(f"{%s}")
-    return [create_formatter_filter(model, tokenizer, builder)]
-
-"""
-LOCKS = {
-    "json_schema": _FILTER % "builder.json(json_schema.create_schema(JSON_SCHEMA))",
-    "regex": _FILTER % "builder.regex(REGEX)",
-    "kbnf": '''\
-class Grammar(NonterminalExtractor):
-    """A KBNF grammar whose first rule is called start."""
-
-    def extract(self, input_str):
-        return "", input_str
-
-    @property
-    def kbnf_definition(self):
-        return re.sub(r"\\bstart\\b", self.nonterminal, KBNF)
-
+    return [Lock(model, tokenizer)]
 
 '''
-    + _FILTER % "builder.extractor(lambda name: Grammar(name))",
-}
 
 RENDER = '''\
 def rendered(messages):
@@ -91,7 +109,6 @@ def answer(task, seed=1):
         encode_special_tokens=True,
         completion_only=True,
         filters=filters(),
-        filter_prefer_eos=True,
     )
 
 """
@@ -108,7 +125,6 @@ def next_lines(messages, most, seed):
         gen_settings=settings(),
         stop_conditions=STOP,
         filters=filters(),
-        filter_prefer_eos=True,
     )
     generator.enqueue(job)
     text, ended = "", False
