@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.engines.test_reproducible import check_composition, few_shot_requests
-from wfgy_triage.engines.base import Engine, GenerationRequest, Grammar
+from tests.engines.test_reproducible import few_shot_requests
+from wfgy_triage.engines.base import Engine, GenerationRequest, Grammar, ScoreRequest
 from wfgy_triage.engines.decoding import Decoder, DecodingOptions
 from wfgy_triage.engines.grammar import GrammarCompiler
 from wfgy_triage.engines.grammar_builders import (
@@ -22,7 +22,7 @@ from wfgy_triage.engines.grammar_builders import (
     record_grammar,
 )
 from wfgy_triage.engines.loading import open_engine
-from wfgy_triage.engines.transformers_engine import TransformersEngine
+from wfgy_triage.engines.transformers_engine import TransformersEngine, tokenizer_definition
 from wfgy_triage.errors import InputError, ProbeError
 from wfgy_triage.measure.citations import classify_citations, classify_record
 from wfgy_triage.measure.json_validity import classify_json
@@ -139,8 +139,6 @@ def test_the_end_is_allowed_only_where_the_grammar_accepts(engine):
 
 
 def _definition(engine: Engine) -> str:
-    from wfgy_triage.engines.transformers_engine import tokenizer_definition
-
     assert isinstance(engine, TransformersEngine)
     return tokenizer_definition(engine._tokenizer)
 
@@ -156,26 +154,10 @@ def test_ungrammared_rows_of_a_mixed_batch_are_what_they_were(engine):
         assert classed.schema_valid, mixed[request.id].text
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.3])
-def test_grammar_rows_do_not_depend_on_the_batch(make_folder, temperature):
-    engine = open_engine(make_folder("llama"), side="fp16")
-    grammars = [
-        record_grammar(RECORD),
-        None,
-        cited_sentence_grammar(["S1", "S2"], 20),
-        Grammar("regex", "[ab]{4,9}"),
-    ]
-    requests = asked(engine, None, 24, temperature=temperature, top_p=0.9, max_new_tokens=40)
-    requests = [dataclasses.replace(r, grammar=grammars[i % 4]) for i, r in enumerate(requests)]
-    check_composition(engine, requests, alone=8)
-
-
 def test_logprobs_are_those_of_the_model_itself(engine):
     """A forced token keeps the probability that the model gave it."""
     [answer] = engine.generate(asked(engine, Grammar("regex", "zq"), max_new_tokens=4))
     prompt = asked(engine, None)[0].prompt_ids
-    from wfgy_triage.engines.base import ScoreRequest
-
     [chunk] = engine.logits([ScoreRequest("s", prompt + answer.token_ids, len(prompt))])
     expected = chunk.logits.log_softmax(-1)[range(2), list(answer.token_ids)]
     assert answer.logprobs == pytest.approx(expected.tolist(), abs=1e-4)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from wfgy_triage.engines.base import GenerationRequest, ScoreRequest
+from wfgy_triage.engines.base import GenerationRequest, Grammar, ScoreRequest
 from wfgy_triage.engines.decoding import NEAR_TIE
+from wfgy_triage.engines.grammar_builders import cited_sentence_grammar, record_grammar
 from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.engines.sampling import Choice, greedy
 
@@ -94,6 +95,28 @@ def test_families_behind_a_common_beginning(make_folder, family):
     check_composition(engine, requests, alone=4)
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.3])
+def test_rows_with_grammars_in_one_batch_with_rows_without(engine, temperature):
+    schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 8},
+            "price": {"type": "integer", "maximum": 400},
+        },
+        "required": ["name", "price"],
+        "additionalProperties": False,
+    }
+    grammars = [
+        record_grammar(schema),
+        None,
+        cited_sentence_grammar(["S1", "S2"], 20),
+        Grammar("regex", "[ab]{4,9}"),
+    ]
+    requests = few_shot_requests(engine, 24, temperature=temperature, top_p=0.9, max_new_tokens=40)
+    requests = [dataclasses.replace(r, seed=i, grammar=grammars[i % 4]) for i, r in enumerate(requests)]
+    check_composition(engine, requests, alone=8)
+
+
 @pytest.mark.demo
 def test_composition_of_the_batch_on_the_demo_model(demo_pair):
     engine = open_engine(demo_pair["fp16"], side="fp16")
@@ -136,7 +159,11 @@ def test_an_exact_tie_is_settled_alike(make_folder, tmp_path):
     tensors["lm_head.weight"] = torch.cat([head[:128], head[:128], head[256:]])
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     engine = open_engine(tmp_path, side="fp16")
-    check_composition(engine, few_shot_requests(engine, 12, max_new_tokens=6), alone=4)
+    requests = few_shot_requests(engine, 12, max_new_tokens=6)
+    # A grammar may allow both tokens of a tie, or one of them.
+    grammars = (None, Grammar("regex", "(?s:.){3,9}"), Grammar("regex", "[ -~]{3,9}"))
+    requests = [dataclasses.replace(r, grammar=grammars[i % 3]) for i, r in enumerate(requests)]
+    check_composition(engine, requests, alone=4)
 
 
 def test_greedy_gap_is_the_distance_to_the_second_best():

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.probes.fakes import ScriptedEngine
+from wfgy_triage.engines.base import Grammar
 from wfgy_triage.probes import reuse as reuse_module
 from wfgy_triage.probes.base import ProbeContext, ProbeSettings
 from wfgy_triage.probes.items import Item
@@ -205,13 +206,30 @@ def test_other_models_prompts_and_engines_are_measured_anew(change):
 
 @pytest.mark.parametrize(
     "change",
-    [{"max_new_tokens": 51}, {"seed": 1}, {"temperature": 0.7}, {"top_p": 0.9}, {"stop_strings": ("x",)}],
+    [
+        {"max_new_tokens": 51},
+        {"seed": 1},
+        {"temperature": 0.7},
+        {"top_p": 0.9},
+        {"stop_strings": ("x",)},
+        {"grammar": Grammar("regex", "a+")},
+    ],
     ids=str,
 )
 def test_other_settings_of_the_request_are_answered_anew(change):
     rows = Rows()
     _measure(rows)
     assert _asked(_measure(rows, dataclasses.replace(BASE, **change)))[:2] == (1, 1)
+
+
+@pytest.mark.parametrize("change", [{"kind": "lark"}, {"text": "b+"}, {"spacing": "spaced"}], ids=str)
+def test_another_grammar_is_answered_anew(change):
+    rows = Rows()
+    bound = dataclasses.replace(BASE, grammar=Grammar("regex", "a+"))
+    _measure(rows, bound)
+    assert _asked(_measure(rows, bound)) == (0, 0, 0)
+    other = dataclasses.replace(bound, grammar=dataclasses.replace(bound.grammar, **change))
+    assert _asked(_measure(rows, other))[:2] == (1, 1)
 
 
 def test_another_metric_version_is_measured_anew(monkeypatch):

@@ -166,7 +166,7 @@ def test_what_the_converter_cannot_do_is_done_here(tmp_path: Path):
     (words,) = commands(text)
     at = words.index("--protect")
     assert words[at : at + 4] == ["--protect", "mlp 25-29=6", "--protect", "head=8"]
-    assert parsed(words[:at])["bpw"] == 4.2
+    assert parsed(words)["bpw"] == 4.2
 
 
 def test_without_the_present_bit_rate_there_is_no_command():

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any, Protocol, TypeVar, get_args
 
 import numpy as np
@@ -116,7 +117,9 @@ class Reuse:
     def _answer_key(self, side: str, engine: EngineInfo, request: GenerationRequest) -> str:
         # With the side: the noise floor must come from the twin, however alike the two engines describe themselves.
         # Absent rather than null without a grammar: answers kept before there were grammars stay known.
-        bound = {"grammar": asdict(request.grammar)} if request.grammar else {}
+        bound: dict[str, Any] = {}
+        if request.grammar:
+            bound = {"grammar": asdict(request.grammar), "grammar_library": version("llguidance")}
         return self._key(
             f"answer {_KEPT_AS.get(side, side)}",
             engine=_engine_facts(engine),
