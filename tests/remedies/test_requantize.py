@@ -220,6 +220,12 @@ def test_a_full_disk_is_said_before_any_work(pair, now, cache, monkeypatch):
     assert entries(cache) == set()
 
 
+def test_a_cache_that_cannot_be_written_is_said(pair, now, cache):
+    cache.write_text("a file where the folder should be")
+    with pytest.raises(PrerequisiteError, match="could not be written"):
+        Siblings(cache).make(*pair, with_head(now))
+
+
 def test_too_little_memory_is_said_before_the_model_is_loaded(pair, now, cache, monkeypatch):
     class Memory:
         available = 5

@@ -81,6 +81,8 @@ class Siblings:
             InputError: a recipe that cannot be met or brings nothing.
             PrerequisiteError: folders that cannot be used, too little disk space or memory.
         """
+        from wfgy_triage.exl2.writer import disk_problem
+
         stop = should_stop or (lambda: False)
 
         def tell(done: int, total: int, label: str) -> None:
@@ -100,6 +102,8 @@ class Siblings:
                     self._build(key, order, tell)
         except _Stopped:
             return None
+        except OSError as error:
+            raise disk_problem(error, self._dir / key) from error
         return self._kept.use(key)
 
     def made(self, folder: Path) -> Made:
