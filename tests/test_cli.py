@@ -75,6 +75,9 @@ def test_symptoms_lists_all_five_of_the_page(tmp_path: Path):
         (["demo", "--pair", "nope"], "There is no demo pair 'nope'"),
         (["sessions", "show", "nope"], "There is no session with the id 'nope'"),
         (["quantize", ".", "out", "--bpw", "1"], "Invalid value"),
+        (["quantize", ".", "out"], "Give either --bpw or --start-from."),
+        (["quantize", ".", "out", "--bpw", "4", "--start-from", "."], "Give either --bpw or --start-from."),
+        (["quantize", ".", "out", "--bpw", "4", "--protect", "mlp"], "'mlp' is not PART=BPW."),
     ],
 )
 def test_mistakes_are_sentences_with_exit_code_two(tmp_path: Path, arguments: list[str], said: str):

@@ -49,7 +49,10 @@ def test_only_the_protected_part_changes(tmp_path, pair):
     )  # fmt: skip
     expected = {f"model.layers.1.mlp.{name}_proj" for name in ("gate", "up", "down")}
     assert changed_modules(exl2, tmp_path / "out") == expected == set(report.presets)
-    assert {key for _, _, key in seen if key.startswith("lm_head")} == set()  # the walk ends with the part
+    assert "lm_head" not in {key for _, _, key in seen}  # the walk ends with the part
+    assert [done for done, _, key in seen if key.startswith("model.")] == list(range(14))
+    assert {total for _, total, _ in seen} == {14}
+    assert seen[-1] == (14, 14, "done")
     before, after = inspect_folder(exl2), inspect_folder(tmp_path / "out")
     assert after.anomalies == ()
     assert after.decoder_bpw == pytest.approx(report.decoder_bpw)

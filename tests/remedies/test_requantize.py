@@ -18,7 +18,7 @@ from wfgy_triage.exl2.convert import quantize_folder
 from wfgy_triage.exl2.inspect import inspect_folder
 from wfgy_triage.exl2.modules import read_folder
 from wfgy_triage.exl2.recipe import Recipe, read_recipe
-from wfgy_triage.remedies import requantize
+from wfgy_triage.remedies import kept, requantize
 from wfgy_triage.remedies.recipes import PROTECT, RAISE, RAISE_HEAD, RATES, estimated_bytes, next_recipes
 from wfgy_triage.remedies.requantize import Siblings
 
@@ -121,26 +121,32 @@ def test_a_sibling_is_made_once_and_says_how(pair, now, cache):
     assert steps == []
 
 
-def test_another_rate_makes_everything_anew(pair, now, cache, monkeypatch):
-    class Walker:
-        def __init__(self, folder):
-            self.tensors = tiny_tensors()
+class ChainWalker:
+    def __init__(self, folder):
+        self.tensors = tiny_tensors()
 
-        def encode(self, text):
-            return [ord(c) % 90 for c in text]
+    def encode(self, text):
+        return [ord(c) % 90 for c in text]
 
-        def sensitivities(self, rows, before_row=None):
-            return {}
+    def sensitivities(self, rows, before_row=None):
+        return {}
 
-        def walk(self, rows, visit):
-            hidden = self.tensors["model.embed_tokens.weight"].float()[rows].flatten(0, 1)
-            for name, weight in self.tensors.items():
-                if name.endswith("_proj.weight"):
-                    inputs = torch.nn.functional.pad(hidden, (0, weight.shape[1] - 64))
-                    visit(name.removesuffix(".weight"), weight, inputs)
-            visit("lm_head", self.tensors["model.embed_tokens.weight"], hidden)
+    def walk(self, rows, visit):
+        hidden = self.tensors["model.embed_tokens.weight"].float()[rows].flatten(0, 1)
+        for name, weight in self.tensors.items():
+            if name.endswith("_proj.weight"):
+                inputs = torch.nn.functional.pad(hidden, (0, weight.shape[1] - 64))
+                visit(name.removesuffix(".weight"), weight, inputs)
+        visit("lm_head", self.tensors["model.embed_tokens.weight"], hidden)
 
-    monkeypatch.setattr("wfgy_triage.engines.calibration.TransformersWalker", Walker)
+
+@pytest.fixture
+def chain(monkeypatch):
+    """A walker that needs no model."""
+    monkeypatch.setattr("wfgy_triage.engines.calibration.TransformersWalker", ChainWalker)
+
+
+def test_another_rate_makes_everything_anew(pair, cache, chain):
     siblings = Siblings(cache, calibration_rows=2)
     folder = siblings.make(*pair, Recipe(6.2, 8, {"mlp 0-0": 8.5}, "gptq"))
     made = siblings.made(folder)
@@ -149,7 +155,7 @@ def test_another_rate_makes_everything_anew(pair, now, cache, monkeypatch):
     assert (recipe.head_bits, recipe.method, recipe.protect) == (8, "gptq", {"mlp 0-0": 8.5})
 
 
-@pytest.mark.parametrize("change", ["weights", "sibling", "tokenizer", "recipe", "text", "version"])
+@pytest.mark.parametrize("change", ["weights", "sibling", "tokenizer", "recipe", "version"])
 def test_what_a_sibling_depends_on_is_in_its_name(pair, now, cache, change, monkeypatch):
     first = Siblings(cache).make(*pair, with_head(now))
     recipe = with_head(now)
@@ -161,11 +167,26 @@ def test_what_a_sibling_depends_on_is_in_its_name(pair, now, cache, change, monk
         (pair[1] / "tokenizer.json").write_text('{"other": 1}')
     elif change == "recipe":
         recipe = protected(now, mlp=6.5)
-    elif change == "text":
-        monkeypatch.setattr(walker, "standard_calibration", lambda: (walker.Passage("other", 1),))
     else:
         monkeypatch.setattr(requantize, "VERSION", 99)
     assert Siblings(cache).make(*pair, recipe) != first
+
+
+def test_the_calibration_is_in_the_name_where_there_is_one(pair, now, cache, chain, monkeypatch):
+    recipe, rounded = Recipe(6.2, 8), with_head(now)
+    first, plain = Siblings(cache).make(*pair, recipe), Siblings(cache).make(*pair, rounded)
+    fewer = Siblings(cache, calibration_rows=2).make(*pair, recipe)
+    monkeypatch.setattr(walker, "standard_calibration", lambda: (walker.Passage("other words " * 100, 1),))
+    other = Siblings(cache).make(*pair, recipe)
+    assert len({first, fewer, other}) == 3
+    assert Siblings(cache).make(*pair, rounded) == plain
+
+
+def test_other_things_in_the_cache_folder_are_left_alone(pair, now, cache):
+    (cache / "mine" / "a").mkdir(parents=True)
+    (cache / ".mine.part-1").mkdir()
+    Siblings(cache).make(*pair, with_head(now))
+    assert {"mine", ".mine.part-1"} <= entries(cache)
 
 
 @pytest.mark.parametrize("damage", ["cut", "byte", "config", "gone", "record", "no record"])
@@ -192,11 +213,17 @@ def test_a_damaged_entry_is_made_again(pair, now, cache, damage):
 
 def test_a_full_disk_is_said_before_any_work(pair, now, cache, monkeypatch):
     usage = shutil.disk_usage(pair[0])
-    monkeypatch.setattr(requantize.shutil, "disk_usage", lambda _: usage._replace(free=1234))
+    monkeypatch.setattr(kept.shutil, "disk_usage", lambda _: usage._replace(free=1234))
     with pytest.raises(PrerequisiteError, match=r"needs [\d,]+ bytes .* 1,234 are available") as caught:
         Siblings(cache).make(*pair, with_head(now))
     assert caught.value.hint
     assert entries(cache) == set()
+
+
+def test_a_cache_that_cannot_be_written_is_said(pair, now, cache):
+    cache.write_text("a file where the folder should be")
+    with pytest.raises(PrerequisiteError, match="could not be written"):
+        Siblings(cache).make(*pair, with_head(now))
 
 
 def test_too_little_memory_is_said_before_the_model_is_loaded(pair, now, cache, monkeypatch):

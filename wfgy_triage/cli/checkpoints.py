@@ -65,9 +65,10 @@ def quantize(
             "The command needs a rate for the whole model, or a folder to start from.",
             "Give either --bpw or --start-from.",
         )
+    protection = parse_protection(protect or ())
     with progress_bars() as report:
         common: dict[str, Any] = {
-            "protect": parse_protection(protect or ()),
+            "protect": protection,
             "method": method.value,
             "calibration_files": calibration or None,
             "walker": TransformersWalker(fp16_dir),

@@ -101,7 +101,7 @@ def quantize_folder(
         calibration = calibration_of(tokens, calibration_files)
         made = replace(recipe, bpw=plan.rest_bpw)
         write_json(folder / "config.json", whole_config(source.config, made, plan.decoder_bpw, calibration))
-        job.report(len(plan.presets), "done")
+        job.report_done()
     return QuantizeReport(
         folder=Path(out_dir),
         method=method,

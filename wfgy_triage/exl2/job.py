@@ -39,6 +39,7 @@ class Job:
         method: how to round.
         progress: told before each linear.
         others: the weight that the walk goes on with for a linear that is not planned; its own without it.
+        passes: linears that the walk passes, planned ones included; the planned ones without it.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class Job:
         method: Method,
         progress: Progress | None,
         others: Callable[[str, torch.Tensor], torch.Tensor] | None = None,
+        passes: int | None = None,
     ) -> None:
         self.tensors: dict[str, torch.Tensor] = {}
         self._source, self._plan, self._method, self._progress = source, plan, method, progress
         self._others = others or (lambda key, weight: weight)
         self._done: set[str] = set()
+        self._passed, self._passes = 0, passes or len(plan)
         self._inputs: torch.Tensor | None = None
         self._statistics: InputStatistics | None = None
 
@@ -76,21 +79,26 @@ class Job:
                     f"The model never used {key} on the calibration text.",
                     "Use --method rtn for this architecture.",
                 )
-            self.report(len(self._done), key)
+            self._report(key)
             weight = self._source.plain(weight_name(self._source.contents, key))
             features = weight.shape[1]
             self._keep(key, quantize_rtn(weight, self._plan[key].groups(features), order(key, features)))
 
-    def report(self, done: int, label: str) -> None:
-        """Tell the caller how far the work is."""
+    def report_done(self) -> None:
+        """Tell the caller that all is written."""
         if self._progress is not None:
-            self._progress(done, len(self._plan), label)
+            self._progress(self._passes, self._passes, "done")
+
+    def _report(self, key: str) -> None:
+        if self._progress is not None:
+            self._progress(self._passed, self._passes, key)
+        self._passed += 1
 
     def _visit(self, key: str, weight: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         """Quantize one linear on its inputs; linears that share an input share its statistics."""
         if len(self._done) == len(self._plan):
             raise EnoughSeenError
-        self.report(len(self._done), key)
+        self._report(key)
         if key not in self._plan or key in self._done:
             return self._others(key, weight)
         statistics = self._statistics_of(inputs)

@@ -18,7 +18,7 @@ from wfgy_triage.exl2.allocation import Linear, Sensitivity
 from wfgy_triage.exl2.checkpoint import Checkpoint
 from wfgy_triage.exl2.convert import QuantizeReport, announcer, calibration_of, check_method
 from wfgy_triage.exl2.job import Job, Progress
-from wfgy_triage.exl2.modules import HEAD, QUANTIZED_PARTS, FolderContents
+from wfgy_triage.exl2.modules import DECODER_LINEARS, HEAD, QUANTIZED_PARTS, FolderContents, module_order
 from wfgy_triage.exl2.parts import blocks_only, protected_head, rates_by_linear
 from wfgy_triage.exl2.plan import allocate_at, decoder_linears, head_linear
 from wfgy_triage.exl2.presets import HEAD_PRESETS, Preset
@@ -77,10 +77,13 @@ def requantize_folder(
         check_siblings(source, sibling)
         tokens = calibration_tokens(walker, calibration_files, calibration_rows) if walker else None
         if walker is not None and tokens is not None and set(chosen) != {HEAD}:
-            announce = announcer(progress, len(chosen))
+            announce = announcer(progress, _passes(source.contents, chosen))
             found = sensitivities(walker, tokens, source.contents.folder, statistics, announce)
             chosen = linears_that_gain(source.contents, sibling.contents, want, found)
-        job = Job(source, chosen, method, progress, lambda key, weight: _weight_of(sibling, key, weight))
+        passes = _passes(source.contents, chosen) if walker else None
+        job = Job(
+            source, chosen, method, progress, lambda key, weight: _weight_of(sibling, key, weight), passes
+        )
         if walker is not None and tokens is not None:
             job.walk(walker, tokens)
         job.round_unmet(lambda key, features: _order_of(sibling, key, features))
@@ -94,7 +97,7 @@ def requantize_folder(
             protect={**old.protect, **blocks_only(want.protect)},
         )
         write_json(folder / "config.json", partial_config(sibling.config, made, rates.decoder, calibration))
-        job.report(len(chosen), "done")
+        job.report_done()
     return QuantizeReport(
         folder=Path(out_dir),
         method=method,
@@ -196,6 +199,14 @@ class _Rates:
         return cls(
             sum(map(bits, linears)) / sum(x.size for x in linears), bits(head) / head.size if stored else None
         )
+
+
+def _passes(source: FolderContents, chosen: Mapping[str, Preset]) -> int:
+    """How many linears a walk passes until it has met the last chosen one."""
+    if HEAD in chosen:
+        return len(decoder_linears(source)) + 1
+    place = (module_order(key) for key in chosen)
+    return max(block * len(DECODER_LINEARS) + DECODER_LINEARS.index(name) for block, name in place) + 1
 
 
 def _weight_of(sibling: Checkpoint, key: str, weight: torch.Tensor) -> torch.Tensor:

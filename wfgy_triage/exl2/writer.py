@@ -65,7 +65,7 @@ def new_folder(destination: Path) -> Iterator[Path]:
             os.replace(temporary, destination)
             _flush_directory(destination.parent)
     except OSError as error:
-        raise _disk_problem(error, destination) from error
+        raise disk_problem(error, destination) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -121,7 +121,8 @@ def _require_space(folder: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _disk_problem(error: OSError, destination: Path) -> PrerequisiteError:
+def disk_problem(error: OSError, destination: Path) -> PrerequisiteError:
+    """The plain words for a folder that could not be written."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return PrerequisiteError(
             f"The disk is full; {destination.name} was not written.", "Free some space and start again."

@@ -16,7 +16,8 @@ RAISE_HEAD, PROTECT, RAISE = "raise_head_bits", "protect_blocks", "raise_bpw"
 
 RATES = (3.0, 3.5, 4.2, 5.0, 6.0, 8.0)
 """Rates for the whole decoder that are tried, in bits per weight."""
-PROTECTED_RATES = (4.2, 6.0, 8.0)
+PROTECTED_RATES = (4.2, 6.0, 8.1)
+"""Rates that are tried for a part; 8.1 is all that the format can give."""
 HEADS_TRIED = (6, 8)
 SMALLEST_STEP = 0.4
 """A rate that lies closer above the current one is no trial of its own."""
