@@ -11,10 +11,17 @@ from wfgy_triage.settings import Settings, load_settings
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Two test processes on two cores: more threads would only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the browser tests out only where the user asked for it."""
+    """Leave the browser tests out only where the user asked for it; keep together what shares costly fixtures."""
+    for item in items:
+        # Session fixtures (a served app) and module fixtures (a loaded model) are made once a process.
+        shared = "browser" if item.path.parent.name == "browser" else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(shared))
     if os.environ.get("WFGY_TRIAGE_NO_BROWSER") == "1":
         kept = [i for i in items if not i.get_closest_marker("browser")]
         config.hook.pytest_deselected(items=[i for i in items if i.get_closest_marker("browser")])
