@@ -202,16 +202,16 @@ def test_statistics_are_computed_once_for_all_siblings(tmp_path, pair, caplog):
             asked.append(len(rows))
             return super().sensitivities(rows, before_row)
 
-    def make(name, protect):
+    def make(name, protect, rows=None):
         return requantize_folder(
-            source, exl2, tmp_path / name, protect=protect, calibration_files=[text],
+            source, exl2, tmp_path / name, protect=protect, calibration_files=[text], calibration_rows=rows,
             walker=Counting(source), statistics=tmp_path / "statistics",
         )  # fmt: skip
 
     first = make("a", {"mlp 0-0": 6.5})
     assert make("b", {"mlp 0-0": 6.5}).presets == first.presets
     assert changed_modules(tmp_path / "a", tmp_path / "b") == set()
-    make("c", {"attn": 6.5})
+    make("c", {"attn": 6.5}, rows=2)
     assert len(asked) == 1
     (kept,) = (tmp_path / "statistics").iterdir()
     kept.write_text(kept.read_text()[:40])

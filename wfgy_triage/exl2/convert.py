@@ -17,7 +17,7 @@ from wfgy_triage.exl2.plan import Plan, plan_presets
 from wfgy_triage.exl2.presets import HEAD_PRESETS
 from wfgy_triage.exl2.recipe import Calibration, Method, Recipe, whole_config
 from wfgy_triage.exl2.sensitivity import sensitivities
-from wfgy_triage.exl2.walker import ROW_TOKENS, LayerWalker, calibration_tokens
+from wfgy_triage.exl2.walker import ROW_TOKENS, LayerWalker, calibration_tokens, some_rows
 from wfgy_triage.exl2.writer import copy_side_files, new_folder, save_tensors, write_json
 
 
@@ -71,7 +71,7 @@ def quantize_folder(
             rate is the same share it among them. `head` takes a head option.
         method: `gptq` needs a walker; `rtn` uses one only to find the activation order.
         calibration_files: UTF-8 text; the library's standard mix without them.
-        calibration_rows: fewer token rows than the text has, for speed; the folder says how many were used.
+        calibration_rows: fewer token rows for GPTQ than the text has, for speed; the folder says how many were used.
         walker: runs the calibration text through the model; its sensitivities decide which linears get
             the more precise presets. Its weights are replaced: use it once.
         statistics: folder in which sensitivities are kept for the next sibling.
@@ -87,13 +87,14 @@ def quantize_folder(
     _check_arguments(recipe, walker)
     with Checkpoint.open(Path(fp16_dir)) as source, new_folder(Path(out_dir)) as folder:
         plan = plan_presets(source.contents, recipe, {})  # refuses before any long work
-        tokens = calibration_tokens(walker, calibration_files, calibration_rows) if walker else None
+        tokens = calibration_tokens(walker, calibration_files) if walker else None
         if walker is not None and tokens is not None:
             announce = announcer(progress, len(plan.presets))
             found = sensitivities(walker, tokens, source.contents.folder, statistics, announce)
             plan = plan_presets(source.contents, recipe, found)
         job = Job(source, plan.presets, method, progress)
         if walker is not None and tokens is not None:
+            tokens = some_rows(tokens, calibration_rows)
             job.walk(walker, tokens)
         job.round_unmet(lambda _, features: torch.arange(features))
         save_tensors(folder, "output", {**_kept_tensors(source, plan), **job.tensors})

@@ -24,7 +24,7 @@ from wfgy_triage.exl2.plan import allocate_at, decoder_linears, head_linear
 from wfgy_triage.exl2.presets import HEAD_PRESETS, Preset
 from wfgy_triage.exl2.recipe import Method, Recipe, partial_config, read_recipe
 from wfgy_triage.exl2.sensitivity import sensitivities
-from wfgy_triage.exl2.walker import LayerWalker, calibration_tokens
+from wfgy_triage.exl2.walker import LayerWalker, calibration_tokens, some_rows
 from wfgy_triage.exl2.writer import copy_side_files, new_folder, save_tensors, write_json
 
 
@@ -55,7 +55,7 @@ def requantize_folder(
         head_bits: head option; that of the sibling without it.
         method: `gptq` needs a walker over `fp16_dir`; `rtn` keeps the feature order of the sibling and needs none.
         calibration_files: UTF-8 text; the library's standard mix without them.
-        calibration_rows: fewer token rows than the text has, for speed; the folder says how many were used.
+        calibration_rows: fewer token rows for GPTQ than the text has, for speed; the folder says how many were used.
         walker: its weights are replaced: use it once.
         statistics: folder in which sensitivities are kept for the next sibling.
         progress: told before each linear, unchanged ones included; what it raises stops the work.
@@ -75,7 +75,7 @@ def requantize_folder(
         want = Recipe(old.bpw, protected_head(protect or {}, head_bits or 0), protect or {}, method)
         chosen = linears_that_gain(source.contents, sibling.contents, want, {})
         check_siblings(source, sibling)
-        tokens = calibration_tokens(walker, calibration_files, calibration_rows) if walker else None
+        tokens = calibration_tokens(walker, calibration_files) if walker else None
         if walker is not None and tokens is not None and set(chosen) != {HEAD}:
             announce = announcer(progress, _passes(source.contents, chosen))
             found = sensitivities(walker, tokens, source.contents.folder, statistics, announce)
@@ -85,6 +85,7 @@ def requantize_folder(
             source, chosen, method, progress, lambda key, weight: _weight_of(sibling, key, weight), passes
         )
         if walker is not None and tokens is not None:
+            tokens = some_rows(tokens, calibration_rows)
             job.walk(walker, tokens)
         job.round_unmet(lambda key, features: _order_of(sibling, key, features))
         save_tensors(folder, "output", _with_changes(sibling, job.tensors))

@@ -100,21 +100,22 @@ def calibration_passages(files: Iterable[Path], rows: int = 16) -> tuple[Passage
     return tuple(Passage(_read_text(path), share) for path in paths)
 
 
-def calibration_tokens(
-    walker: LayerWalker, files: Iterable[Path] | None = None, limit: int | None = None
-) -> torch.Tensor:
+def calibration_tokens(walker: LayerWalker, files: Iterable[Path] | None = None) -> torch.Tensor:
     """Rows of calibration tokens, int64 of shape (rows, `ROW_TOKENS`).
 
     Args:
         walker: knows the tokenizer.
         files: UTF-8 text; the library's standard mix without them.
-        limit: at most so many rows, taken evenly from all; every row without it.
 
     Raises:
         PrerequisiteError: missing or too little text.
     """
     chosen = list(files or ())
-    rows = token_rows(calibration_passages(chosen) if chosen else standard_calibration(), walker.encode)
+    return token_rows(calibration_passages(chosen) if chosen else standard_calibration(), walker.encode)
+
+
+def some_rows(rows: torch.Tensor, limit: int | None) -> torch.Tensor:
+    """At most `limit` rows, taken evenly from all; every row without a limit."""
     if limit is None or limit >= len(rows):
         return rows
     return rows[torch.linspace(0, len(rows) - 1, max(1, limit)).round().long()]

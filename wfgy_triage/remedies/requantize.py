@@ -43,15 +43,21 @@ class Siblings:
     """Makes re-quantized siblings of a model and keeps them.
 
     Args:
-        cache_dir: where they are kept, with the statistics that they share.
+        cache_dir: where they are kept.
         limit_bytes: what they may take together; the one in use stays even if it is larger.
         calibration_rows: fewer token rows than the calibration text has, for speed; `Made` says how many were used.
+        statistics: where the statistics lie that siblings share; in `cache_dir` without it.
     """
 
     def __init__(
-        self, cache_dir: Path, limit_bytes: int = LIMIT_BYTES, calibration_rows: int | None = None
+        self,
+        cache_dir: Path,
+        limit_bytes: int = LIMIT_BYTES,
+        calibration_rows: int | None = None,
+        statistics: Path | None = None,
     ) -> None:
         self._dir, self._rows = Path(cache_dir), calibration_rows
+        self._statistics = statistics or self._dir
         self._kept = KeptFolders(self._dir, limit_bytes)
 
     def make(
@@ -159,7 +165,7 @@ class Siblings:
             "method": recipe.method,
             "calibration_rows": self._rows,
             "walker": walker,
-            "statistics": self._dir,
+            "statistics": self._statistics,
             "progress": tell,
         }
         if not order.copied:
