@@ -87,7 +87,6 @@ def paying(breaks_after: int) -> Answer:
     return answer
 
 
-
 def context_of(
     probe_settings: ProbeSettings, exl2: ScriptedEngine, samples: Sequence[Sample] = ()
 ) -> ProbeContext:

@@ -105,7 +105,9 @@ def test_a_stop_drops_what_is_unfinished():
 
 def test_candidates_are_in_the_words_of_a_patch():
     case = chain_case(PromptEngine(counting(10, 99)))
-    assert [c.patch for c in SegmentChain().candidates(case)] == [{"chain.segment_steps": n} for n in SEGMENTS]
+    assert [c.patch for c in SegmentChain().candidates(case)] == [
+        {"chain.segment_steps": n} for n in SEGMENTS
+    ]
     assert max(SEGMENTS) <= 20
 
 

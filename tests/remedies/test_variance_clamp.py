@@ -29,7 +29,9 @@ def test_hot_questions_are_asked_in_the_band_and_cool_ones_as_before():
     assert replace(found[0], temperature=1.0) == case.subject.items[0]
 
 
-@pytest.mark.parametrize(("temperatures", "reason"), [((0.0, 0.0), "likeliest word"), ((0.4, 0.2), "0.4 already")])
+@pytest.mark.parametrize(
+    ("temperatures", "reason"), [((0.0, 0.0), "likeliest word"), ((0.4, 0.2), "0.4 already")]
+)
 def test_where_nothing_is_drawn_hot_it_says_so(temperatures, reason):
     with pytest.raises(NotApplicableError, match=reason):
         VarianceClamp().candidates(asked_at(*temperatures))

@@ -26,6 +26,7 @@ from wfgy_triage.measure.fluency import distinct_2, repetition
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.citation_evaluation import evaluate_samples, lost, usable
 from wfgy_triage.probes.citation_samples import FLUENCY_SIDE
+from wfgy_triage.probes.contracts import citation_contracts
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.localize import localize
 from wfgy_triage.probes.measuring import STAGES, Measuring, token_pieces
@@ -84,7 +85,9 @@ class CitationsMissing:
 
         items = [_answer_item(workload, t, fp16, seed) for t in tasks.values()]
         items += [_record_item(workload, t, fp16, seed) for t in tasks.values()]
-        return Subject(SYMPTOM, tuple(items), judge, usable)
+        return Subject(
+            SYMPTOM, tuple(items), judge, usable, facets={"contracts": citation_contracts(workload, fp16)}
+        )
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

@@ -13,6 +13,7 @@ from typing import Any
 from wfgy_triage.engines.base import Completion, Engine, TokenScores
 from wfgy_triage.measure.json_validity import classify_json, structural_positions
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
+from wfgy_triage.probes.contracts import json_contracts
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.json_evaluation import evaluate_samples, lost
 from wfgy_triage.probes.json_samples import usable
@@ -59,7 +60,8 @@ class JsonBreaks:
             return _judged(workload, questions[item.question], completion)
 
         items = (_item(workload, q, context.fp16, context.settings.seed) for q in questions.values())
-        return Subject(SYMPTOM, tuple(items), judge, usable)
+        contracts = json_contracts(workload, context.fp16)
+        return Subject(SYMPTOM, tuple(items), judge, usable, facets={"contracts": contracts})
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

@@ -31,7 +31,9 @@ class CitationContract:
 def _contracts(case: Case) -> Sequence[Contract]:
     found: Sequence[Contract] = case.subject.facets.get("contracts", ())
     if not found:
-        raise NotApplicableError("There is no frame for these questions: they are no requests for a cited answer or a record.")
+        raise NotApplicableError(
+            "There is no frame for these questions; they ask for no sources and no record."
+        )
     return found
 
 

@@ -27,7 +27,7 @@ class WrappedEngine(ABC):
     ) -> Iterator[Completion]:
         """Yield one completion a request, under the request's id; those unfinished at a stop are dropped."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Nothing: the engine belongs to the run."""
 
 

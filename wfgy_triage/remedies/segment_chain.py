@@ -20,7 +20,7 @@ from wfgy_triage.workload.chains import Chain
 SEGMENTS = (20, 10)
 """Steps a segment; 20 is the source's bound."""
 ROOM, MARGIN = 1.25, 8
-"""Tokens a segment may take: its share of the answer's budget, a quarter more, and a margin. What is too much is cut."""
+"""Tokens of a segment: its share of the answer's budget, a quarter more, and a margin. What is too much is cut."""
 PATIENCE = 2
 """Rounds at most: this many times those that are needed when every segment is written out."""
 

@@ -29,7 +29,7 @@ class VarianceClamp:
         temperatures = {i.temperature for i in case.subject.items}
         if temperatures <= {0.0}:
             raise NotApplicableError(
-                "Every answer already takes the likeliest word each time (temperature 0), so there is no variance to clamp."
+                "Every answer takes the likeliest word each time (temperature 0), so there is no variance to clamp."
             )
         if max(temperatures) <= BAND[1]:
             raise NotApplicableError(f"The temperature is {max(temperatures):g} already.")
