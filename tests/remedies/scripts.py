@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import numpy as np
 from tests.probes.fakes import ScriptedEngine
 from tests.remedies.bench import CAUSE, PAIR, no_engine, no_findings
 from wfgy_triage.engines.base import Completion, GenerationRequest
+from wfgy_triage.measure.chain import read_steps
 from wfgy_triage.probes.base import Probe, ProbeContext, ProbeSettings
-from wfgy_triage.probes.long_chain import LongChain
+from wfgy_triage.probes.long_chain import LongChain, layout_of
 from wfgy_triage.remedies.base import Case, Shop
 from wfgy_triage.store.records import Sample
 from wfgy_triage.workload.chains import load_chains
@@ -119,3 +121,25 @@ def right_steps(case: Case, completion: Completion) -> int:
     """How many steps of an answer are right."""
     item = next(i for i in case.subject.items if i.request_id == completion.id)
     return sum(r is True for r in case.subject.judge(item, completion)["right"])
+
+
+def following(breaks_after: int) -> Answer:
+    """Goes on with any chain by its rule from the prompt's last step, and sticks after so many steps of its own."""
+
+    def answer(prompt: str, request: GenerationRequest) -> str:
+        chain = CHAINS[request.id.split("/")[0]]
+        kind, layout = chain.kind, layout_of(chain)
+        shown = read_steps(
+            prompt, replace(layout, first_label=1 if kind.numbered else None), 10**6, cut=False
+        )
+        words = {str(w).casefold(): str(w) for w in chain.params.get("states", ())}
+        state = tuple(words.get(part, part) for part in shown[-1].state or ())
+        text, label = "", shown[-1].step
+        for number in range(60):
+            after = chain.rule.follow(state, label + 1) if number < breaks_after else state
+            label += 1
+            text += kind.step.format(n=label, before=state, after=after, **chain.params) + kind.separator
+            state = after
+        return text
+
+    return answer

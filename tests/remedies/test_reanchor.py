@@ -4,11 +4,10 @@ import re
 
 import pytest
 
-from tests.probes.desk import Desk
 from tests.remedies.scripts import CHAINS, PromptEngine, TwoWords, case_of, chain_case, right_steps
+from tests.remedies.test_chain_trials import Run
 from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.probes.citations_missing import PROBE as CITATIONS
-from wfgy_triage.probes.long_chain import LongChain
 from wfgy_triage.remedies.base import NotApplicableError
 from wfgy_triage.remedies.reanchor import Reanchor
 
@@ -29,18 +28,9 @@ def drifting(prompt: str, request) -> str:
     return text
 
 
-def lost_run() -> list:
-    """Samples of a run on tens in which every chain of EXL2 sticks."""
-    stuck = {c.id: "".join(c.gold_steps[:10]) + c.gold_steps[9] * 38 for c in CHAINS.values()}
-    desk = Desk(LongChain(lambda: TwoWords("-")), {c.id: c.gold_text for c in CHAINS.values()}, stuck,
-                ProbeSettings(questions=8))  # fmt: skip
-    desk.run()
-    return list(desk.samples.values())
-
-
 @pytest.fixture(scope="module")
 def samples():
-    return lost_run()
+    return tuple(Run(ProbeSettings(questions=8)).samples.values())
 
 
 def far(word: str = WORD) -> Reanchor:
