@@ -30,15 +30,13 @@ def run(fast: bool = False, exl2: Path | None = None) -> dict[str, Any]:
     print(f"{'':<40}{'right steps':>12}{'difference, 95 %':>26}{'whole':>8}{'seconds':>9}")
     before, answers = _measured("as it is", case, engine, None)
     rows, distances = [before], _distances(case, answers)
+    looks = f"ΔS of {EVERY} steps to the beginning: {len(distances)} looks"
+    print(f"{looks}, largest {max(distances, default=0):.2f}, {sum(d > RISK for d in distances)} above {RISK}")
     for name in ("segment_chain", "rebirth"):
         remedy = get_remedy(name)
         for candidate in remedy.candidates(case):
             with remedy.apply(case, candidate) as change:
                 rows.append(_measured(candidate.label, case, change.engine, before)[0])
-    looks = f"ΔS of {EVERY} steps to the beginning: {len(distances)} looks"
-    print(
-        f"{looks}, largest {max(distances, default=0):.2f}, {sum(d > RISK for d in distances)} above {RISK}"
-    )
     return {"rows": rows, "distances": distances}
 
 
