@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from wfgy_triage.measure.survival import Lifetime
@@ -223,6 +223,14 @@ def _state(body: str, layout: Layout) -> State | None:
     if len(picked) < layout.width:
         return None
     return tuple(w.casefold() if layout.words else _plain_number(w) for w in picked)
+
+
+def state_before(step: str, layout: Layout) -> State | None:
+    """The state that a step begins with, in front of its arrow; None where there is none, or no arrow."""
+    parts = _ARROWS.split(step)
+    if not layout.arrow or len(parts) < 2:
+        return None
+    return _state(parts[0], replace(layout, arrow=False))
 
 
 def _plain_number(text: str) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,7 @@ def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval:
     return _binomial(successes, n, level, "exact", "Clopper-Pearson")
 
 
+@lru_cache(maxsize=4096)  # Survival curves ask for the same few counts at every step.
 def _binomial(successes: int, n: int, level: float, method: str, name: str) -> Interval:
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n}")

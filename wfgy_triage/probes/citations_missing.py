@@ -27,6 +27,7 @@ from wfgy_triage.measure.fluency import distinct_2, repetition
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.citation_evaluation import evaluate_samples, lost, usable
 from wfgy_triage.probes.citation_samples import FLUENCY_SIDE
+from wfgy_triage.probes.contracts import citation_contracts
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.localize import localize
 from wfgy_triage.probes.measuring import STAGES, Measuring, token_pieces
@@ -92,7 +93,8 @@ class CitationsMissing:
                 return citation_record_grammar(task.sections)
             return cited_sentence_grammar(task.supplied)
 
-        return Subject(SYMPTOM, tuple(items), judge, usable, facets={"grammar": grammar})
+        facets = {"grammar": grammar, "contracts": citation_contracts(workload, fp16)}
+        return Subject(SYMPTOM, tuple(items), judge, usable, facets=facets)
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

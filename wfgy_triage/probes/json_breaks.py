@@ -14,6 +14,7 @@ from wfgy_triage.engines.base import Completion, Engine, Grammar, TokenScores
 from wfgy_triage.engines.grammar_builders import record_grammar
 from wfgy_triage.measure.json_validity import classify_json, structural_positions
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
+from wfgy_triage.probes.contracts import json_contracts
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.json_evaluation import evaluate_samples, lost
 from wfgy_triage.probes.json_samples import usable
@@ -64,7 +65,8 @@ class JsonBreaks:
         def grammar(item: Item) -> Grammar:
             return record_grammar(workload.classes[questions[item.question].record_class].schema)
 
-        return Subject(SYMPTOM, tuple(items), judge, usable, facets={"grammar": grammar})
+        facets = {"grammar": grammar, "contracts": json_contracts(workload, context.fp16)}
+        return Subject(SYMPTOM, tuple(items), judge, usable, facets=facets)
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

@@ -89,7 +89,9 @@ class LongChain:
         def judge(item: Item, completion: Completion) -> dict[str, Any]:
             return self._judged(chains[item.question], completion)
 
-        return Subject(SYMPTOM, items, judge, useful, facets={"chains": chains})
+        # All chains: a change may be confirmed on more than this run has asked.
+        every = {c.id: c for c in load_chains().chains}
+        return Subject(SYMPTOM, items, judge, useful, facets={"chains": every})
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

@@ -44,6 +44,23 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Contract:
+    """A frame in which the same questions can be asked: it states what an answer has to contain.
+
+    Attributes:
+        id: unique among the frames of a probe.
+        label: the frame in a few words.
+        text: what a person puts into a prompt; `{prompt}` marks the task's place.
+        restate: any question of the set, asked in the frame.
+    """
+
+    id: str
+    label: str
+    text: str
+    restate: Callable[[Item], Item]
+
+
+@dataclass(frozen=True)
 class Subject:
     """The questions of a run, and everything that a change may need to know of them.
 

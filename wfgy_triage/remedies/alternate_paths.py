@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from wfgy_triage.engines.base import Completion, Engine, GenerationRequest
 from wfgy_triage.measure.fluency import mean_logprob
+from wfgy_triage.measure.voting import elect
 from wfgy_triage.remedies.base import Candidate, Case, Change
+from wfgy_triage.remedies.loops import ShouldStop, WrappedEngine
 
 PATHS = (3, 5)
 TEMPERATURE = 0.3
@@ -18,33 +20,29 @@ TEMPERATURE = 0.3
 _SEPARATOR = "\x1f"
 
 
-class VotingEngine:
+class VotingEngine(WrappedEngine):
     """An engine that answers a request several times and gives the answer that most paths agree on.
 
-    Answers agree when their text is the same up to white space; among equally frequent ones the likeliest wins (mean
-    log-probability of its tokens), and the first path in a tie.
+    Which answers agree, and what decides a tie: `measure.voting.elect`.
     """
 
     def __init__(self, engine: Engine, paths: int, temperature: float = TEMPERATURE) -> None:
-        self._engine, self._paths, self._temperature = engine, paths, temperature
-        self.info, self.capabilities = engine.info, engine.capabilities
-        self.encode, self.decode, self.render_chat = engine.encode, engine.decode, engine.render_chat
-        self.logits, self.embed = engine.logits, engine.embed
+        super().__init__(engine)
+        self._paths, self._temperature = paths, temperature
 
     def generate(
-        self, requests: Sequence[GenerationRequest], should_stop: Callable[[], bool] | None = None
+        self, requests: Sequence[GenerationRequest], should_stop: ShouldStop = None
     ) -> Iterator[Completion]:
         """Yield the elected answer of each request once all of its paths are there."""
         paths = [self._path(r, n) for r in requests for n in range(self._paths)]
-        waiting: dict[str, list[tuple[int, Completion]]] = defaultdict(list)
+        waiting: dict[str, dict[int, Completion]] = defaultdict(dict)
         for completion in self._engine.generate(paths, should_stop):
+            if completion.finish_reason == "cancelled":
+                continue
             name, _, number = completion.id.rpartition(_SEPARATOR)
-            waiting[name].append((int(number), completion))
+            waiting[name][int(number)] = completion
             if len(waiting[name]) == self._paths:
-                yield replace(elect([c for _, c in sorted(waiting.pop(name), key=lambda p: p[0])]), id=name)
-
-    def close(self) -> None:
-        """Nothing: the engine belongs to the run."""
+                yield replace(_elected([c for _, c in sorted(waiting.pop(name).items())]), id=name)
 
     def _path(self, request: GenerationRequest, number: int) -> GenerationRequest:
         name = f"{request.id}{_SEPARATOR}{number}"
@@ -54,17 +52,10 @@ class VotingEngine:
         return replace(request, id=name, temperature=heat, seed=request.seed + number)
 
 
-def elect(paths: Sequence[Completion]) -> Completion:
-    """The answer that most paths agree on."""
-    groups: dict[str, list[Completion]] = defaultdict(list)
-    for path in paths:
-        groups[" ".join(path.text.split())].append(path)
-    return max(groups.values(), key=lambda g: (len(g), max(map(_likelihood, g))))[0]
-
-
-def _likelihood(path: Completion) -> float:
-    found = mean_logprob(path.logprobs)
-    return -math.inf if found is None else found
+def _elected(paths: Sequence[Completion]) -> Completion:
+    """The answer of the majority."""
+    likelihoods = [-math.inf if (m := mean_logprob(p.logprobs)) is None else m for p in paths]
+    return paths[elect([p.text for p in paths], [1.0] * len(paths), likelihoods)]
 
 
 class AlternatePaths:

@@ -10,10 +10,15 @@ from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableErro
 
 _MODULES: Mapping[str, str] = {
     "alternate_paths": "wfgy_triage.remedies.alternate_paths",
+    "citation_contract": "wfgy_triage.remedies.citation_contract",
     "protect_blocks": "wfgy_triage.remedies.checkpoints",
     "raise_bpw": "wfgy_triage.remedies.checkpoints",
     "raise_head_bits": "wfgy_triage.remedies.checkpoints",
+    "reanchor": "wfgy_triage.remedies.reanchor",
+    "rebirth": "wfgy_triage.remedies.rebirth",
     "schema_lock": "wfgy_triage.remedies.schema_lock",
+    "segment_chain": "wfgy_triage.remedies.segment_chain",
+    "variance_clamp": "wfgy_triage.remedies.variance_clamp",
 }
 """Remedy id to the module whose `REMEDIES` hold it. A new remedy is one line here and one file."""
 _ARMS = frozenset({"raise_k", "rebuild_index", "independent_embedder", "normalise_index"})

@@ -33,6 +33,11 @@ class RecordClass:
     schema: Mapping[str, Any]
     examples: tuple[Example, ...]
 
+    @property
+    def told(self) -> str:
+        """What the prompt says of the schema: solved examples show it; without any, it has to be told."""
+        return "" if self.examples else f"It has to fit this JSON Schema: {json.dumps(self.schema)}"
+
 
 @dataclass(frozen=True)
 class RecordQuestion:
@@ -62,9 +67,7 @@ class JsonWorkload:
         Everything before the last message is the same for all questions of a class, so engines can compute it once.
         """
         found = self.classes[question.record_class]
-        # Solved examples show the schema; without any, it has to be told.
-        told = "" if found.examples else f" It has to fit this JSON Schema: {json.dumps(found.schema)}"
-        turns = [{"role": "system", "content": INSTRUCTION + told}]
+        turns = [{"role": "system", "content": f"{INSTRUCTION} {found.told}".rstrip()}]
         for example in found.examples:
             turns.append({"role": "user", "content": f"Note: {example.text}"})
             turns.append({"role": "assistant", "content": json.dumps(example.record)})

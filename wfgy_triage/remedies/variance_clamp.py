@@ -1,0 +1,49 @@
+"""Answers that are drawn at random are drawn at a low temperature (WFGY: BBAM).
+
+The source's recipe is a plan at temperature 0.2 to 0.4 with a deterministic tie-break; here the draw depends on the
+request's own seed alone, so the same question gives the same answer each time. The module's literal formula is not
+used: it raises the temperature (`measure.modulation`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from wfgy_triage.probes.items import Item
+from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError
+
+BAND = (0.2, 0.4)
+"""The source's range; nothing inside it is changed."""
+CLAMPED = 0.3
+
+
+class VarianceClamp:
+    """One candidate."""
+
+    id = "variance_clamp"
+
+    def candidates(self, case: Case) -> Sequence[Candidate]:
+        """A temperature inside the band, where questions are asked at a higher one."""
+        temperatures = {i.temperature for i in case.subject.items}
+        if temperatures <= {0.0}:
+            raise NotApplicableError(
+                "Every answer takes the likeliest word each time (temperature 0), so there is no variance to clamp."
+            )
+        if max(temperatures) <= BAND[1]:
+            raise NotApplicableError(f"The temperature is {max(temperatures):g} already.")
+        return [Candidate(self.id, self.id, f"Temperature {CLAMPED:g}", {"sampler.temperature": CLAMPED})]
+
+    @contextmanager
+    def apply(self, case: Case, candidate: Candidate) -> Iterator[Change]:
+        """The run's own EXL2 engine, asked at the lower temperature."""
+        yield Change(case.context.exl2, clamped)
+
+
+def clamped(item: Item) -> Item:
+    """The item at the clamped temperature; one that is asked inside or below the band stays."""
+    return replace(item, temperature=CLAMPED) if item.temperature > BAND[1] else item
+
+
+REMEDIES = {"variance_clamp": VarianceClamp()}
