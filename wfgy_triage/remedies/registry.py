@@ -10,6 +10,13 @@ from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableErro
 
 _MODULES: Mapping[str, str] = {
     "alternate_paths": "wfgy_triage.remedies.alternate_paths",
+    "fix_all": "wfgy_triage.remedies.files",
+    "fix_config": "wfgy_triage.remedies.files",
+    "fix_rope": "wfgy_triage.remedies.files",
+    "fix_template": "wfgy_triage.remedies.files",
+    "fix_tokenizer": "wfgy_triage.remedies.files",
+    "neutral_sampler": "wfgy_triage.remedies.sampler",
+    "stop_tokens": "wfgy_triage.remedies.files",
 }
 """Remedy id to the module whose `REMEDIES` hold it. A new remedy is one line here and one file."""
 _ARMS = frozenset({"raise_k", "rebuild_index", "independent_embedder", "normalise_index"})
