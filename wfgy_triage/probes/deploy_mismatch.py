@@ -59,7 +59,7 @@ class DeployMismatch:
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings
     ) -> Evaluation:
         """Count the failures; see the module for the rule."""
-        findings = in_order(Finding.from_json(s.payload) for s in samples if s.key.side == DOCTOR_SIDE)
+        findings = in_order(Finding.from_json(s.payload) for s in samples)
         failed, open_checks = failures(findings), unchecked(findings)
         state = _state(failed, open_checks, findings)
         value = None if state is State.NOT_MEASURED else float(len(failed))

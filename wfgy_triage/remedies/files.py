@@ -35,7 +35,8 @@ _TOKENIZER_CHECKS = (
 )  # fmt: skip
 _TEMPLATE_CHECKS = ("same_chat_template", "answer_prompt", "loaded_chat_template")
 _CONFIG_CHECKS = ("same_architecture", "same_vocabulary", "same_settings", "same_tie", "same_context")
-_ROPE_CHECKS = ("same_rope", "rope_supported")
+_ROPE_CHECKS = ("rope_supported", "same_rope")
+"""The later one goes first where both set a value: FP16's scaling is right in form too."""
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,13 @@ def facts_of(samples: Sequence[Sample]) -> tuple[TrialFacts, ...]:
     return tuple(sorted(latest.values(), key=lambda f: f.order))
 
 
+def of_the_run(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """The samples of the run itself, without those of trials: what a probe evaluates knows nothing of these."""
+    return tuple(
+        s for s in samples if s.key.side not in (TRIAL_SIDE, FP16_MORE) and not s.key.side.startswith(TRY)
+    )
+
+
 def with_change(samples: Sequence[Sample], facts: TrialFacts) -> tuple[Sample, ...]:
     """The samples of the run with another side in EXL2's place.
 
@@ -232,7 +239,7 @@ def _status(facts: TrialFacts, state: State, effect: Effect | None, guards: Sequ
 
 
 def _before(samples: Sequence[Sample], probe: Probe, settings: ProbeSettings) -> Metric | None:
-    return primary_of(probe.evaluate(samples, (), settings))
+    return primary_of(probe.evaluate(of_the_run(samples), (), settings))
 
 
 def recommend(trials: Sequence[Trial], before: State) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,18 +82,20 @@ def with_values(data: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     """A JSON object with values set by dotted key; None takes a key away, an object replaces the old one whole."""
     result = copy.deepcopy(dict(data))
     for dotted, value in values.items():
-        *parents, leaf = dotted.split(".")
-        node = result
-        for parent in parents:
-            inner = node.get(parent)
-            if not isinstance(inner, dict):
-                inner = node[parent] = {}
-            node = inner
-        if value is None:
-            node.pop(leaf, None)
-        else:
-            node[leaf] = value
+        _set(result, dotted.split("."), value)
     return result
+
+
+def _set(node: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    name, *rest = path
+    if rest and (value is not None or isinstance(node.get(name), dict)):
+        if not isinstance(node.get(name), dict):
+            node[name] = {}
+        _set(node[name], rest, value)
+    elif not rest and value is None:
+        node.pop(name, None)
+    elif not rest:
+        node[name] = value
 
 
 def _new_folder(shelf: Path) -> Path:

@@ -87,6 +87,8 @@ class TrialSearch:
         """Try until one passes, nothing is left, time is up, or the user stops."""
         order = 0
         for remedy in self._remedies:
+            if self._case.context.should_stop():
+                return
             for candidate in self._candidates(remedy, order):
                 if self._case.context.should_stop():
                     return
@@ -139,7 +141,7 @@ class TrialSearch:
         """Let the doctor look at the folder with the change; what it found on this machine stays as it was."""
         context, symptom = self._case.context, self._case.subject.symptom
         if not isinstance(remedy, FolderRemedy):
-            raise NotApplicableError("This probe asks no questions, so only changes of files can be tried.")
+            raise NotApplicableError("No question can be asked here, so only changes of files can be tried.")
         if self._case.subject.side != DOCTOR_SIDE and self._case.loaded:
             raise NotApplicableError("This run's searches cannot be repeated with another EXL2 folder.")
         with remedy.patched(self._case, candidate) as folder:

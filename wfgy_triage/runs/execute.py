@@ -24,6 +24,7 @@ from wfgy_triage.pairs import Pair, get_pair
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeContext, ProbeSettings
 from wfgy_triage.probes.reuse import Reuse
 from wfgy_triage.probes.unmeasured import unmeasured
+from wfgy_triage.remedies.outcome import of_the_run
 from wfgy_triage.result import Result
 from wfgy_triage.runs import provenance
 from wfgy_triage.runs.models import LoadedPair, ModelCache
@@ -217,7 +218,7 @@ class _Pass:
     def _evaluation(self, probe: Probe) -> Evaluation:
         if not self._measurable:
             return unmeasured(self._record.spec.symptom, self._findings)
-        samples = self._repo.samples(self._record.id)
+        samples = of_the_run(self._repo.samples(self._record.id))
         return probe.evaluate(samples, evidence_of(self._findings), self._probe_settings)
 
     def _context(

@@ -17,6 +17,7 @@ from wfgy_triage.engines.base import Engine
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.pairs import Pair
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeContext, ProbeSettings
+from wfgy_triage.probes.subject import Subject
 from wfgy_triage.remedies.base import Case, Shop
 from wfgy_triage.remedies.outcome import read_trials, recommend
 from wfgy_triage.remedies.registry import get_remedy, triable
@@ -120,15 +121,16 @@ def try_to_load(
         options: what the user asked for.
     """
     remedies = load_catalog().causes[evaluation.diagnosis.cause].remedies
-    if not options.wanted or not set(remedies) & set(triable()) or context.should_stop():
+    if not options.wanted or context.should_stop():
         return
-    try:
-        context = replace(context, fp16=workshop.fp16)
-    except PrerequisiteError as error:
-        # Without the baseline there is nothing to hold a change against; the result names the cause as it is.
-        _log.info("no change is tried: %s", error)
-        return
-    subject = probe.subject(context)
+    # Without anything to try, or without a baseline, no question is asked: the doctor alone looks at changes.
+    subject: Subject | None = Subject(probe.symptom)
+    if set(remedies) & set(triable()):
+        try:
+            context = replace(context, fp16=workshop.fp16)
+            subject = probe.subject(context)
+        except PrerequisiteError as error:
+            _log.info("no question is asked, since FP16 does not load: %s", error)
     if subject is not None:
         case = Case(context, subject, pair, evaluation.diagnosis, workshop.shop, loaded=False)
         _search(probe, case, options)
