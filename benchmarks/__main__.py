@@ -28,6 +28,9 @@ def main() -> int:
     parser.add_argument("--fp16", type=Path, help="FP16 folder (default: the demo's)")
     parser.add_argument("--exl2", type=Path, help="EXL2 folder (default: the demo's)")
     parser.add_argument("--repeats", type=int, help="timed repeats of each arm (default: 5)")
+    parser.add_argument(
+        "--measured", action="store_true", help="remedies: also the faults that only questions show (slow)"
+    )
     options = parser.parse_args()
     unknown = set(options.names) - set(NAMES)
     if unknown:
@@ -35,7 +38,7 @@ def main() -> int:
     results: dict[str, Any] = {"machine": machine(), "fast": options.fast}
     for name in options.names or NAMES:
         run = importlib.import_module(f"benchmarks.bench_{name}").run
-        given = {k: v for k in ("fp16", "exl2", "repeats") if (v := getattr(options, k)) is not None}
+        given = {k: v for k in ("fp16", "exl2", "repeats", "measured") if (v := getattr(options, k)) is not None}
         accepted = {k: v for k, v in given.items() if k in inspect.signature(run).parameters}
         print(f"\n## {name}\n", flush=True)
         try:
