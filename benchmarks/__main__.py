@@ -38,7 +38,9 @@ def main() -> int:
     results: dict[str, Any] = {"machine": machine(), "fast": options.fast}
     for name in options.names or NAMES:
         run = importlib.import_module(f"benchmarks.bench_{name}").run
-        given = {k: v for k in ("fp16", "exl2", "repeats", "measured") if (v := getattr(options, k)) is not None}
+        given = {
+            k: v for k in ("fp16", "exl2", "repeats", "measured") if (v := getattr(options, k)) is not None
+        }
         accepted = {k: v for k, v in given.items() if k in inspect.signature(run).parameters}
         print(f"\n## {name}\n", flush=True)
         try:

@@ -42,7 +42,9 @@ def run(fast: bool = False, measured: bool = False) -> dict[str, Any]:
     cases = [*(FOLDER_FAULTS[::4] if fast else FOLDER_FAULTS), *(MEASURED_FAULTS if measured else ())]
     base = settings.home / "cache" / "fault-bank"
     base.mkdir(parents=True, exist_ok=True)
-    print(f"{'':<28}{'no change':<14}{'recommended':<30}{'after':<14}{'outcome':<20}{'seconds':>8}{'foreign':>9}")
+    print(
+        f"{'':<28}{'no change':<14}{'recommended':<30}{'after':<14}{'outcome':<20}{'seconds':>8}{'foreign':>9}"
+    )
     rows = []
     with tempfile.TemporaryDirectory(dir=base) as scratch:
         shop = Workshop(settings, Path(scratch))
