@@ -29,6 +29,9 @@ def main() -> int:
     parser.add_argument("--exl2", type=Path, help="EXL2 folder (default: the demo's)")
     parser.add_argument("--repeats", type=int, help="timed repeats of each arm (default: 5)")
     parser.add_argument("--suite", type=Path, help="checkout of the JSON-Schema-Test-Suite, for 'grammar'")
+    parser.add_argument(
+        "--measured", action="store_true", help="remedies: also the faults that only questions show (slow)"
+    )
     options = parser.parse_args()
     unknown = set(options.names) - set(NAMES)
     if unknown:
@@ -36,7 +39,8 @@ def main() -> int:
     results: dict[str, Any] = {"machine": machine(), "fast": options.fast}
     for name in options.names or NAMES:
         run = importlib.import_module(f"benchmarks.bench_{name}").run
-        given = {k: v for k in ("fp16", "exl2", "repeats", "suite") if (v := getattr(options, k)) is not None}
+        options_given = ("fp16", "exl2", "repeats", "suite", "measured")
+        given = {k: v for k in options_given if (v := getattr(options, k)) is not None}
         accepted = {k: v for k, v in given.items() if k in inspect.signature(run).parameters}
         print(f"\n## {name}\n", flush=True)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from wfgy_triage.demo import SIBLINGS, exl2_folder, fp16_folder
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.convert import quantize_folder
 from wfgy_triage.pairs import Pair
-from wfgy_triage.settings import Settings
+from wfgy_triage.settings import Settings, load_settings
+from wfgy_triage.store.records import RunRecord, RunSpec
 
 LAYER = 11
 """Hidden layer of every index: fixed, so that no run spends questions on choosing it."""
@@ -59,6 +61,16 @@ class Workshop:
             target.parent.mkdir(parents=True, exist_ok=True)
             quantize_folder(fp16, target, bpw=bpw, method="rtn")
         return Pair(f"rtn-{bpw:g}bpw", f"Rounded to {bpw:g} bpw", fp16, target)
+
+    def run(self, pair: Pair, symptom: str, questions: int, options: Mapping[str, str]) -> RunRecord:
+        """A run on a pair, to its end. One home serves all, so that FP16's answers and vectors are computed once."""
+        from wfgy_triage.runs.headless import run_headless
+
+        home = self.scratch / "home"
+        home.mkdir(exist_ok=True)
+        settings = load_settings(home=home, database_url=f"sqlite:///{home / 'triage.db'}")
+        spec = RunSpec(symptom, pair.id, questions=questions, options=options)
+        return run_headless(settings, spec, pair=pair)
 
     def rows(self, pair: Pair, texts: tuple[str, ...], *, quantized: bool) -> NDArray[np.float32]:
         """Mean-pooled hidden states (texts, hidden) of one side, not centred and not scaled."""

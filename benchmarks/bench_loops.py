@@ -31,7 +31,9 @@ def run(fast: bool = False, exl2: Path | None = None) -> dict[str, Any]:
     before, answers = _measured("as it is", case, engine, None)
     rows, distances = [before], _distances(case, answers)
     looks = f"ΔS of {EVERY} steps to the beginning: {len(distances)} looks"
-    print(f"{looks}, largest {max(distances, default=0):.2f}, {sum(d > RISK for d in distances)} above {RISK}")
+    print(
+        f"{looks}, largest {max(distances, default=0):.2f}, {sum(d > RISK for d in distances)} above {RISK}"
+    )
     for name in ("segment_chain", "rebirth"):
         remedy = get_remedy(name)
         for candidate in remedy.candidates(case):

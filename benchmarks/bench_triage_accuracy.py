@@ -64,15 +64,7 @@ def _look(case: Case, shop: Workshop) -> dict[str, Any]:
 def _named(case: Case, setup: Setup, shop: Workshop) -> str:
     if not case.symptom:
         return diagnose_findings(check_folders(setup.pair)).cause
-    from wfgy_triage.runs.headless import run_headless
-    from wfgy_triage.store.records import RunSpec
-
-    # One home for all runs of the bank: FP16's answers and vectors are computed once.
-    home = shop.scratch / "home"
-    home.mkdir(exist_ok=True)
-    settings = load_settings(home=home, database_url=f"sqlite:///{home / 'triage.db'}")
-    spec = RunSpec(case.symptom, setup.pair.id, questions=case.questions, options=setup.options)
-    record = run_headless(settings, spec, pair=setup.pair)
+    record = shop.run(setup.pair, case.symptom, case.questions, {**setup.options, "fix": "no"})
     if record.result is None:
         return f"{FAILED}: {record.error_message}"
     return str(record.result["diagnosis"]["cause"])

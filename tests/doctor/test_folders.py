@@ -13,12 +13,13 @@ from benchmarks.faults import FAULTS, Fault, edit_json, edit_tensor
 from tests.doctor.conftest import failed, outcomes, save_fp16
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.checks import load_checks
-from wfgy_triage.doctor import folders
+from wfgy_triage.doctor import folders, weights
 from wfgy_triage.doctor.finding import Finding, Outcome, evidence_of, prevents_loading
 from wfgy_triage.doctor.folders import check_folders
 from wfgy_triage.doctor.summary import diagnose_findings
 from wfgy_triage.exl2.convert import quantize_folder
 from wfgy_triage.pairs import Pair
+from wfgy_triage.remedies.overlay import with_values
 
 MADE_HERE = {c.id for c in load_checks().values() if c.group == "folders"}
 
@@ -97,6 +98,51 @@ def test_patches_are_exact(copy_with):
     assert json.loads(rope.text) == {"rope_theta": 50000.0}
     ends = by_check(copy_with(faults.end_list_cut))["same_special_tokens"].patch
     assert ends.values == {"eos_token_id": [0, 257]}
+
+
+def rope_of(fp16_config: dict, exl2_config: dict, copy_with) -> Finding:
+    def breaks(fp16: Path, exl2: Path) -> None:
+        for folder, values in ((fp16, fp16_config), (exl2, exl2_config)):
+            for key in ("rope_theta", "rope_scaling", "rope_parameters"):
+                edit_json(folder / "config.json", lambda d, key=key: d.pop(key, None))
+            edit_json(folder / "config.json", lambda d, values=values: d.update(values))
+
+    return by_check(copy_with(breaks))["same_rope"]
+
+
+NESTED = {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e4}
+LINEAR = {"rope_type": "linear", "factor": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("fp16", "exl2", "values"),
+    [
+        # Another value in rope_parameters, which transformers reads before the right one at the top.
+        (
+            {"rope_theta": 5e4},
+            {"rope_theta": 5e4, "rope_parameters": {"rope_theta": 1e4}},
+            {"rope_parameters": None},
+        ),
+        # FP16 states nothing, so the default is meant.
+        ({}, {"rope_theta": 5e5}, {"rope_theta": None}),
+        # The same settings in the other form, and in one place only.
+        ({"rope_parameters": NESTED}, {"rope_scaling": LINEAR}, {"rope_theta": 5e4}),
+        ({"rope_parameters": NESTED}, {"rope_theta": 5e4}, {"rope_scaling": LINEAR}),
+        ({"rope_theta": 5e4}, {"rope_theta": 5e4, "rope_scaling": LINEAR}, {"rope_scaling": None}),
+        (
+            {"rope_theta": 5e4, "rope_scaling": LINEAR},
+            {"rope_theta": 5e4, "rope_parameters": {**NESTED, "factor": 4.0}},
+            {"rope_scaling": LINEAR, "rope_parameters": None},
+        ),
+    ],
+)
+def test_the_patch_for_positions_says_all_that_has_to_change(fp16: dict, exl2: dict, values: dict, copy_with):
+    found = rope_of(fp16, exl2, copy_with)
+    assert found.state is Outcome.FAIL
+    assert found.patch is not None
+    assert found.patch.values == values
+    mended = with_values(exl2, values)
+    assert rope_of(fp16, mended, copy_with).state is Outcome.PASS
 
 
 def test_another_base_model_is_no_damage(healthy: Pair, copy_with, tmp_path: Path):
@@ -223,6 +269,19 @@ def test_unchanged_files_are_not_read_again_and_changed_ones_are(copy_with, monk
         assert check_folders(pair) is first
     edit_tensor(pair.exl2, "model.norm.weight", lambda v: v.__setitem__(0, float("nan")))
     assert failed(check_folders(pair)) == ["finite_weights"]
+
+
+def test_matrices_are_not_compared_again_for_a_change_of_other_files(
+    copy_with, monkeypatch: pytest.MonkeyPatch
+):
+    pair = copy_with(lambda fp16, exl2: None)
+    first = by_check(pair)
+    edit_json(pair.exl2 / "config.json", lambda d: d.update(hidden_act="gelu"))
+    with monkeypatch.context() as patch:
+        patch.setattr(weights, "_compare", None)
+        again = by_check(pair)
+    assert again["same_settings"].state is Outcome.FAIL
+    assert again["even_layers"] == first["even_layers"]
 
 
 def test_progress_ends_at_its_total(copy_with):

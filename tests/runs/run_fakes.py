@@ -77,6 +77,9 @@ class FakeProbe:
         name = settings.workload.stem if settings.workload else "fake"
         return {"id": name, "sha256": "0" * 64, "questions": settings.questions}
 
+    def subject(self, context: ProbeContext) -> None:
+        """Nothing that a change could be tried on."""
+
     def run(self, context: ProbeContext) -> None:
         context.open_floor()
         total = context.settings.questions

@@ -64,7 +64,10 @@ def _architecture(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Finding
     if all(first) and first[0] != first[1]:
         differing = {"architectures": (first[0], first[1]), **differing}
     if differing:
-        return failed("same_architecture", _told(differing))
+        values = {k: a for k, (a, _) in differing.items()}
+        if "architectures" in values:
+            values["architectures"] = ours["architectures"]
+        return failed("same_architecture", _told(differing), json_patch("config.json", values))
     return passed(
         "same_architecture",
         f"{first[1] or theirs.get('model_type')}, {theirs.get('num_hidden_layers')} layers of width "
@@ -97,9 +100,9 @@ def _context(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Finding:
 
 
 def _rope(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Finding:
-    base, served, top = rope_theta(ours), rope_theta(theirs), _number(theirs.get("rope_theta"))
+    base, top = rope_theta(ours), _number(theirs.get("rope_theta"))
     used = LIBRARY_THETA if base is None else base
-    patch = json_patch("config.json", _rope_values(ours))
+    patch = json_patch("config.json", _rope_values(ours, theirs))
     if top is None and used != LIBRARY_THETA:
         return failed(
             "same_rope",
@@ -107,10 +110,11 @@ def _rope(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Finding:
             "ExLlamaV2 then uses 10000.",
             patch,
         )
-    if (LIBRARY_THETA if served is None else served) != used or (top is not None and top != used):
-        return failed(
-            "same_rope", f"rope_theta: FP16 {used:g}, EXL2 {top or served or LIBRARY_THETA:g}.", patch
-        )
+    # transformers reads rope_parameters first, exllamav2 the top level only: both places have to be right.
+    stated = [t for t in (top, _nested_theta(theirs)) if t is not None] or [LIBRARY_THETA]
+    wrong = next((t for t in stated if t != used), None)
+    if wrong is not None:
+        return failed("same_rope", f"rope_theta: FP16 {used:g}, EXL2 {wrong:g}.", patch)
     if scaling(ours) != scaling(theirs):
         return failed(
             "same_rope", f"Scaling: FP16 {_shown(scaling(ours))}, EXL2 {_shown(scaling(theirs))}.", patch
@@ -121,7 +125,7 @@ def _rope(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Finding:
 def _rope_supported(config: Mapping[str, Any]) -> Finding:
     block = config.get("rope_scaling")
     if isinstance(block, Mapping) and {"type", "rope_type"} <= set(block):
-        kept = {f"rope_scaling.{k}": v for k, v in block.items() if k != "type"}
+        kept = {"rope_scaling": {k: v for k, v in block.items() if k != "type"}}
         return failed(
             "rope_supported",
             "rope_scaling in the EXL2 config.json has both `type` and `rope_type`.",
@@ -135,11 +139,13 @@ def _rope_supported(config: Mapping[str, Any]) -> Finding:
 
 def rope_theta(config: Mapping[str, Any]) -> float | None:
     """The base of the rotary encoding: top level in older configurations, in `rope_parameters` in newer ones."""
+    top = _number(config.get("rope_theta"))
+    return _nested_theta(config) if top is None else top
+
+
+def _nested_theta(config: Mapping[str, Any]) -> float | None:
     nested = config.get("rope_parameters")
-    value = config.get("rope_theta")
-    if value is None and isinstance(nested, Mapping):
-        value = nested.get("rope_theta")
-    return _number(value)
+    return _number(nested.get("rope_theta")) if isinstance(nested, Mapping) else None
 
 
 def scaling(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,13 +235,19 @@ def _config_patch(differing: Mapping[str, tuple[Any, Any]]) -> Patch | None:
     return json_patch("config.json", {key: a for key, (a, _) in differing.items()})
 
 
-def _rope_values(ours: Mapping[str, Any]) -> dict[str, Any]:
-    theta = rope_theta(ours)
-    values: dict[str, Any] = {} if theta is None else {"rope_theta": theta}
+def _rope_values(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """What has to be set for EXL2 to read positions as FP16 does; None takes a key away."""
     kind = scaling(ours)
-    if kind:
-        values |= {f"rope_scaling.{'rope_type' if k == 'type' else k}": v for k, v in kind.items()}
-    return values
+    wanted = {
+        "rope_theta": rope_theta(ours),
+        "rope_scaling": {"rope_type" if k == "type" else k: v for k, v in kind.items()} or None,
+        "rope_parameters": ours.get("rope_parameters"),
+    }
+    if theirs.get("rope_parameters") is None:
+        wanted.pop("rope_parameters")
+    if scaling(theirs) == kind and theirs.get("rope_parameters") == wanted.get("rope_parameters"):
+        wanted.pop("rope_scaling")
+    return {k: v for k, v in wanted.items() if theirs.get(k) != v}
 
 
 def _shown(settings: Mapping[str, Any]) -> str:

@@ -159,6 +159,11 @@ def prevents_loading(findings: Iterable[Finding]) -> bool:
     return any(f.state is Outcome.FAIL and checks[f.check].fatal for f in findings)
 
 
+def is_loaded(findings: Iterable[Finding]) -> bool:
+    """Whether nothing says that the models are not there."""
+    return all(f.state is Outcome.PASS for f in findings if f.check == "models_load")
+
+
 def evidence_of(findings: Sequence[Finding]) -> tuple[Check, ...]:
     """The rungs that these findings are for every measurement on the pair, in the order of the ladder."""
     checks = load_checks()

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 
 from wfgy_triage.doctor.configuration import check_configuration
 from wfgy_triage.doctor.finding import Finding, in_order
+from wfgy_triage.doctor.kept import Kept
 from wfgy_triage.doctor.side import Side
 from wfgy_triage.pairs import Pair, files_signature
 
-KEPT = 8
-"""Pairs whose findings are kept in this process."""
-
-_lock = threading.Lock()
-_kept: OrderedDict[object, tuple[Finding, ...]] = OrderedDict()
+_kept: Kept[tuple[Finding, ...]] = Kept(8)
 
 
 def no_progress(done: int, total: int) -> None:
@@ -31,17 +26,7 @@ def check_folders(pair: Pair, progress: Callable[[int, int], None] = no_progress
         pair: the folders; their models need not be loadable.
         progress: told how many of how many matrices are compared.
     """
-    key = files_signature(pair)
-    with _lock:
-        if key in _kept:
-            _kept.move_to_end(key)
-            return _kept[key]
-    found = _check(pair, progress)
-    with _lock:
-        _kept[key] = found
-        while len(_kept) > KEPT:
-            _kept.popitem(last=False)
-    return found
+    return _kept.get(files_signature(pair), lambda: _check(pair, progress))
 
 
 def _check(pair: Pair, progress: Callable[[int, int], None]) -> tuple[Finding, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from wfgy_triage.doctor.finding import Finding, failed, passed, skipped, warned
+from wfgy_triage.doctor.kept import Kept
 from wfgy_triage.doctor.layer_errors import LayerReport, MatrixError, judge_layers, matrix_error
 from wfgy_triage.doctor.patches import json_patch
 from wfgy_triage.doctor.side import Side
@@ -23,6 +24,8 @@ FP16_MAX = 65504.0
 COMPUTED = ("rotary_emb.inv_freq", ".masked_bias", ".attn.bias")
 """Endings of tensors that older checkpoints carry and models compute themselves."""
 Progress = Callable[[int, int], None]
+_compared: Kept[tuple[list[Finding], int]] = Kept(8)
+"""What the stored numbers of two sets of files say, and how many matrices that took."""
 
 
 def check_weights(fp16: Side, exl2: Side, progress: Progress) -> list[Finding]:
@@ -44,7 +47,10 @@ def check_weights(fp16: Side, exl2: Side, progress: Progress) -> list[Finding]:
         )  # fmt: skip
         return [*found, *(skipped(check, f"{side}: {why}") for check in rest)]
     found += [_types(theirs), _block(theirs), _baseline(ours)]
-    return [*found, *_values(ours, theirs, progress)]
+    values, count = _compared.get(_files_of(ours, theirs), lambda: _values(ours, theirs, progress))
+    if count:
+        progress(count, count)
+    return [*found, *values]
 
 
 def _usable(fp16: Side, exl2: Side) -> Finding:
@@ -145,7 +151,13 @@ def _baseline(ours: FolderContents) -> Finding:
     return passed("baseline_unquantized", "The FP16 folder holds ordinary weights.")
 
 
-def _values(ours: FolderContents, theirs: FolderContents, progress: Progress) -> list[Finding]:
+def _files_of(*sides: FolderContents) -> tuple[tuple[tuple[int, int, int, int], ...], ...]:
+    """Identity, size and time of the files with the tensors, wherever links to them lie."""
+    stats = ([path.stat() for path in sorted({m.file for m in s.tensors.values()})] for s in sides)
+    return tuple(tuple((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for s in side) for side in stats)
+
+
+def _values(ours: FolderContents, theirs: FolderContents, progress: Progress) -> tuple[list[Finding], int]:
     with Checkpoint(ours) as baseline, Checkpoint(theirs) as quantized:
         strange = [*_not_finite("FP16", baseline), *_not_finite("EXL2", quantized)]
         finite = (
@@ -155,19 +167,18 @@ def _values(ours: FolderContents, theirs: FolderContents, progress: Progress) ->
         )
         if ours.kind != "fp16":
             why = "The baseline is quantized itself."
-            return [finite, *(skipped(c, why) for c in ("same_base_model", "even_layers"))]
+            return [finite, *(skipped(c, why) for c in ("same_base_model", "even_layers"))], 0
         pairs = list(_pairs(baseline, quantized))
         shapes = _shape_fault(pairs, ours, theirs)
         if shapes or not pairs:
             why = "The matrices do not have the same shapes." if shapes else "No matrix has a counterpart."
             base = failed("same_base_model", shapes) if shapes else skipped("same_base_model", why)
-            return [finite, base, skipped("even_layers", why)]
+            return [finite, base, skipped("even_layers", why)], 0
         errors = []
         for number, (key, name) in enumerate(pairs):
             progress(number, len(pairs))
             errors.append(_compare(baseline, quantized, key, name))
-        progress(len(pairs), len(pairs))
-    return [finite, *_layer_findings(judge_layers(errors), len(errors))]
+    return [finite, *_layer_findings(judge_layers(errors), len(errors))], len(pairs)
 
 
 def _pairs(baseline: Checkpoint, quantized: Checkpoint) -> Iterator[tuple[str, str]]:

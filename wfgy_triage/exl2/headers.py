@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -30,6 +31,8 @@ _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 _MAX_HEADER = 100_000_000
 _SAMPLE_BYTES = 4096
 _DOWNLOAD_AGAIN = "Download or create the file again; it cannot be repaired."
+_linked: dict[Path, Path] = {}
+"""Folders made by this process, by the folder whose files their links may name."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,34 @@ def check_folder_safe(folder: Path) -> None:
     Raises:
         PrerequisiteError: names the first offending file.
     """
+    _check_files(folder)
+    for name in ("config.json", "tokenizer_config.json"):
+        if (folder / name).exists() and read_json(folder / name).get("auto_map"):
+            raise PrerequisiteError(
+                f"{name} asks for custom code (auto_map); only built-in model classes are loaded.",
+                "Use a model whose architecture transformers ships.",
+            )
+
+
+@contextmanager
+def links_into(folder: Path, origin: Path) -> Iterator[None]:
+    """For the time of the block, links in `folder` may lead to files of `origin`, which is checked like any folder.
+
+    The permission lives in this process only: nothing that lies in a folder can grant it.
+
+    Raises:
+        PrerequisiteError: `origin` itself holds code, pickles or links out of it.
+    """
+    _check_files(origin)
+    root = folder.resolve()
+    _linked[root] = origin.resolve()
+    try:
+        yield
+    finally:
+        del _linked[root]
+
+
+def _check_files(folder: Path) -> None:
     if not folder.is_dir():
         raise PrerequisiteError(f"There is no model folder {folder}.", "Check the path.")
     for path in sorted(folder.iterdir()):
@@ -158,12 +189,6 @@ def check_folder_safe(folder: Path) -> None:
             raise PrerequisiteError(
                 f"{path.name} is a link that leads out of the model folder.",
                 "Replace it with the file itself.",
-            )
-    for name in ("config.json", "tokenizer_config.json"):
-        if (folder / name).exists() and read_json(folder / name).get("auto_map"):
-            raise PrerequisiteError(
-                f"{name} asks for custom code (auto_map); only built-in model classes are loaded.",
-                "Use a model whose architecture transformers ships.",
             )
 
 
@@ -260,4 +285,8 @@ def _link_is_safe(link: Path, folder: Path) -> bool:
     target, root = link.resolve(), folder.resolve()
     if target.is_relative_to(root):
         return True
+    origin = _linked.get(root)
+    if origin is not None and link.readlink().parent == origin:
+        there = link.readlink()
+        return not there.is_symlink() or _link_is_safe(there, origin)
     return root.parent.name == "snapshots" and target.is_relative_to(root.parent.parent / "blobs")

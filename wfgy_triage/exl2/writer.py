@@ -65,7 +65,7 @@ def new_folder(destination: Path) -> Iterator[Path]:
             os.replace(temporary, destination)
             _flush_directory(destination.parent)
     except OSError as error:
-        raise disk_problem(error, destination) from error
+        raise disk_problem(error, destination.name) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -121,14 +121,14 @@ def _require_space(folder: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def disk_problem(error: OSError, destination: Path) -> PrerequisiteError:
-    """The plain words for a folder that could not be written."""
+def disk_problem(error: OSError, what: str) -> PrerequisiteError:
+    """Plain words for what kept a file or folder, named by `what`, from being written."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return PrerequisiteError(
-            f"The disk is full; {destination.name} was not written.", "Free some space and start again."
+            f"The disk is full; {what} was not written.", "Free some space and start again."
         )
     return PrerequisiteError(
-        f"{destination.name} could not be written: {error.strerror or error}.",
+        f"{what} could not be written: {error.strerror or error}.",
         "Check that the folder above it exists and is writable.",
     )
 

@@ -78,6 +78,7 @@ class Case:
         pair: the folders.
         diagnosis: the named cause.
         shop: other models.
+        loaded: whether the pair could be loaded; if not, only FP16 is there, and nothing was asked.
     """
 
     context: ProbeContext
@@ -85,6 +86,7 @@ class Case:
     pair: Pair
     diagnosis: Diagnosis
     shop: Shop
+    loaded: bool = True
 
 
 class Remedy(Protocol):

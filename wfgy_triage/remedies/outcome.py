@@ -12,9 +12,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from wfgy_triage.catalog import load_catalog
+from wfgy_triage.doctor.finding import DOCTOR_SIDE
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeSettings
 from wfgy_triage.probes.retrieval_samples import FACTS
 from wfgy_triage.probes.subject import EXL2
+from wfgy_triage.remedies.effect import (
+    Effect,
+    counted,
+    effect_json,
+    effect_of,
+    primary_json,
+    unpaired,
+)
 from wfgy_triage.result import Metric, State
 from wfgy_triage.store.records import Sample
 
@@ -26,12 +35,22 @@ FP16_MORE = "fp16_more"
 """FP16 answers to further questions, on which a change is confirmed."""
 
 Status = Literal[
-    "verified", "better", "promising", "unclear", "worse", "broke", "hopeless", "skipped", "unfinished"
+    "verified",
+    "better",
+    "promising",
+    "loads",
+    "unclear",
+    "worse",
+    "broke",
+    "hopeless",
+    "skipped",
+    "unfinished",
 ]
 WORDS: Mapping[Status, str] = {
     "verified": "Verified: the re-check passed",
-    "better": "Better, measured on the same questions",
+    "better": "Better, measured in the same way; the re-check did not pass",
     "promising": "Meets the gate on these questions, too few to verify it",
+    "loads": "The model can be loaded with it; the re-check did not pass",
     "unclear": "No clear effect",
     "worse": "Worse",
     "broke": "Better on this metric, but it breaks another",
@@ -63,6 +82,7 @@ class TrialFacts:
         seconds: the trial took.
         note: how the change was made.
         met: whether the questions of the run, taken by themselves, meet the gate with the change.
+        loads: the model can be loaded with the change, and could not without.
     """
 
     order: int
@@ -82,6 +102,7 @@ class TrialFacts:
     seconds: float = 0.0
     note: str = ""
     met: bool = False
+    loads: bool = False
 
 
 def facts_of(samples: Sequence[Sample]) -> tuple[TrialFacts, ...]:
@@ -89,6 +110,13 @@ def facts_of(samples: Sequence[Sample]) -> tuple[TrialFacts, ...]:
     told = sorted((s for s in samples if s.key.side == TRIAL_SIDE), key=lambda s: s.key.paraphrase)
     latest = {s.key.question: TrialFacts(**s.payload) for s in told}
     return tuple(sorted(latest.values(), key=lambda f: f.order))
+
+
+def of_the_run(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """The samples of the run itself, without those of trials: what a probe evaluates knows nothing of these."""
+    return tuple(
+        s for s in samples if s.key.side not in (TRIAL_SIDE, FP16_MORE) and not s.key.side.startswith(TRY)
+    )
 
 
 def with_change(samples: Sequence[Sample], facts: TrialFacts) -> tuple[Sample, ...]:
@@ -117,25 +145,6 @@ def _moved(sample: Sample, side: str) -> Sample:
 
 
 @dataclass(frozen=True)
-class Effect:
-    """A metric before and after a change, on the questions asked both times.
-
-    `difference` is after minus before; `better` says which way the change moved it, None where the interval holds 0.
-    """
-
-    id: str
-    label: str
-    unit: str
-    before: float | None
-    after: float | None
-    difference: float | None
-    interval: tuple[float, float] | None
-    level: float
-    n: int
-    better: bool | None
-
-
-@dataclass(frozen=True)
 class Trial:
     """What a trial showed."""
 
@@ -160,9 +169,9 @@ class Trial:
             "state": str(self.state) if self.state else None,
             "reason": f.reason,
             "note": f.note,
-            "primary": _primary_json(self.primary),
-            "effect": _effect_json(self.effect),
-            "guards": [_effect_json(g) for g in self.guards],
+            "primary": primary_json(self.primary),
+            "effect": effect_json(self.effect),
+            "guards": [effect_json(g) for g in self.guards],
             "questions": self.questions,
             "lost": f.lost,
             "restored": f.restored,
@@ -208,15 +217,16 @@ def _trial(
     primary = primary_of(after)
     if facts.options:
         # Another setting of the evaluation is no pairing on equal terms: values, but no interval.
-        before = primary_of(probe.evaluate(samples, (), settings))
-        effect, by_id = _unpaired(before, primary), {}
+        effect, by_id = unpaired(_before(samples, probe, settings), primary), {}
     else:
         moved = against_before(samples, facts)
         changed = probe.evaluate(moved, (), replace(settings, level=level))
-        effect, by_id = _effect(primary_of(changed)), {m.id: m for m in changed.metrics}
-        effect = effect or _unpaired(primary_of(probe.evaluate(samples, (), settings)), primary)
+        effect, by_id = effect_of(primary_of(changed)), {m.id: m for m in changed.metrics}
+        effect = effect or unpaired(_before(samples, probe, settings), primary)
+    if effect is not None and not load_catalog().symptoms[probe.symptom].asks_questions:
+        effect = counted(effect)
     guard_ids = load_catalog().remedies[facts.remedy].guards
-    guards = tuple(e for g in guard_ids if (e := _effect(by_id.get(g))) is not None)
+    guards = tuple(e for g in guard_ids if (e := effect_of(by_id.get(g))) is not None)
     status = _status(facts, after.state, effect, guards)
     asked = len({s.key.question for s in samples if s.key.side == facts.side})
     return Trial(facts, status, after.state, primary, effect, guards, asked)
@@ -237,70 +247,13 @@ def _status(facts: TrialFacts, state: State, effect: Effect | None, guards: Sequ
         return "better"
     if facts.met and not broken and effect is not None and (effect.difference or 0.0) != 0:
         return "promising"
+    if facts.loads:
+        return "loads"
     return "worse" if effect is not None and effect.better is False else "unclear"
 
 
-def _effect(metric: Metric | None) -> Effect | None:
-    if metric is None or metric.difference is None:
-        return None
-    rises = load_catalog().metrics[metric.id].direction == "higher"
-    better = None
-    if metric.interval is not None:
-        low, high = metric.interval
-        better = True if low > 0 else False if high < 0 else None
-        better = better if rises or better is None else not better
-    return Effect(
-        metric.id,
-        metric.label,
-        metric.unit,
-        metric.fp16,
-        metric.exl2,
-        metric.difference,
-        metric.interval,
-        metric.level,
-        metric.n,
-        better,
-    )
-
-
-def _unpaired(before: Metric | None, after: Metric | None) -> Effect | None:
-    if before is None or after is None or before.exl2 is None or after.exl2 is None:
-        return None
-    difference = after.exl2 - before.exl2
-    return Effect(
-        after.id,
-        after.label,
-        after.unit,
-        before.exl2,
-        after.exl2,
-        difference,
-        None,
-        after.level,
-        after.n,
-        None,
-    )
-
-
-def _effect_json(effect: Effect | None) -> dict[str, Any] | None:
-    if effect is None:
-        return None
-    interval = list(effect.interval) if effect.interval else None
-    return {**effect.__dict__, "interval": interval}
-
-
-def _primary_json(metric: Metric | None) -> dict[str, Any] | None:
-    if metric is None:
-        return None
-    return {
-        "id": metric.id,
-        "label": metric.label,
-        "unit": metric.unit,
-        "fp16": metric.fp16,
-        "after": metric.exl2,
-        "n": metric.n,
-        "state": str(metric.state) if metric.state else None,
-        "note": metric.note,
-    }
+def _before(samples: Sequence[Sample], probe: Probe, settings: ProbeSettings) -> Metric | None:
+    return primary_of(probe.evaluate(of_the_run(samples), (), settings))
 
 
 def recommend(trials: Sequence[Trial], before: State) -> dict[str, Any] | None:
@@ -332,13 +285,18 @@ def _best(trials: Sequence[Trial]) -> Trial | None:
         found = [t for t in trials if t.status == status and t.effect is not None]
         if found:
             return max(found, key=lambda t: abs(t.effect.difference or 0.0) if t.effect else 0.0)
-    return None
+    return next((t for t in trials if t.status == "loads"), None)
 
 
 def _summary(chosen: Trial | None, trials: Sequence[Trial]) -> str:
     tried = [t for t in trials if t.status != "skipped"]
     if chosen is not None and chosen.status == "verified":
         return f"{chosen.facts.label}: tried on these models, and the re-check passed."
+    if chosen is not None and chosen.facts.loads:
+        after = f"The re-check says {chosen.state}." if chosen.state else ""
+        return f"{chosen.facts.label}: with it the model can be loaded. {after} {chosen.facts.reason}".strip()
+    if chosen is not None and chosen.facts.deployed == DOCTOR_SIDE:
+        return f"{chosen.facts.label}: fewer checks fail with it, but not all pass. {chosen.facts.reason}"
     if chosen is not None:
         found = (
             "measurably better on the same questions, but the re-check did not pass."

@@ -11,6 +11,12 @@ from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableErro
 _MODULES: Mapping[str, str] = {
     "alternate_paths": "wfgy_triage.remedies.alternate_paths",
     "citation_contract": "wfgy_triage.remedies.citation_contract",
+    "fix_all": "wfgy_triage.remedies.files",
+    "fix_config": "wfgy_triage.remedies.files",
+    "fix_rope": "wfgy_triage.remedies.files",
+    "fix_template": "wfgy_triage.remedies.files",
+    "fix_tokenizer": "wfgy_triage.remedies.files",
+    "neutral_sampler": "wfgy_triage.remedies.sampler",
     "protect_blocks": "wfgy_triage.remedies.checkpoints",
     "raise_bpw": "wfgy_triage.remedies.checkpoints",
     "raise_head_bits": "wfgy_triage.remedies.checkpoints",
@@ -18,6 +24,7 @@ _MODULES: Mapping[str, str] = {
     "rebirth": "wfgy_triage.remedies.rebirth",
     "schema_lock": "wfgy_triage.remedies.schema_lock",
     "segment_chain": "wfgy_triage.remedies.segment_chain",
+    "stop_tokens": "wfgy_triage.remedies.files",
     "variance_clamp": "wfgy_triage.remedies.variance_clamp",
 }
 """Remedy id to the module whose `REMEDIES` hold it. A new remedy is one line here and one file."""

@@ -109,7 +109,7 @@ class Siblings:
         except _Stopped:
             return None
         except OSError as error:
-            raise disk_problem(error, self._dir / key) from error
+            raise disk_problem(error, f"The re-quantized model in {self._dir.name}") from error
         return self._kept.use(key)
 
     def made(self, folder: Path) -> Made:

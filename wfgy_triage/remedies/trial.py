@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from scipy import stats
 
 from wfgy_triage.catalog import load_catalog
-from wfgy_triage.doctor.finding import DOCTOR_SIDE
+from wfgy_triage.doctor.finding import DOCTOR_SIDE, Finding, failures, prevents_loading
 from wfgy_triage.errors import TriageError
 from wfgy_triage.probes.base import Probe
 from wfgy_triage.probes.items import Item
@@ -88,6 +88,8 @@ class TrialSearch:
         """Try until one passes, nothing is left, time is up, or the user stops."""
         order = 0
         for remedy in self._remedies:
+            if self._case.context.should_stop():
+                return
             for candidate in self._candidates(remedy, order):
                 if self._case.context.should_stop():
                     return
@@ -142,9 +144,16 @@ class TrialSearch:
         """Let the doctor look at the folder with the change; what it found on this machine stays as it was."""
         context, symptom = self._case.context, self._case.subject.symptom
         if not isinstance(remedy, FolderRemedy):
-            raise NotApplicableError("This probe asks no questions, so only changes of files can be tried.")
+            raise NotApplicableError("No question can be asked here, so only changes of files can be tried.")
+        if self._case.subject.side != DOCTOR_SIDE and self._case.loaded:
+            raise NotApplicableError("This run's searches cannot be repeated with another EXL2 folder.")
         with remedy.patched(self._case, candidate) as folder:
-            findings = {f.check: f.to_json() for f in self._case.shop.examine(folder)}
+            found = self._case.shop.examine(folder)
+        loads = not self._case.loaded and not prevents_loading(found)
+        facts = replace(facts, loads=loads, reason=_still_failing(found))
+        if self._case.subject.side != DOCTOR_SIDE:
+            return facts
+        findings = {f.check: f.to_json() for f in found}
         stored = context.stored()
         machine = {
             s.key.question: s.payload
@@ -161,7 +170,12 @@ class TrialSearch:
 
     def _measure(self, facts: TrialFacts, change: Change) -> TrialFacts:
         """Ask the lost questions first, and the others only where there is hope."""
-        case, subject, began = self._case, self._case.subject, self._budget.clock()
+        case, subject = self._case, self._case.subject
+        if not case.loaded:
+            # Nothing was asked before: FP16's answers are what the changed side is compared with.
+            facts = replace(facts, loads=True)
+            self._answer(case, replace(facts, side="fp16"), Change(case.context.fp16), subject.items)
+        began = self._budget.clock()
         first = subject.lost(case.context.stored())[:FIRST_LOST]
         self._answer(case, facts, change, first)
         still = set(subject.lost(case.context.stored(), facts.side))
@@ -212,7 +226,8 @@ class TrialSearch:
         context, judge = case.context, case.subject.judge
         if not items:
             return
-        label = f"Trying: {facts.label}" if facts.side != FP16_MORE else "FP16 answers to further questions"
+        labels = {"fp16": "FP16 answers", FP16_MORE: "FP16 answers to further questions"}
+        label = labels.get(facts.side, f"Trying: {facts.label}")
         stored = frozenset(s.key for s in context.stored())
 
         def save(samples: Sequence[Sample]) -> None:
@@ -256,6 +271,14 @@ def _of_shown(facts: TrialFacts, shown: Shown) -> TrialFacts:
     return replace(
         facts, side=shown.side, reference=shown.reference, options=dict(shown.options) or None, note=note
     )
+
+
+def _still_failing(findings: Sequence[Finding]) -> str:
+    titles = [f.title for f in failures(findings)]
+    if not titles:
+        return ""
+    more = f" and {len(titles) - 3} more" if len(titles) > 3 else ""
+    return f"Still failing: {'; '.join(titles[:3])}{more}."
 
 
 def _needed(primary: Metric | None) -> int | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wfgy_triage.catalog import load_catalog, validate_result
-from wfgy_triage.doctor.finding import Finding, evidence_of, prevents_loading
+from wfgy_triage.doctor.finding import Finding, evidence_of, is_loaded, prevents_loading
 from wfgy_triage.doctor.loading import not_loaded
 from wfgy_triage.doctor.summary import as_chart
 from wfgy_triage.engines.absent import AbsentEngine
@@ -24,6 +24,7 @@ from wfgy_triage.pairs import Pair, get_pair
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeContext, ProbeSettings
 from wfgy_triage.probes.reuse import Reuse
 from wfgy_triage.probes.unmeasured import unmeasured
+from wfgy_triage.remedies.outcome import of_the_run
 from wfgy_triage.result import Result
 from wfgy_triage.runs import provenance
 from wfgy_triage.runs.models import LoadedPair, ModelCache
@@ -31,7 +32,7 @@ from wfgy_triage.runs.progress import Pulse, RunLog, Stopwatch
 from wfgy_triage.runs.reuse import RunCache, reuse_of, reused_counts
 from wfgy_triage.runs.tools import RunTools
 from wfgy_triage.runs.trial_options import split_options
-from wfgy_triage.runs.trials import Workshop, recommendation, try_changes
+from wfgy_triage.runs.trials import Workshop, recommendation, try_changes, try_to_load
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.records import Event, RunRecord, RunStatus, Sample
 from wfgy_triage.store.rows import LeaseLostError
@@ -138,9 +139,6 @@ class _Pass:
         if loaded is not None:
             described = provenance.with_engines(described, loaded.fp16.info, loaded.exl2.info)
         self._log.write("context", {"pair": described, "findings": as_chart(self._findings)})
-        asks = load_catalog().symptoms[self._record.spec.symptom].asks_questions
-        if loaded is None and asks:
-            return self._conclude(probe, described, RunStatus.DONE, measurable=False)
         if not self._stop():
             self._measure(probe, pair, loaded, described)
         if self._pulse.lost:
@@ -191,20 +189,36 @@ class _Pass:
         cache = self._bench.open_cache() if self._bench.open_cache is not None else None
         reuse = reuse_of(cache, described, loaded.fp16.info, self._log.write) if loaded else None
         context = self._context(loaded, described, reuse)
-        probe.run(context)
+        if self._measurable:
+            probe.run(context)
         if not self._stop():
-            tools, folder = self._bench.tools, self._bench.settings.home / "changed"
-            fp16 = loaded.fp16 if loaded else None
-            workshop = Workshop(
-                pair, fp16, tools.open_engine, tools.check_folders, tools.check_engines, folder
-            )
-            before = self._evaluation(probe)
-            try_changes(probe, context, before, pair, workshop.shop, self._trial_options)
+            self._try_changes(probe, pair, loaded, context)
         if cache is not None:
             cache.prune()
 
+    def _try_changes(
+        self, probe: Probe, pair: Pair, loaded: LoadedPair | None, context: ProbeContext
+    ) -> None:
+        tools, folder = self._bench.tools, self._bench.settings.home / "changed"
+        fp16, before = loaded.fp16 if loaded else None, self._evaluation(probe)
+        with Workshop(
+            pair, fp16, tools.open_engine, tools.check_folders, tools.check_engines, folder
+        ) as workshop:
+            if self._measurable:
+                try_changes(probe, context, before, pair, workshop.shop, self._trial_options)
+            else:
+                try_to_load(probe, context, before, pair, workshop, self._trial_options)
+
+    @property
+    def _measurable(self) -> bool:
+        """Whether this pair can be asked, or need not be; from the findings, so that it holds for every pass."""
+        asks = load_catalog().symptoms[self._record.spec.symptom].asks_questions
+        return not asks or is_loaded(self._findings)
+
     def _evaluation(self, probe: Probe) -> Evaluation:
-        samples = self._repo.samples(self._record.id)
+        if not self._measurable:
+            return unmeasured(self._record.spec.symptom, self._findings)
+        samples = of_the_run(self._repo.samples(self._record.id))
         return probe.evaluate(samples, evidence_of(self._findings), self._probe_settings)
 
     def _context(
@@ -245,19 +259,13 @@ class _Pass:
         released = self._repo.release(self._record.id, self._bench.worker_id)
         return RunStatus.QUEUED if released else RunStatus.RUNNING
 
-    def _conclude(
-        self, probe: Probe, pair: Mapping[str, Any], status: RunStatus, measurable: bool = True
-    ) -> RunStatus:
+    def _conclude(self, probe: Probe, pair: Mapping[str, Any], status: RunStatus) -> RunStatus:
         self._watch.enter("evaluate")
         self._log.stage("evaluate", "Working out the verdict", 0, 1)
-        fix = None
-        if measurable:
-            evaluation = self._evaluation(probe)
-            samples = self._repo.samples(self._record.id)
-            if self._pair is not None:
-                fix = recommendation(probe, samples, self._probe_settings, evaluation, self._pair)
-        else:
-            evaluation = unmeasured(self._record.spec.symptom, self._findings)
+        evaluation = self._evaluation(probe)
+        samples, fix = self._repo.samples(self._record.id), None
+        if self._pair is not None:
+            fix = recommendation(probe, samples, self._probe_settings, evaluation, self._pair)
         workload = probe.workload_info(self._probe_settings)
         self._log.stage("evaluate", "Working out the verdict", 1, 1)
         result = replace(self._result(evaluation, pair, workload), recommendation=fix).to_json()

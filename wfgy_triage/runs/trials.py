@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,24 +17,27 @@ from wfgy_triage.engines.base import Engine
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.pairs import Pair
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeContext, ProbeSettings
+from wfgy_triage.probes.subject import Subject
 from wfgy_triage.remedies.base import Case, Shop
 from wfgy_triage.remedies.facts import facts_of
 from wfgy_triage.remedies.outcome import read_trials, recommend
 from wfgy_triage.remedies.patch import Patch
-from wfgy_triage.remedies.registry import get_remedy
+from wfgy_triage.remedies.registry import get_remedy, triable
 from wfgy_triage.remedies.renders import render
 from wfgy_triage.remedies.trial import Budget, TrialSearch
 from wfgy_triage.result import State
 from wfgy_triage.runs.trial_options import TrialOptions
 from wfgy_triage.store.records import Sample
 
+_log = logging.getLogger(__name__)
+
 
 class Workshop:
-    """Opens other folders in place of a pair's EXL2 side.
+    """Opens other folders in place of a pair's EXL2 side; as a `with` block, closes the FP16 side that it opened.
 
     Args:
         pair: the pair of the run.
-        fp16: its loaded FP16 engine; None where the pair could not be loaded.
+        fp16: its loaded FP16 engine; None where the pair could not be loaded: it is then opened when it is needed.
         open_engine: loads one side.
         check_folders: the doctor's first part.
         check_engines: and its second.
@@ -52,10 +56,32 @@ class Workshop:
         self._pair, self._fp16, self._open_engine = pair, fp16, open_engine
         self._check_folders, self._check_engines = check_folders, check_engines
         self.shop = Shop(self._open_exl2, self._examine, folder)
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Workshop:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._opened.close()
+
+    @property
+    def fp16(self) -> Engine:
+        """The FP16 side.
+
+        Raises:
+            PrerequisiteError: it cannot be loaded.
+        """
+        if self._fp16 is None:
+            self._fp16 = self._open_engine(self._pair.fp16, side="fp16", device=self._device)
+            self._opened.callback(self._fp16.close)
+        return self._fp16
+
+    @property
+    def _device(self) -> str:
+        return str(self._pair.engine.get("device", "cpu"))
 
     def _open_exl2(self, folder: Path) -> Engine:
-        device = str(self._pair.engine.get("device", "cpu"))
-        return self._open_engine(folder, side="exl2", share_with=self._fp16, device=device)
+        return self._open_engine(folder, side="exl2", share_with=self._fp16, device=self._device)
 
     def _examine(self, folder: Path) -> Sequence[Finding]:
         found = self._check_folders(replace(self._pair, exl2=folder), lambda done, total: None)
@@ -63,11 +89,7 @@ class Workshop:
             return found + not_loaded()
         with ExitStack() as opened:
             try:
-                fp16 = self._fp16
-                if fp16 is None:
-                    fp16 = self._open_engine(self._pair.fp16, side="fp16")
-                    opened.callback(fp16.close)
-                exl2 = self._open_exl2(folder)
+                fp16, exl2 = self.fp16, self._open_exl2(folder)
                 opened.callback(exl2.close)
             except PrerequisiteError as error:
                 return found + not_loaded(error)
@@ -79,15 +101,51 @@ def try_changes(
 ) -> None:
     """Try the remedies of the named cause after a FAIL; stores what it finds."""
     subject = probe.subject(context) if evaluation.state is State.FAIL and options.wanted else None
-    if subject is None or context.should_stop():
+    if subject is not None and not context.should_stop():
+        _search(probe, Case(context, subject, pair, evaluation.diagnosis, shop), options)
+
+
+def try_to_load(
+    probe: Probe,
+    context: ProbeContext,
+    evaluation: Evaluation,
+    pair: Pair,
+    workshop: Workshop,
+    options: TrialOptions,
+) -> None:
+    """Try what makes a pair loadable that is not, and put the run's questions to it then; stores what it finds.
+
+    Args:
+        probe: of a symptom that asks questions.
+        context: its engines are absent.
+        evaluation: that of a pair which cannot be loaded.
+        pair: the folders.
+        workshop: opens the FP16 side.
+        options: what the user asked for.
+    """
+    remedies = load_catalog().causes[evaluation.diagnosis.cause].remedies
+    if not options.wanted or context.should_stop():
         return
-    case = Case(context, subject, pair, evaluation.diagnosis, shop)
+    # Without anything to try, or without a baseline, no question is asked: the doctor alone looks at changes.
+    subject: Subject | None = Subject(probe.symptom)
+    if set(remedies) & set(triable()):
+        try:
+            context = replace(context, fp16=workshop.fp16)
+            subject = probe.subject(context)
+        except PrerequisiteError as error:
+            _log.info("no question is asked, since FP16 does not load: %s", error)
+    if subject is not None:
+        case = Case(context, subject, pair, evaluation.diagnosis, workshop.shop, loaded=False)
+        _search(probe, case, options)
 
+
+def _search(probe: Probe, case: Case, options: TrialOptions) -> None:
     def more(questions: int) -> Case:
+        context = case.context
         larger = replace(context, settings=replace(context.settings, questions=questions))
-        return replace(case, context=larger, subject=probe.subject(larger) or subject)
+        return replace(case, context=larger, subject=probe.subject(larger) or case.subject)
 
-    remedies = [get_remedy(r) for r in load_catalog().causes[evaluation.diagnosis.cause].remedies]
+    remedies = [get_remedy(r) for r in load_catalog().causes[case.diagnosis.cause].remedies]
     TrialSearch(case, probe, remedies, Budget(options.seconds), more).run()
 
 

@@ -1,0 +1,134 @@
+"""How often the recommended change restores what failed: every fault of the bank, through whole runs.
+
+Beside it stand no change (the state before) and what the source page's table names for the symptom. The table names
+pages to read, not changes to make, so what it restores cannot be measured: it is entered as not applicable.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import Stopwatch
+from benchmarks.bank_workshop import Workshop
+from benchmarks.fault_bank import FOLDER_FAULTS, MEASURED_FAULTS, Case
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.errors import TriageError
+from wfgy_triage.settings import load_settings
+
+GOAL = 0.9
+DOCTOR = "deploy_mismatch"
+NOT_APPLICABLE = "not applicable"
+OUTCOMES = {
+    "restored": "a change was tried and the re-check passed",
+    "improved": "a change was tried and measurably better, but the re-check did not pass",
+    "not restored": "changes were tried and none helped",
+    "cannot be restored": "nothing could be tried, and the run says why",
+    "not measured": "the run gave no result",
+}
+
+
+def run(fast: bool = False, measured: bool = False) -> dict[str, Any]:
+    """Make each broken pair, let a whole run look at it and try changes, and compare with the state before.
+
+    Args:
+        fast: every fourth fault of the folders only.
+        measured: also the faults that only a run with questions shows.
+    """
+    settings = load_settings()
+    cases = [*(FOLDER_FAULTS[::4] if fast else FOLDER_FAULTS), *(MEASURED_FAULTS if measured else ())]
+    base = settings.home / "cache" / "fault-bank"
+    base.mkdir(parents=True, exist_ok=True)
+    print(
+        f"{'':<28}{'no change':<14}{'recommended':<30}{'after':<14}{'outcome':<20}{'seconds':>8}{'foreign':>9}"
+    )
+    rows = []
+    with tempfile.TemporaryDirectory(dir=base) as scratch:
+        shop = Workshop(settings, Path(scratch))
+        for case in cases:
+            rows.append(look(case, shop))
+            _show(rows[-1])
+    return summary(rows)
+
+
+def look(case: Case, shop: Workshop) -> dict[str, Any]:
+    """One row: the state without a change, what was recommended, and the state after it."""
+    symptom = case.symptom or DOCTOR
+    result: Mapping[str, Any] = {}
+    with Stopwatch() as watch:
+        try:
+            setup = case.make(shop)
+            result = shop.run(setup.pair, symptom, case.questions or 1, setup.options).result or {}
+        except TriageError as error:
+            print(f"{case.id}: {error}")
+    for made in shop.scratch.glob("case-*"):
+        shutil.rmtree(made)
+    found = result.get("recommendation") or {}
+    return {
+        "id": case.id,
+        "says": case.says,
+        "symptom": symptom,
+        "cause": result.get("diagnosis", {}).get("cause"),
+        "before": result.get("state"),
+        "pages": [m.id for m in load_catalog().symptom_modules(symptom)],
+        "pages_restore": NOT_APPLICABLE,
+        "recommended": found.get("candidate"),
+        "patch": found.get("patch", {}),
+        "after": found.get("state_after"),
+        "outcome": outcome(result),
+        "tried": [t["id"] for t in found.get("trials", ()) if t["status"] != "skipped"],
+        "reasons": {t["id"]: t["reason"] for t in found.get("trials", ()) if t["reason"]},
+        "seconds": round(watch.seconds, 1),
+        "foreign": watch.foreign,
+    }
+
+
+def outcome(result: Mapping[str, Any]) -> str:
+    """One of `OUTCOMES`."""
+    if not result:
+        return "not measured"
+    found = result.get("recommendation") or {}
+    if found.get("verified"):
+        return "restored"
+    if found.get("candidate"):
+        return "improved"
+    tried = any(t["status"] != "skipped" for t in found.get("trials", ()))
+    return "not restored" if tried else "cannot be restored"
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The counts, and the share restored of the faults for which a change could be tried."""
+    counts = {name: sum(r["outcome"] == name for r in rows) for name in OUTCOMES}
+    able = [r for r in rows if r["tried"]]
+    restored = sum(r["outcome"] == "restored" for r in able)
+    share = restored / len(able) if able else None
+    unchanged = sum(r["before"] == "PASS" for r in rows)
+    print()
+    for name, meaning in OUTCOMES.items():
+        print(f"{name:<20}{counts[name]:>4}  {meaning}")
+    shown = "not measured" if share is None else f"{share:.3f}"
+    print(f"\nRestored where a change could be tried: {restored} of {len(able)} ({shown}; goal {GOAL})")
+    print(f"Passing without a change: {unchanged} of {len(rows)}")
+    print(f"The table's pages: {NOT_APPLICABLE} (they name what to read, not a change that could be tried)")
+    return {
+        "rows": rows,
+        "counts": counts,
+        "could_be_tried": len(able),
+        "restored": restored,
+        "restored_share": share,
+        "passing_without_change": unchanged,
+        "pages_restore": NOT_APPLICABLE,
+        "seconds": round(sum(r["seconds"] for r in rows), 1),
+    }
+
+
+def _show(row: Mapping[str, Any]) -> None:
+    foreign = "–" if row["foreign"] is None else row["foreign"]
+    print(
+        f"{row['id']:<28}{row['before'] or '–':<14}{row['recommended'] or '–':<30}{row['after'] or '–':<14}"
+        f"{row['outcome']:<20}{row['seconds']:>8.1f}{foreign:>9}",
+        flush=True,
+    )

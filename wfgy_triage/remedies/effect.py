@@ -1,0 +1,103 @@
+"""A metric before and after a change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.result import Metric
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A metric before and after a change, on the questions asked both times.
+
+    `difference` is after minus before; `better` says which way the change moved it, None where the interval holds 0.
+    """
+
+    id: str
+    label: str
+    unit: str
+    before: float | None
+    after: float | None
+    difference: float | None
+    interval: tuple[float, float] | None
+    level: float
+    n: int
+    better: bool | None
+
+
+def effect_of(metric: Metric | None) -> Effect | None:
+    """The effect that a paired comparison of after against before found; None where it could not be made."""
+    if metric is None or metric.difference is None:
+        return None
+    rises = load_catalog().metrics[metric.id].direction == "higher"
+    better = None
+    if metric.interval is not None:
+        low, high = metric.interval
+        better = True if low > 0 else False if high < 0 else None
+        better = better if rises or better is None else not better
+    return Effect(
+        metric.id,
+        metric.label,
+        metric.unit,
+        metric.fp16,
+        metric.exl2,
+        metric.difference,
+        metric.interval,
+        metric.level,
+        metric.n,
+        better,
+    )
+
+
+def unpaired(before: Metric | None, after: Metric | None) -> Effect | None:
+    """Two values, and no interval: for what was not measured on equal terms."""
+    if before is None or after is None or before.exl2 is None or after.exl2 is None:
+        return None
+    difference = after.exl2 - before.exl2
+    return Effect(
+        after.id,
+        after.label,
+        after.unit,
+        before.exl2,
+        after.exl2,
+        difference,
+        None,
+        after.level,
+        after.n,
+        None,
+    )
+
+
+def counted(effect: Effect) -> Effect:
+    """The effect on a count of checks, which no chance is in: any difference is one."""
+    if not effect.difference:
+        return effect
+    rises = load_catalog().metrics[effect.id].direction == "higher"
+    return replace(effect, better=(effect.difference > 0) == rises)
+
+
+def effect_json(effect: Effect | None) -> dict[str, Any] | None:
+    """Plain JSON."""
+    if effect is None:
+        return None
+    interval = list(effect.interval) if effect.interval else None
+    return {**effect.__dict__, "interval": interval}
+
+
+def primary_json(metric: Metric | None) -> dict[str, Any] | None:
+    """The deciding metric after a change, as plain JSON."""
+    if metric is None:
+        return None
+    return {
+        "id": metric.id,
+        "label": metric.label,
+        "unit": metric.unit,
+        "fp16": metric.fp16,
+        "after": metric.exl2,
+        "n": metric.n,
+        "state": str(metric.state) if metric.state else None,
+        "note": metric.note,
+    }
