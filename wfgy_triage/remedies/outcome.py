@@ -15,15 +15,9 @@ from wfgy_triage.catalog import load_catalog
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeSettings
 from wfgy_triage.probes.retrieval_samples import FACTS
 from wfgy_triage.probes.subject import EXL2
+from wfgy_triage.remedies.told import FP16_MORE, TrialFacts, facts_of
 from wfgy_triage.result import Metric, State
 from wfgy_triage.store.records import Sample
-
-TRY = "try:"
-"""Before a candidate's id: the side under which its answers are stored."""
-TRIAL_SIDE = "trial"
-"""The side of one sample a candidate (its id is the question): how the trial went."""
-FP16_MORE = "fp16_more"
-"""FP16 answers to further questions, on which a change is confirmed."""
 
 Status = Literal["verified", "better", "unclear", "worse", "broke", "hopeless", "skipped", "unfinished"]
 WORDS: Mapping[Status, str] = {
@@ -36,54 +30,6 @@ WORDS: Mapping[Status, str] = {
     "skipped": "Not tried",
     "unfinished": "Not finished",
 }
-
-
-@dataclass(frozen=True)
-class TrialFacts:
-    """What is stored of a trial besides its answers: one plain JSON object.
-
-    Attributes:
-        order: place in the search, from 0.
-        id: of the candidate.
-        remedy: id of the fix map.
-        label: the change in a few words.
-        patch: the change, in the keys of `fixmap/targets.yaml`.
-        status: `tried`, `hopeless`, `skipped` or `unfinished`.
-        reason: why it was skipped, given up or not confirmed; in plain words.
-        side: the samples that stand for EXL2 with the change.
-        reference: the samples that stand for FP16 then.
-        deployed: the samples of EXL2 as it is.
-        options: settings of the evaluation that change with it.
-        asked: questions asked with the change; 0 where the run had measured its effect already.
-        lost: of the questions that EXL2 lost: how many were asked.
-        restored: and how many of these are answered well with the change.
-        seconds: the trial took.
-        note: how the change was made.
-    """
-
-    order: int
-    id: str
-    remedy: str
-    label: str
-    patch: Mapping[str, Any]
-    status: Literal["tried", "hopeless", "skipped", "unfinished"]
-    reason: str = ""
-    side: str = ""
-    reference: str = "fp16"
-    deployed: str = EXL2
-    options: Mapping[str, Any] | None = None
-    asked: int = 0
-    lost: int = 0
-    restored: int = 0
-    seconds: float = 0.0
-    note: str = ""
-
-
-def facts_of(samples: Sequence[Sample]) -> tuple[TrialFacts, ...]:
-    """The trials of a run, in the order in which they were made."""
-    told = sorted((s for s in samples if s.key.side == TRIAL_SIDE), key=lambda s: s.key.paraphrase)
-    latest = {s.key.question: TrialFacts(**s.payload) for s in told}
-    return tuple(sorted(latest.values(), key=lambda f: f.order))
 
 
 def with_change(samples: Sequence[Sample], facts: TrialFacts) -> tuple[Sample, ...]:
@@ -156,8 +102,8 @@ class Trial:
             "reason": f.reason,
             "note": f.note,
             "primary": _primary_json(self.primary),
-            "effect": _effect_json(self.effect),
-            "guards": [_effect_json(g) for g in self.guards],
+            "effect": effect_json(self.effect),
+            "guards": [effect_json(g) for g in self.guards],
             "questions": self.questions,
             "lost": f.lost,
             "restored": f.restored,
@@ -183,6 +129,15 @@ def after_change(
     """What the probe says with the change in place."""
     options = {**settings.options, **(facts.options or {})}
     return probe.evaluate(with_change(samples, facts), (), replace(settings, options=options))
+
+
+def between_runs(
+    before: Sequence[Sample], after: Sequence[Sample], probe: Probe, settings: ProbeSettings
+) -> Effect | None:
+    """The deciding metric of EXL2 in two runs, on the questions that both asked; None where they share none."""
+    earlier = [_moved(s, "fp16") for s in before if s.key.side == EXL2]
+    now = [s for s in after if s.key.side in (EXL2, FACTS)]
+    return _effect(primary_of(probe.evaluate([*earlier, *now], (), settings)))
 
 
 def primary_of(evaluation: Evaluation) -> Metric | None:
@@ -274,7 +229,8 @@ def _unpaired(before: Metric | None, after: Metric | None) -> Effect | None:
     )
 
 
-def _effect_json(effect: Effect | None) -> dict[str, Any] | None:
+def effect_json(effect: Effect | None) -> dict[str, Any] | None:
+    """Plain JSON of an effect."""
     if effect is None:
         return None
     interval = list(effect.interval) if effect.interval else None
@@ -293,6 +249,7 @@ def _primary_json(metric: Metric | None) -> dict[str, Any] | None:
         "n": metric.n,
         "state": str(metric.state) if metric.state else None,
         "note": metric.note,
+        "gated_interval": list(metric.gated_interval) if metric.gated_interval else None,
     }
 
 
