@@ -1,4 +1,4 @@
-"""The options of a run that are about changes: trying them, checking again after one. No torch: the page reads them too."""
+"""The options of a run that are about changes: trying them, checking again after one. No torch: the page reads them."""
 
 from __future__ import annotations
 
