@@ -27,7 +27,7 @@ MARKERS: Mapping[str, Mapping[str, Any]] = {
 }
 NAMES = {"fp16": "FP16", "before": "EXL2 as it is", "after": "With a change"}
 CHANGED = "EXL2 with the change"
-ROW_HEIGHT = 62
+ROW_HEIGHT = 66
 
 
 def before_after(result: Result) -> dict[str, Any] | None:
@@ -73,12 +73,13 @@ def before_after_figure(data: Mapping[str, Any]) -> Figure | None:
     layout = base_layout(height=92 + ROW_HEIGHT * len(rows))
     layout["showlegend"] = False
     suffix = " %" if data["unit"] == "share" else ""
-    layout["xaxis"] |= {"ticksuffix": suffix, "nticks": 6, "range": _range(data, scale)}
+    layout["xaxis"] |= {"ticksuffix": suffix, "nticks": 4, "tickangle": 0, "range": _range(data, scale)}
     layout["xaxis"] |= {"title": title_of(str(data["label"]))}
     layout["yaxis"] |= {
         "tickmode": "array",
         "tickvals": [place[id(r)] for r in rows],
-        "ticktext": [_tick(r, rows) for r in rows],
+        "ticktext": [_tick(r, str(data["unit"])) for r in rows],
+        "tickfont": {"size": 13},
         "range": [-0.6, len(rows) - 0.4],
         "showgrid": False,
     }
@@ -153,14 +154,11 @@ def _trace(
     marker = dict(MARKERS[kind])
     return {
         "type": "scatter",
-        "mode": "markers+text",
+        "mode": "markers",
         "name": NAMES[kind],
         "x": values,
         "y": list(places),
         "marker": marker,
-        "text": [f"<b>{quantity(r['value'], unit)}</b>" for r in rows],
-        "textposition": "top center",
-        "textfont": {"size": 14},
         "cliponaxis": False,
         "hovertext": [f"{r['name']}: {quantity(r['value'], unit)}, {r['n']} questions" for r in rows],
         "hoverinfo": "text",
@@ -168,10 +166,10 @@ def _trace(
     }
 
 
-def _tick(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    """The row's name; with the number of questions where the rows do not all have the same."""
-    name = wrapped_label(str(row["name"]), 20)
-    return f"{name}<br>({row['n']} questions)" if len({r["n"] for r in rows}) > 1 else name
+def _tick(row: Mapping[str, Any], unit: str) -> str:
+    """The row's name, its value, and on how many questions it rests."""
+    name, asked = wrapped_label(str(row["name"]), 22), f" of {row['n']}" if unit == "share" else ""
+    return f"{name}<br><b>{quantity(row['value'], unit)}</b>{asked}"
 
 
 def _range(data: Mapping[str, Any], scale: float) -> list[float]:

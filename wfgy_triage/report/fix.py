@@ -7,7 +7,7 @@ from html import escape
 
 from wfgy_triage.catalog import Catalog
 from wfgy_triage.report.icons import icon
-from wfgy_triage.report.trials import cost_words, none_helped, recommended, trials_list
+from wfgy_triage.report.trials import costs_line, none_helped, recommended, trials_list
 from wfgy_triage.result import Result, State
 
 
@@ -114,8 +114,7 @@ def _candidates(result: Result, catalog: Catalog) -> str:
     cause = catalog.causes.get(result.diagnosis.cause)
     items = "".join(
         f'<li><h4>{escape(r.title)} <span class="tag">not tried on your models</span></h4>'
-        f'<p>{escape(r.change)}</p><p class="dim small">Costs: {escape(cost_words(r.cost))}'
-        f"{_wfgy_suffix(r.wfgy, catalog)}</p></li>"
+        f"<p>{escape(r.change)}</p>{costs_line(r, catalog)}</li>"
         for r in (catalog.remedies.get(remedy_id) for remedy_id in (cause.remedies if cause else ()))
         if r is not None
     )
@@ -125,9 +124,3 @@ def _candidates(result: Result, catalog: Catalog) -> str:
         '<section class="card"><p class="eyebrow">From the fix map, cheapest first</p>'
         f'<h3>Candidate changes</h3><ol class="remedies">{items}</ol></section>'
     )
-
-
-def _wfgy_suffix(term_ids: Iterable[str], catalog: Catalog) -> str:
-    terms = [catalog.terms[t] for t in term_ids if t in catalog.terms]
-    names = ", ".join(f"{t.name} ({t.plain_name.lower()})" for t in terms)
-    return f" \N{MIDDLE DOT} WFGY: {escape(names)}" if names else ""

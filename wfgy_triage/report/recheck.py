@@ -35,6 +35,7 @@ def recheck_line(result: Result) -> str:
     same = f'<p class="dim small">{SAME_FILES}</p>' if found["same_files"] else ""
     return (
         '<section class="card recheck" aria-label="Compared with the run before the change">'
+        '<p class="eyebrow">Checked again after a change</p>'
         f'<p class="recheck-states"><span>Before: <a href="./?run={quote(str(found["run_id"]))}" '
         f'aria-label="Open the run before the change, {STATE_LOOKS[before].word}">{escape(at)}</a> '
         f"{state_chip(before)}</span><span>Now: {state_chip(result.state)}</span></p>{moved}{same}</section>"

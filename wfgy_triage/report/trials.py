@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from wfgy_triage.catalog import Catalog
+from wfgy_triage.catalog import Catalog, Remedy
 from wfgy_triage.report.format import (
     MISSING,
     STATE_LOOKS,
@@ -38,6 +38,10 @@ GUARD_LOOKS = {
     False: Look("Worse", "bad", "cross"),
     None: Look("No clear change", "mute", "dash"),
 }
+MIGRATE = (
+    "exllamav2 is no longer maintained. Another format (EXL3 or GGUF) made from the same FP16 weights may keep what is "
+    "lost here; so does FP16 itself, where it fits. That is advice: it was not measured."
+)
 ARROW = "\N{RIGHTWARDS ARROW}"
 
 
@@ -93,12 +97,7 @@ def none_helped(result: Result, catalog: Catalog) -> str:
         if t not in made
     )
     open_ways = f'<h3>What could not be tried here</h3><ul class="plain">{reasons}</ul>' if reasons else ""
-    advice = f"<h3>What is left</h3><p>{escape(cause.what_to_do)}</p>" if cause else ""
-    if cause and "migrate" in cause.remedies:
-        advice += (
-            "<p>If that is no way for you: exllamav2 is no longer maintained, and another format (EXL3 or GGUF) made "
-            "from the same FP16 weights may keep what is lost here. That is advice; it was not measured.</p>"
-        )
+    advice = f"<h3>What is left</h3>{_left(result, catalog)}" if cause else ""
     return (
         f'<section class="verdict fix tone-mute" aria-labelledby="fix-word">'
         f'<span class="verdict-icon">{icon("dash")}</span><div class="verdict-text">'
@@ -108,11 +107,21 @@ def none_helped(result: Result, catalog: Catalog) -> str:
     )
 
 
+def _left(result: Result, catalog: Catalog) -> str:
+    """What remains to be done when nothing can be recommended, in paragraphs."""
+    cause = catalog.causes[result.diagnosis.cause]
+    left = _not_reached(result, catalog)
+    told = [f"{left} A longer time limit in step 2 reaches them."] if left else []
+    if "migrate" in cause.remedies:
+        told.append(MIGRATE)
+    return "".join(f"<p>{escape(text)}</p>" for text in told or [cause.what_to_do])
+
+
 def trials_list(result: Result, catalog: Catalog) -> str:
     """Return every other trial, folded where one is recommended, and what was not reached any more."""
     trials, best = trials_of(result), chosen(result)
     others = [t for t in trials if t is not best]
-    rest = _not_reached(result, catalog)
+    rest = _not_reached(result, catalog) if best else ""
     if not others and not rest:
         return ""
     count = len(others)
@@ -181,13 +190,12 @@ def _same_questions(effect: Mapping[str, Any]) -> str:
 def _facts(fix: Mapping[str, Any], trial: Trial, catalog: Catalog) -> str:
     remedy = catalog.remedies.get(trial["remedy"])
     states = [STATE_LOOKS[State(s)].word if s else MISSING for s in (fix["state_before"], fix["state_after"])]
-    terms = [catalog.terms[t] for t in remedy.wfgy if t in catalog.terms] if remedy else []
     setting = "".join(f"<code>{escape(f'{k} = {v}')}</code>" for k, v in trial["patch"].items() if _short(v))
     facts = [
         ("It costs", escape(cost_words(remedy.cost)) if remedy else ""),
         ("Verdict", f"{states[0]} {ARROW} {states[1]}"),
         ("The setting", setting),
-        ("WFGY name", escape(", ".join(f"{t.name} ({t.plain_name.lower()})" for t in terms))),
+        ("WFGY name", escape(term_names(remedy.wfgy, catalog)) if remedy else ""),
         ("Trying took", duration(fix["seconds"]) if fix.get("seconds") else ""),
         ("How it was made", escape(str(trial["note"]))),
     ]
@@ -197,6 +205,19 @@ def _facts(fix: Mapping[str, Any], trial: Trial, catalog: Catalog) -> str:
 def cost_words(cost: str) -> str:
     """What a change costs when it stays, as people say it."""
     return "nothing" if cost == "none" else cost
+
+
+def costs_line(remedy: Remedy, catalog: Catalog) -> str:
+    """Return what a remedy costs, and WFGY's names for it beside the plain ones."""
+    names = term_names(remedy.wfgy, catalog)
+    wfgy = f" \N{MIDDLE DOT} WFGY: {names}" if names else ""
+    return f'<p class="dim small">{escape(f"Costs: {cost_words(remedy.cost)}{wfgy}")}</p>'
+
+
+def term_names(ids: Sequence[str], catalog: Catalog) -> str:
+    """WFGY's names of a remedy, each with the plain one."""
+    terms = [catalog.terms[t] for t in ids if t in catalog.terms]
+    return ", ".join(f"{t.name} ({t.plain_name.lower()})" for t in terms)
 
 
 def _short(value: Any) -> bool:
@@ -231,7 +252,7 @@ def _item(trial: Trial, catalog: Catalog) -> str:
             f'<p class="shift"><b>{shift(effect)}</b> <span class="dim">{escape(spread(effect))}</span></p>'
         )
     text = "".join(f"<p>{escape(line)}</p>" for line in lines if line)
-    costs = f'<p class="dim small">Costs: {escape(cost_words(remedy.cost))}</p>' if remedy else ""
+    costs = costs_line(remedy, catalog) if remedy else ""
     look = TRIAL_LOOKS.get(trial["status"], Look(str(trial["words"]), "mute", "dash"))
     return f"<li><h4>{chip(look)} {escape(str(trial['label']))}{tag}</h4>{moved}{text}{costs}</li>"
 
@@ -254,7 +275,11 @@ def _not_reached(result: Result, catalog: Catalog) -> str:
     """Which candidates of the cause were not looked at any more, and why."""
     cause = catalog.causes.get(result.diagnosis.cause)
     seen = {t["remedy"] for t in trials_of(result)}
-    left = [catalog.remedies[r].title for r in (cause.remedies if cause else ()) if r not in seen]
+    left = [
+        catalog.remedies[r].title
+        for r in (cause.remedies if cause else ())
+        if r not in seen and r != "migrate"
+    ]
     if not left or not seen:
         return ""
     verified = bool((result.recommendation or {}).get("verified"))

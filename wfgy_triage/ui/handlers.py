@@ -131,7 +131,7 @@ class TriageHandlers:
             parts.plan: plan,
             parts.models_title: step_head(*MODELS_HEADS[asks]),
             parts.questions: gr.Slider(visible=asks),
-            parts.trials: gr.HTML(visible=self.context.tries_changes(symptom)),
+            parts.trial_choice: gr.Column(visible=self.context.tries_changes(symptom)),
             parts.own_questions: gr.Accordion(visible=asks),
             parts.engineer: gr.Accordion(visible=asks),
             parts.start: gr.Button(interactive=bool(chosen) and symptom in self.context.probed),

@@ -24,6 +24,7 @@ FACT_LOOKS = {
     "skipped": TRIAL_LOOKS["skipped"],
     "unfinished": TRIAL_LOOKS["unfinished"],
 }
+NOW = Look("Trying now", "live", "pulse")
 
 
 @dataclass(frozen=True)
@@ -157,23 +158,24 @@ def trials_so_far(trials: Sequence[TrialFacts], events: Sequence[Event], ended: 
     stage = None if ended else trial_stage(events)
     if ended or (stage is None and not trials):
         return ""
-    now = f'<ol class="stages">{_stage(stage)}</ol>' if stage else ""
-    items = "".join(_trial_row(t) for t in trials)
-    done = f'<ol class="checks">{items}</ol>' if items else ""
+    items = "".join(_trial_row(FACT_LOOKS[t.status], t.label, _told(t)) for t in trials)
+    if stage is not None:
+        label = stage.label.removeprefix("Trying: ")
+        items += _trial_row(NOW, label, f"{stage.done} of {stage.total} questions asked.")
     return (
-        '<section class="card trying"><div class="so-far-head"><h3>Changes that are tried</h3>'
-        f'<p class="dim">{len(trials)} through. Judged when the run ends.</p></div>{now}{done}</section>'
+        '<section class="card trying"><div class="so-far-head"><h3>Changes, one at a time</h3>'
+        f'<p class="dim">Judged when the run ends.</p></div><ol class="checks">{items}</ol></section>'
     )
 
 
-def _trial_row(trial: TrialFacts) -> str:
-    told = trial.reason
+def _told(trial: TrialFacts) -> str:
     if trial.status == "tried" and trial.lost:
-        told = f"Brings back {trial.restored} of the {trial.lost} lost answers asked first. {told}"
-    return (
-        f"<li>{chip(FACT_LOOKS[trial.status])}<div><b>{escape(trial.label)}</b>"
-        f"<span>{escape(told.strip())}</span></div></li>"
-    )
+        return f"Brings back {trial.restored} of the {trial.lost} lost answers asked first. {trial.reason}".strip()
+    return trial.reason
+
+
+def _trial_row(look: Look, label: str, told: str) -> str:
+    return f"<li>{chip(look)}<div><b>{escape(label)}</b><span>{escape(told)}</span></div></li>"
 
 
 def _tally(name: str, answers: list[Answer | None]) -> str:

@@ -26,7 +26,7 @@ from wfgy_triage.result import Result, State
 from wfgy_triage.store.records import OPEN_STATUSES, Event, RunRecord, RunStatus
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.live import answers_so_far, status_card, trials_so_far
-from wfgy_triage.ui.pages.layout import APPLIED
+from wfgy_triage.ui.pages.layout import AGAIN, APPLIED, CHANGED
 from wfgy_triage.ui.pages.parts import Parts
 from wfgy_triage.ui.trial_choice import trial_choice
 from wfgy_triage.workload.stored import BUILTIN
@@ -175,7 +175,7 @@ def _chart_updates(parts: Parts, result: Result) -> Updates:
 
 def _fix_updates(context: PageContext, parts: Parts, view: RunView, result: Result) -> Updates:
     figure, numbers = fix_figure(result)
-    failed = result.state is State.FAIL
+    applied = APPLIED if (result.recommendation or {}).get("candidate") else CHANGED
     rest = changed_answers(view.changed) + fix_rest(result, context.catalog)
     return {
         parts.fix: fix_head(result, context.catalog) + baseline_note(result),
@@ -183,8 +183,8 @@ def _fix_updates(context: PageContext, parts: Parts, view: RunView, result: Resu
         parts.fix_plot: _plot(figure) if figure else None,
         parts.fix_note: numbers,
         parts.files: files_card(result) + exact_changes(result),
-        parts.again: gr.Button(APPLIED if failed else "Run again"),
-        parts.fix_rest: rest,
+        parts.again: gr.Button(applied if result.state is State.FAIL else AGAIN),
+        parts.fix_rest: f'<div class="stack">{rest}</div>',
     }
 
 

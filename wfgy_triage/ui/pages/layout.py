@@ -25,7 +25,12 @@ MODELS_HEADS = {
     ),
 }
 """Heading of step 2, by whether the symptom asks questions."""
-APPLIED = "I have applied it: check again"
+APPLIED, CHANGED, AGAIN = (
+    "I have applied it: check again",
+    "I have changed something: check again",
+    "Run again",
+)
+"""Words of the button that starts the linked run: after a recommendation, after a FAIL without one, otherwise."""
 MIN_QUESTIONS, MAX_QUESTIONS, USUAL_QUESTIONS = 5, 200, 20
 
 
@@ -107,7 +112,9 @@ def _models_step(context: PageContext) -> dict[str, Any]:
                 info="More questions take longer and decide smaller differences.",
                 elem_id="questions",
             )
-            trials = choice("trials", trial_pills(), USUAL)
+            # Hidden with what is around it: a component that is itself hidden loses its markup.
+            with gr.Column() as trial_choice:
+                trials = choice("trials", trial_pills(), USUAL)
             with gr.Accordion(
                 "Ask your own questions instead", open=False, elem_id="own-questions"
             ) as own_questions:
@@ -144,6 +151,7 @@ def _models_step(context: PageContext) -> dict[str, Any]:
         "models_title": title,
         "pair": pair,
         "questions": questions,
+        "trial_choice": trial_choice,
         "trials": trials,
         "engineer": engineer,
         "seed": seed,
