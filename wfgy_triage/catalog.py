@@ -114,7 +114,7 @@ class Cause:
 
 @dataclass(frozen=True)
 class Remedy:
-    """A change that a run may try. `guards` are metrics that it must not make worse."""
+    """A change to try. It must not make `guards` worse; `rules_out` is what is known once it has not helped."""
 
     id: str
     title: str
@@ -122,6 +122,7 @@ class Remedy:
     change: str
     cost: str
     guards: tuple[str, ...]
+    rules_out: str = ""
 
 
 @dataclass(frozen=True)
@@ -295,8 +296,7 @@ def _result_validator() -> Any:
 def validate_result(data: Mapping[str, Any]) -> None:
     """Check a `wfgy-triage/result-1` object before it is written or after it is read.
 
-    Beyond the schema: every number is finite, every interval is ordered, and the symptom and the causes are
-    ids of the fix map.
+    Beyond the schema: finite numbers, ordered intervals, and a symptom and causes that are ids of the fix map.
 
     Raises:
         InputError: says which field is wrong and how.

@@ -114,7 +114,7 @@ class Result:
     """Everything a finished (or stopped) run says.
 
     `charts` holds plain data for the chart builders. `reused` counts, by side, the FP16 measurements that an earlier
-    run had made with the same model, prompts and settings.
+    run had made with the same model, prompts and settings. `recheck` compares with the run before a change was made.
     """
 
     run_id: str
@@ -134,6 +134,7 @@ class Result:
     page_rule: str = ""
     charts: Mapping[str, Any] = field(default_factory=dict)
     reused: Mapping[str, int] = field(default_factory=dict)
+    recheck: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain `wfgy-triage/result-1` object, ready for `json.dumps`."""

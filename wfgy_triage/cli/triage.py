@@ -26,6 +26,7 @@ from wfgy_triage.cli.shared import (
 )
 from wfgy_triage.errors import InputError
 from wfgy_triage.result import State
+from wfgy_triage.runs.trial_options import DEFAULT_SECONDS, FIX, FIX_SECONDS, MOST_SECONDS
 from wfgy_triage.settings import Settings, load_settings
 
 
@@ -91,10 +92,16 @@ def probe(
         list[str] | None,
         typer.Option(help="A setting of the probe, as name=value; may be repeated. See docs/measuring.md."),
     ] = None,
+    no_fix: Annotated[
+        bool, typer.Option("--no-fix", help="Measure only: try no changes after a FAIL.")
+    ] = False,
+    fix_seconds: Annotated[
+        int, typer.Option(min=0, max=MOST_SECONDS, help="How long trying changes may take.")
+    ] = DEFAULT_SECONDS,
     no_cache: NoCache = False,
     json_file: JsonFile = None,
 ) -> None:
-    """Measure one symptom on one pair, here and now. The exit code is the verdict."""
+    """Measure one symptom on one pair, here and now; after a FAIL, try changes. The exit code is the verdict."""
     from wfgy_triage.runs.headless import run_headless
     from wfgy_triage.store.records import RunSpec
 
@@ -102,7 +109,7 @@ def probe(
     chosen = chosen_pair(pair, fp16, exl2)
     check_json_folder(json_file)
     pair_id = chosen.id if chosen else pair
-    options = _options(option or [], chunks=chunks, index=index)
+    options = _options(option or [], chunks=chunks, index=index) | _trial_options(no_fix, fix_seconds)
     asked = _workload(settings, workload)
     spec: RunSpec = RunSpec(
         symptom, pair_id or "", questions=questions, seed=seed, workload_id=asked, options=options
@@ -179,6 +186,13 @@ def sessions_show(run_id: str, json_file: JsonFile = None) -> None:
     from wfgy_triage.runs.service import TriageService
 
     raise typer.Exit(finish(TriageService(load_settings()).get(run_id), json_file))
+
+
+def _trial_options(no_fix: bool, seconds: int) -> dict[str, str]:
+    """Whether and how long changes are tried, where it is not the usual; what `--option` says then counts."""
+    if no_fix:
+        return {FIX: "no"}
+    return {} if seconds == DEFAULT_SECONDS else {FIX_SECONDS: str(seconds)}
 
 
 def _options(given: list[str], **files: Path | None) -> dict[str, str]:

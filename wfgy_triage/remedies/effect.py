@@ -100,4 +100,5 @@ def primary_json(metric: Metric | None) -> dict[str, Any] | None:
         "n": metric.n,
         "state": str(metric.state) if metric.state else None,
         "note": metric.note,
+        "gated_interval": list(metric.gated_interval) if metric.gated_interval else None,
     }

@@ -27,16 +27,8 @@ from wfgy_triage.remedies.base import (
     NotApplicableError,
     Remedy,
 )
-from wfgy_triage.remedies.outcome import (
-    FP16_MORE,
-    TRIAL_SIDE,
-    TRY,
-    TrialFacts,
-    after_change,
-    facts_of,
-    primary_of,
-    read_trials,
-)
+from wfgy_triage.remedies.outcome import after_change, primary_of, read_trials
+from wfgy_triage.remedies.told import FP16_MORE, TRIAL_SIDE, TRY, TrialFacts, facts_of
 from wfgy_triage.result import Metric, State
 from wfgy_triage.store.records import Sample, SampleKey
 

@@ -111,7 +111,7 @@ def collect_rows(samples: Iterable[Sample], questions: Mapping[str, str]) -> lis
         key = f"{sample.key.question}/{sample.key.paraphrase}/{sample.key.seed}"
         asked = sample.payload.get("question") or questions.get(sample.key.question, sample.key.question)
         titles.setdefault(key, str(asked))
-        found.setdefault(key, {})[sample.key.side] = _answer(sample.payload)
+        found.setdefault(key, {})[sample.key.side] = read_answer(sample.payload)
         latest[key] = moment
     return [
         Row(key, titles[key], sides.get("fp16"), sides.get("exl2"), latest[key])
@@ -186,7 +186,8 @@ def marked(left: str, right: str) -> tuple[str, str]:
     return "".join(out_a), "".join(out_b)
 
 
-def _answer(payload: Mapping[str, Any]) -> Answer:
+def read_answer(payload: Mapping[str, Any]) -> Answer:
+    """What a stored sample says, as the probe classed it."""
     valid = payload.get("schema_valid", payload.get("valid"))
     kind = str(payload.get("kind") or "")
     tokens = payload.get("tokens")

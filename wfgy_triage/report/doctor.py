@@ -68,9 +68,12 @@ def exact_changes(result: Result) -> str:
     if not rows:
         return ""
     items = "".join(f"<li><h4>{escape(f.title)}</h4><p>{escape(f.do)}</p>{_patch(f)}</li>" for f in rows)
+    stand = "Not tried on your models. Make one, then check again."
+    if result.recommendation is not None:
+        stand = "What the doctor asks for. Whether one of these was tried stands in the list of trials."
     return (
         '<section class="card doctor"><p class="eyebrow">From the doctor</p><h3>Exact changes</h3>'
-        f'<p class="dim small">Not tried on your models. Make one, then check again.</p><ul>{items}</ul></section>'
+        f'<p class="dim small">{stand}</p><ul>{items}</ul></section>'
     )
 
 

@@ -24,6 +24,7 @@ from wfgy_triage.report.charts_chain import (
 )
 from wfgy_triage.report.charts_citations import places_figure, places_table
 from wfgy_triage.report.charts_damage import damage_figure, damage_table
+from wfgy_triage.report.charts_fix import before_after, before_after_figure, before_after_table
 from wfgy_triage.report.charts_gate import (
     drift_figure,
     drift_table,
@@ -40,6 +41,7 @@ from wfgy_triage.report.charts_retrieval import (
     recall_figure,
     recall_table,
 )
+from wfgy_triage.result import Result
 
 
 def _no_table(data: Any) -> str:
@@ -197,6 +199,22 @@ FIGURES: tuple[FigureKind, ...] = (
     ),
 )
 """In the order in which the page shows them."""
+FIX_FIGURE = FigureKind(
+    "before-after",
+    "before_after",
+    "Before and after",
+    "Markers are the measured values, bars their 95 % intervals. A change passes when its whole bar is on the good "
+    "side of the dashed gate.",
+    before_after_figure,
+    before_after_table,
+)
+"""The figure of step 5. Its data is not in `Result.charts`; it is read from the recommendation."""
+
+
+def fix_figure(result: Result) -> tuple[Figure | None, str]:
+    """Return the figure of step 5 and its numbers as HTML; None and nothing where no change has a value."""
+    data = before_after(result)
+    return (None, "") if data is None else (FIX_FIGURE.build(data), FIX_FIGURE.table(data))
 
 
 def build_figures(charts: Mapping[str, Any]) -> dict[str, Figure]:

@@ -1,4 +1,4 @@
-"""What to do next, as HTML: the fix modules of the map, and the candidate changes that belong to the cause."""
+"""Step 5 as HTML: what to change, or why nothing was tried; candidates of the cause; the fix modules of the map."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from html import escape
 
 from wfgy_triage.catalog import Catalog
 from wfgy_triage.report.icons import icon
+from wfgy_triage.report.trials import costs_line, none_helped, recommended, trials_list
 from wfgy_triage.result import Result, State
 
 
@@ -44,53 +45,82 @@ def wfgy_names(term_ids: Iterable[str], catalog: Catalog) -> str:
     return f'<dl class="terms">{rows}</dl>' if rows else ""
 
 
-def fix_panel(result: Result, catalog: Catalog) -> str:
-    """Return the page of step 5: what the cause asks for, candidates not yet tried, and the modules."""
-    cause = catalog.causes.get(result.diagnosis.cause)
+def fix_head(result: Result, catalog: Catalog) -> str:
+    """Return the first thing of step 5: the recommended change, that none helped, or why nothing was tried."""
+    found = recommended(result, catalog) or none_helped(result, catalog)
+    return found or _not_tried(result, catalog)
+
+
+def fix_rest(result: Result, catalog: Catalog) -> str:
+    """Return what follows the recommendation: the other trials, or candidates of the cause, and the fix pages."""
     symptom = catalog.symptoms.get(result.symptom)
     linked = [m.id for m in result.modules] or list(symptom.modules if symptom else ())
     names = wfgy_names(symptom.wfgy if symptom else (), catalog)
-    remedies = cause.remedies if cause else ()
-    advice = f"<p>{escape(cause.what_to_do)}</p>" if cause else ""
-    return (
-        '<div class="columns"><section class="card"><p class="eyebrow">What the cause asks for</p>'
-        f"<h3>{escape(cause.title if cause else result.diagnosis.cause)}</h3>{advice}"
-        f"{verified_note(result)}{_remedies(remedies, catalog)}</section>"
+    terms = (
+        f'<details class="why"><summary>WFGY names in plain words</summary>{names}</details>' if names else ""
+    )
+    left = trials_list(result, catalog) or _candidates(result, catalog)
+    pages = (
         '<section class="card"><p class="eyebrow">Fix pages of the WFGY map</p>'
-        f"{module_cards(linked, catalog)}"
-        + (
-            f'<details class="why"><summary>WFGY names in plain words</summary>{names}</details>'
-            if names
-            else ""
-        )
-        + "</section></div>"
+        f"{module_cards(linked, catalog)}{terms}</section>"
     )
+    return f'<div class="columns">{left}{pages}</div>' if left else pages
 
 
-def verified_note(result: Result) -> str:
-    """Say plainly whether any change has been tried on these models."""
-    if result.recommendation is not None and result.recommendation.get("verified"):
-        return '<p class="callout tone-ok">Tried on these models: the re-check passed.</p>'
+def why_not_tried(result: Result, catalog: Catalog) -> str:
+    """Say in a sentence or two why no change was tried; empty where some were."""
+    if result.recommendation is not None:
+        return ""
+    symptom = catalog.symptoms.get(result.symptom)
     if result.state is State.PASS:
-        return '<p class="callout tone-ok">This symptom was not confirmed, so there is nothing to fix.</p>'
+        return (
+            "This symptom was not confirmed, so there is nothing to fix. Changes are tried after a FAIL only."
+        )
+    if result.state is State.INCONCLUSIVE:
+        return (
+            "Changes are tried after a FAIL only, and these questions could not decide. Ask more of them first; then "
+            "it is known whether there is anything to fix."
+        )
+    if result.state is State.NOT_MEASURED:
+        return "Nothing was decided, so no change could be judged by it. See what was missing, then measure again."
+    if str(result.settings.get("fix", "yes")) == "no":
+        return "You asked for the measurement alone. Switch “Try changes after a FAIL” on to have them tried."
+    if symptom is not None and symptom.kind == "gate":
+        return (
+            "The acceptance list says what fails. Measure that symptom on its own: its run tries the changes."
+        )
+    return "The run ended before a change was tried, or the fix map knows none for this cause that can be tried here."
+
+
+def _not_tried(result: Result, catalog: Catalog) -> str:
+    """The panel of a run that tried nothing: why, and what the cause asks for."""
+    passed = result.state is State.PASS
+    look = "ok" if passed else "mute"
+    cause = catalog.causes.get(result.diagnosis.cause)
+    word = "Nothing to fix" if passed else "No change was tried"
+    title = "" if passed else escape(cause.title if cause else result.diagnosis.cause)
+    headline = f'<h2 class="headline">{title}</h2>' if title else ""
+    advice = f'<p class="rule">{escape(cause.what_to_do)}</p>' if cause and not passed else ""
     return (
-        f'<p class="callout tone-mute">{icon("warning")}<span><b>Nothing has been verified.</b> No change was '
-        "tried on your models in this run. What you find here comes from the fix map; make one change, then "
-        "measure again.</span></p>"
+        f'<section class="verdict fix tone-{look}" aria-labelledby="fix-word">'
+        f'<span class="verdict-icon">{icon("check" if passed else "dash")}</span><div class="verdict-text">'
+        f'<p class="verdict-word" id="fix-word"><b>{word}</b></p>{headline}{advice}'
+        f'<p class="fix-told">{escape(why_not_tried(result, catalog))}</p></div></section>'
     )
 
 
-def _remedies(remedy_ids: Iterable[str], catalog: Catalog) -> str:
+def _candidates(result: Result, catalog: Catalog) -> str:
+    """The changes that the fix map names for the cause, none of them tried."""
+    cause = catalog.causes.get(result.diagnosis.cause)
     items = "".join(
         f'<li><h4>{escape(r.title)} <span class="tag">not tried on your models</span></h4>'
-        f'<p>{escape(r.change)}</p><p class="dim small">Costs: {escape(r.cost)}{_wfgy_suffix(r.wfgy, catalog)}</p></li>'
-        for r in (catalog.remedies.get(remedy_id) for remedy_id in remedy_ids)
+        f"<p>{escape(r.change)}</p>{costs_line(r, catalog)}</li>"
+        for r in (catalog.remedies.get(remedy_id) for remedy_id in (cause.remedies if cause else ()))
         if r is not None
     )
-    return f'<h4>Candidate changes, cheapest first</h4><ol class="remedies">{items}</ol>' if items else ""
-
-
-def _wfgy_suffix(term_ids: Iterable[str], catalog: Catalog) -> str:
-    terms = [catalog.terms[t] for t in term_ids if t in catalog.terms]
-    names = ", ".join(f"{t.name} ({t.plain_name.lower()})" for t in terms)
-    return f" \N{MIDDLE DOT} WFGY: {escape(names)}" if names else ""
+    if not items or result.state is State.PASS:
+        return ""
+    return (
+        '<section class="card"><p class="eyebrow">From the fix map, cheapest first</p>'
+        f'<h3>Candidate changes</h3><ol class="remedies">{items}</ol></section>'
+    )

@@ -13,6 +13,8 @@ from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import Match
 from wfgy_triage.doctor.finding import Finding, Outcome
 from wfgy_triage.report.doctor import GROUPS, OUTCOME_LOOKS, counts_words, findings_of
+from wfgy_triage.report.fix import why_not_tried
+from wfgy_triage.report.trials import chosen, shift, spread, trials_of
 from wfgy_triage.report.words import FIT_WORDS, NO_FIT, NO_FIT_NEXT
 from wfgy_triage.result import Metric, Result, State
 from wfgy_triage.store.records import RunRecord
@@ -50,6 +52,7 @@ def show_result(console: Console, result: Result) -> None:
     for check in result.diagnosis.evidence if listed else ():
         console.print(f"  {check.result:<8}{escape(check.detail)}", style="dim")
     console.print(f"[bold]What to do:[/] {escape(cause.what_to_do)}")
+    show_trials(console, result)
     if not listed:
         show_findings(console, findings_of(result.charts))
     console.print("[bold]Fix modules:[/]")
@@ -59,6 +62,37 @@ def show_result(console: Console, result: Result) -> None:
     if note := result.pair.get("note"):
         console.print(f"[bold]Baseline:[/] {escape(str(note))}", style="dim")
     console.print(f"Session {result.run_id}", style="dim")
+
+
+def show_trials(console: Console, result: Result) -> None:
+    """Print what was recommended, every change that was tried, and the comparison with an earlier run."""
+    catalog, best = load_catalog(), chosen(result)
+    if result.recheck is not None:
+        effect = result.recheck["effect"]
+        moved = f"  {shift(effect)}  {spread(effect)}" if effect else ""
+        console.print(
+            f"[bold]Before the change:[/] {result.recheck['state_before']} (session {result.recheck['run_id']}), "
+            f"now: {result.state}{escape(moved)}",
+            highlight=False,
+        )
+    if result.recommendation is None:
+        if result.state is State.FAIL:
+            console.print(f"[bold]Changes:[/] {why_not_tried(result, catalog)}")
+        return
+    console.print(f"[bold]Recommended:[/] {escape(str(result.recommendation['summary']))}", highlight=False)
+    for target, text in (result.recommendation.get("renders") or {}).items():
+        if text:
+            console.print(f"  {target}:", style="dim")
+            console.print(text, style="cyan", markup=False, highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("Change", "Outcome", "Before and after", "Why"):
+        table.add_column(column)
+    for trial in trials_of(result):
+        name = escape(str(trial["label"]))
+        moved = "" if trial["effect"] is None or trial["status"] == "hopeless" else shift(trial["effect"])
+        style = "bold" if trial is best else None
+        table.add_row(name, str(trial["words"]), moved, escape(str(trial["reason"])), style=style)
+    console.print(table)
 
 
 def show_findings(console: Console, findings: Sequence[Finding]) -> None:

@@ -29,9 +29,10 @@ from wfgy_triage.result import Result
 from wfgy_triage.runs import provenance
 from wfgy_triage.runs.models import LoadedPair, ModelCache
 from wfgy_triage.runs.progress import Pulse, RunLog, Stopwatch
+from wfgy_triage.runs.recheck import compared_with
 from wfgy_triage.runs.reuse import RunCache, reuse_of, reused_counts
 from wfgy_triage.runs.tools import RunTools
-from wfgy_triage.runs.trial_options import split_options
+from wfgy_triage.runs.trial_options import earlier_run, split_options
 from wfgy_triage.runs.trials import Workshop, recommendation, try_changes, try_to_load
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.records import Event, RunRecord, RunStatus, Sample
@@ -268,7 +269,11 @@ class _Pass:
             fix = recommendation(probe, samples, self._probe_settings, evaluation, self._pair)
         workload = probe.workload_info(self._probe_settings)
         self._log.stage("evaluate", "Working out the verdict", 1, 1)
-        result = replace(self._result(evaluation, pair, workload), recommendation=fix).to_json()
+        found = replace(self._result(evaluation, pair, workload), recommendation=fix)
+        if earlier := earlier_run(self._record.spec.options):
+            again = compared_with(self._repo, earlier, found, samples, probe, self._probe_settings)
+            found = replace(found, recheck=again)
+        result = found.to_json()
         validate_result(result)
         return self._finish(status, result)
 

@@ -6,12 +6,13 @@ Imports no torch and loads no model: a run is a row that a worker process leases
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.errors import InputError
 from wfgy_triage.pairs import get_pair
 from wfgy_triage.probes.registry import available_symptoms
-from wfgy_triage.runs.trial_options import split_options
+from wfgy_triage.runs.trial_options import RECHECK_OF, earlier_run, split_options
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Sample
@@ -65,15 +66,28 @@ class TriageService:
                 double click starts one.
 
         Raises:
-            InputError: unknown symptom, pair or question set, a number out of range, or the queue is full.
+            InputError: unknown symptom, pair, question set or earlier run, a number out of range, or the queue is
+                full.
             PrerequisiteError: the pair's model folders are not there.
         """
         validate_spec(spec, self._symptoms())
         get_pair(self._settings, spec.pair_id)
         workload_path(self._settings.home, spec.symptom, spec.workload_id)
+        if earlier := earlier_run(spec.options):
+            self._runs.get(earlier)
         if start_key is not None and not 0 < len(start_key) <= 64:
             raise InputError("The start key must have 1 to 64 characters.", "Use a random id for each form.")
         return self._runs.create(spec, start_key=start_key, queue_limit=MAX_QUEUED).id
+
+    def check_again(self, run_id: str) -> str:
+        """Queue the same run once more, after a change; its result is compared with the first. Returns its id.
+
+        Raises:
+            InputError: there is no such run, or as for `start`.
+            PrerequisiteError: the pair's model folders are not there.
+        """
+        spec = self._runs.get(run_id).spec
+        return self.start(replace(spec, options={**spec.options, RECHECK_OF: run_id}))
 
     def keep_workload(self, upload: Upload) -> StoredWorkload:
         """Keep a user's question set; its id goes into the spec of runs that ask it.

@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.runs.worker import PARENT_VARIABLE
 from wfgy_triage.settings import REPO_ROOT, Settings
+
+PARENT_VARIABLE = "WFGY_TRIAGE_SUPERVISOR"
+"""Environment variable with the process id of the supervisor; the worker ends when that process does."""
 
 WORKER_COMMAND = (sys.executable, "-m", "wfgy_triage", "worker")
 

@@ -21,14 +21,12 @@ from wfgy_triage.runs.lane import Lane, lane_of
 from wfgy_triage.runs.models import ModelCache
 from wfgy_triage.runs.progress import LOG_FORMAT
 from wfgy_triage.runs.reuse import open_cache
+from wfgy_triage.runs.supervisor import PARENT_VARIABLE
 from wfgy_triage.runs.tools import RunTools, default_tools
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import Database, open_database
 from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.store.workers import WorkerRepository
-
-PARENT_VARIABLE = "WFGY_TRIAGE_SUPERVISOR"
-"""Environment variable with the process id of the supervisor; the worker ends when that process does."""
 
 STALE_AFTER_S = 60.0
 """A run of another host without a heartbeat for this long is taken over."""

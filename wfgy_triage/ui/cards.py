@@ -13,12 +13,13 @@ from wfgy_triage.report.fix import module_cards
 from wfgy_triage.report.format import number, size
 from wfgy_triage.report.icons import icon
 from wfgy_triage.ui.context import PageContext, inspect_cached
+from wfgy_triage.ui.trial_choice import USUAL, trial_plan
 
 WELCOME = (
     '<div class="card aside"><h3>How this works</h3>'
     "<p>Your EXL2 model is a smaller copy of an FP16 model, and this page asks both the same questions to find out "
-    "whether the copy really got worse. You get one verdict with its numbers, the likely cause, and the page of the "
-    "fix map that covers it.</p>"
+    "whether the copy really got worse. You get one verdict with its numbers, the likely cause, and, "
+    "where one helps, a change that was tried on these very models.</p>"
     '<ul class="plain"><li>Pick what you see. No knowledge of quantization is needed.</li>'
     "<li>Nothing is sent anywhere: both models run where this page runs.</li>"
     "<li>You can stop at any time and keep what was measured.</li></ul></div>"
@@ -86,8 +87,18 @@ def pair_cards(pairs: Mapping[str, Pair], warm: frozenset[str] = frozenset()) ->
     )
 
 
-def plan_card(context: PageContext, symptom_id: str, pair: Pair | None, questions: int) -> str:
-    """Say what the run will do and about how long it takes, before it starts."""
+def plan_card(
+    context: PageContext, symptom_id: str, pair: Pair | None, questions: int, trials: str = USUAL
+) -> str:
+    """Say what the run will do and about how long it takes, before it starts.
+
+    Args:
+        context: what the pages know.
+        symptom_id: the chosen symptom.
+        pair: the chosen pair.
+        questions: how many are asked.
+        trials: whether and how long changes are tried, as `trial_choice` has it.
+    """
     if pair is None:
         return '<div class="card aside"><h3>What will happen</h3><p class="empty">Choose a model pair first.</p></div>'
     estimate = context.estimate(symptom_id, pair.id, questions)
@@ -103,7 +114,10 @@ def plan_card(context: PageContext, symptom_id: str, pair: Pair | None, question
     else:
         steps = COMPARISON_STEPS
         size_line = f"<div><dt>{questions} questions</dt><dd>{_power(questions)}</dd></div>"
-    listed = "".join(f"<li>{escape(s.format(questions=questions))}</li>" for s in steps)
+    lines = [s.format(questions=questions) for s in steps]
+    if context.tries_changes(symptom_id):
+        lines.append(trial_plan(trials))
+    listed = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return (
         f'<div class="card aside"><p class="eyebrow">{escape(context.symptom_title(symptom_id))}</p>'
         f'<h3>What will happen</h3><ol class="plain">{listed}</ol>'

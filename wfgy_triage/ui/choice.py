@@ -53,12 +53,13 @@ def choice(name: str, options: str, value: str = "", elem_id: str | None = None)
     )
 
 
-# Copies the text beside the button; where the browser gives no clipboard, the text is selected instead.
+# Shows the panel of the chosen tab. Copies the text beside the button; where the browser gives no clipboard, the text
+# is selected instead.
 _COPY_JS = """
 element.addEventListener('click', async event => {
   const button = event.target.closest('[data-copy]');
   if (!button) return;
-  const text = button.parentElement.querySelector('pre');
+  const text = button.closest('.copy, .file').querySelector('pre');
   try {
     await navigator.clipboard.writeText(text.textContent);
     button.textContent = 'Copied';
@@ -68,11 +69,19 @@ element.addEventListener('click', async event => {
   }
   setTimeout(() => { button.textContent = 'Copy'; }, 2000);
 });
+element.addEventListener('change', event => {
+  if (event.target.dataset.tab === undefined) return;
+  element.querySelectorAll('[data-tab-panel]').forEach(
+    panel => { panel.hidden = panel.dataset.tabPanel !== event.target.value; });
+});
 """
 
 
 def copy_panel(html: str = "", elem_id: str | None = None) -> gr.HTML:
-    """Make a `panel` whose buttons marked `data-copy` copy the `pre` beside them."""
+    """Make a `panel` in which buttons marked `data-copy` copy the `pre` beside them.
+
+    Radios marked `data-tab` show the element whose `data-tab-panel` is their value.
+    """
     return gr.HTML(html, apply_default_css=False, js_on_load=_COPY_JS, elem_id=elem_id)
 
 

@@ -22,6 +22,8 @@ from wfgy_triage.workload.stored import BUILTIN, workload_path
 
 EARLIER_RUNS = 20
 """How many finished runs an estimate looks back on."""
+TRIALS_TIMING = "measure_trials"
+"""Name of the seconds that trying changes took, in a run's timings."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,11 @@ class PageContext:
         found = self.catalog.symptoms.get(symptom)
         return found is None or found.asks_questions
 
+    def tries_changes(self, symptom: str) -> bool:
+        """Whether a run of this symptom tries changes after a FAIL (the acceptance list names the symptom instead)."""
+        found = self.catalog.symptoms.get(symptom)
+        return found is None or found.kind == "symptom"
+
     def pair_name(self, pair_id: str) -> str:
         """The name of a pair; its id when it is no longer registered or the pairs file is broken."""
         try:
@@ -81,9 +88,15 @@ class PageContext:
         return pair.name if pair else pair_id
 
     def estimate(self, symptom: str, pair_id: str, questions: int) -> str | None:
-        """About how long a run takes, from finished runs of the same symptom and pair; None without any."""
+        """About how long measuring takes, from finished runs of the same symptom and pair; None without any.
+
+        Trying changes is left out: whether there is anything to try is not known before.
+        """
         runs = self.service.list(limit=EARLIER_RUNS, symptom=symptom, status=RunStatus.DONE, pair_id=pair_id)
-        seconds = [r.timings["total"] / r.spec.questions for r in runs if r.timings.get("total")]
+        spent = [
+            (r.timings.get("total", 0.0) - r.timings.get(TRIALS_TIMING, 0.0), r.spec.questions) for r in runs
+        ]
+        seconds = [total / asked for total, asked in spent if total > 0]
         return duration(median(seconds) * questions) if seconds else None
 
 

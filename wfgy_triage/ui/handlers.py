@@ -26,6 +26,7 @@ from wfgy_triage.ui.pages.layout import (
 )
 from wfgy_triage.ui.pages.parts import Parts
 from wfgy_triage.ui.suggestions import not_matched, suggestions
+from wfgy_triage.ui.trial_choice import USUAL, trial_choice, trial_options
 from wfgy_triage.ui.upload import kept_summary, known_workload, refused_summary, take_upload, upload_summary
 from wfgy_triage.ui.views import (
     Updates,
@@ -74,11 +75,11 @@ class TriageHandlers:
         """Show the pairs; attach to the run named in the address."""
         run_id = request.query_params.get("run", "")
         if not run_id:
-            return self.models("", "", USUAL_QUESTIONS, "")
+            return self.models("", "", USUAL_QUESTIONS, "", USUAL)
         try:
             return self._attach(run_id)
         except TriageError as error:
-            return self.models("", "", USUAL_QUESTIONS, "") | {self.parts.notice: error_callout(error)}
+            return self.models("", "", USUAL_QUESTIONS, "", USUAL) | {self.parts.notice: error_callout(error)}
 
     @explained
     def find_symptom(self, complaint: str) -> Updates:
@@ -104,13 +105,13 @@ class TriageHandlers:
         }
 
     @explained
-    def go_to_models(self, symptom: str, pair: str, questions: float, workload: str) -> Updates:
+    def go_to_models(self, symptom: str, pair: str, questions: float, workload: str, trials: str) -> Updates:
         """Step 2."""
-        return self.models(symptom, pair, questions, workload) | {
+        return self.models(symptom, pair, questions, workload, trials) | {
             self.parts.walk: gr.Walkthrough(selected=MODELS_STEP)
         }
 
-    def models(self, symptom: str, pair_id: str, questions: float, workload: str) -> Updates:
+    def models(self, symptom: str, pair_id: str, questions: float, workload: str, trials: str) -> Updates:
         """Refresh step 2: pairs become ready while the page is open."""
         parts = self.parts
         try:
@@ -124,51 +125,59 @@ class TriageHandlers:
         chosen = pair_id if pair_id in ready else (ready[0] if ready else "")
         asks = self.context.asks_questions(symptom)
         asked = min(_whole(questions), self.context.available(symptom, workload) or MAX_QUESTIONS)
-        plan = plan_card(self.context, symptom, pairs.get(chosen), asked)
+        plan = plan_card(self.context, symptom, pairs.get(chosen), asked, trials)
         return {
             parts.pair: gr.HTML(options=pair_cards(pairs, self.context.service.warm_pairs()), value=chosen),
             parts.plan: plan,
             parts.models_title: step_head(*MODELS_HEADS[asks]),
             parts.questions: gr.Slider(visible=asks),
+            parts.trial_choice: gr.Column(visible=self.context.tries_changes(symptom)),
             parts.own_questions: gr.Accordion(visible=asks),
             parts.engineer: gr.Accordion(visible=asks),
             parts.start: gr.Button(interactive=bool(chosen) and symptom in self.context.probed),
         }
 
     @explained
-    def upload(self, symptom: str, pair: str, questions: float, workload: str, files: list[str]) -> Updates:
+    def upload(
+        self, symptom: str, pair: str, questions: float, workload: str, trials: str, files: list[str]
+    ) -> Updates:
         """Use the user's own questions; where they cannot be used, say why and use the built-in ones."""
         parts = self.parts
         try:
             upload, stored = take_upload(self.context, symptom, files)
         except TriageError as error:
             refused = {parts.upload_note: refused_summary(error)}
-            return self.builtin_questions(symptom, pair, questions, "") | refused
-        return self.models(symptom, pair, questions, stored.id) | {
+            return self.builtin_questions(symptom, pair, questions, "", trials) | refused
+        return self.models(symptom, pair, questions, stored.id, trials) | {
             parts.workload: stored.id,
             parts.upload_note: upload_summary(upload, stored),
             parts.builtin: gr.Button(visible=True),
         }
 
-    def builtin_questions(self, symptom: str, pair: str, questions: float, workload: str) -> Updates:
+    def builtin_questions(
+        self, symptom: str, pair: str, questions: float, workload: str, trials: str
+    ) -> Updates:
         """Leave the user's own questions out again."""
         parts = self.parts
-        return self.models(symptom, pair, questions, "") | {
+        return self.models(symptom, pair, questions, "", trials) | {
             parts.workload: "",
             parts.upload_note: "",
             parts.builtin: gr.Button(visible=False),
         }
 
     @explained
-    def start(self, symptom: str, pair: str, questions: float, workload: str, seed: float) -> Updates:
+    def start(
+        self, symptom: str, pair: str, questions: float, workload: str, trials: str, seed: float
+    ) -> Updates:
         """Queue the run and go to step 3."""
-        spec = RunSpec(symptom, pair, _whole(questions), int(seed or 0), workload or BUILTIN)
+        options = trial_options(trials)
+        spec = RunSpec(symptom, pair, _whole(questions), int(seed or 0), workload or BUILTIN, options)
         return self._show_new(self.context.service.start(spec))
 
     @explained
-    def run_again(self, run_id: str) -> Updates:
-        """The same run once more, as a new session."""
-        return self._show_new(self.context.service.start(self.context.service.get(run_id).spec))
+    def check_again(self, run_id: str) -> Updates:
+        """The same run once more, as a new session that is compared with this one."""
+        return self._show_new(self.context.service.check_again(run_id))
 
     @explained
     def with_more(self, run_id: str) -> Updates:
@@ -237,7 +246,7 @@ class TriageHandlers:
         spec = view.record.spec
         step = VERDICT_STEP if view.result else MEASURE_STEP
         return (
-            self.models(spec.symptom, spec.pair_id, spec.questions, spec.workload_id)
+            self._models_of(spec, spec.questions)
             | choice_updates(self.parts, view.record)
             | self._own_questions(spec)
             | {
@@ -250,6 +259,10 @@ class TriageHandlers:
             | live_updates(self.context, self.parts, view)
             | verdict_updates(self.context, self.parts, view)
         )
+
+    def _models_of(self, spec: RunSpec, questions: int) -> Updates:
+        trials = trial_choice(spec.options)
+        return self.models(spec.symptom, spec.pair_id, questions, spec.workload_id, trials)
 
     def _own_questions(self, spec: RunSpec) -> Updates:
         own = known_workload(self.context, spec.workload_id)
@@ -271,7 +284,7 @@ class TriageHandlers:
         record = self.context.service.get(run_id)
         spec = record.spec
         return (
-            self.models(spec.symptom, spec.pair_id, questions, spec.workload_id)
+            self._models_of(spec, questions)
             | choice_updates(self.parts, record)
             | self._own_questions(spec)
             | {

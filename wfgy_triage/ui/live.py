@@ -7,13 +7,24 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from wfgy_triage.remedies.told import TrialFacts
 from wfgy_triage.report.answers import Answer, Row, answer_chip
-from wfgy_triage.report.format import STATUS_LOOKS, chip, duration
+from wfgy_triage.report.format import STATUS_LOOKS, Look, chip, duration
 from wfgy_triage.report.icons import icon
+from wfgy_triage.report.trials import TRIAL_LOOKS
 from wfgy_triage.store.records import Event, RunRecord, RunStatus
 
 NEWEST = 6
 """How many of the answered questions the live view shows."""
+TRIALS_STAGE = "trials"
+"""Name under which a run reports the change that it tries."""
+FACT_LOOKS = {
+    "tried": Look("Tried", "live", "check"),
+    "hopeless": TRIAL_LOOKS["hopeless"],
+    "skipped": TRIAL_LOOKS["skipped"],
+    "unfinished": TRIAL_LOOKS["unfinished"],
+}
+NOW = Look("Trying now", "live", "pulse")
 
 
 @dataclass(frozen=True)
@@ -55,16 +66,17 @@ def status_card(
     """
     look = STATUS_LOOKS[record.status]
     stages = "".join(_stage(s) for s in read_stages(events))
+    trying = trial_stage(events) is not None
     notes = [e for e in events if e.kind == "note" and e.payload.get("text")][-3:]
     log = "".join(f"<li>{escape(str(e.payload['text']))}</li>" for e in notes)
     return (
         f'<section class="card status"><div class="status-head">{chip(look)}'
-        f"<p>{escape(_status_line(record, position, asks))}</p></div>{_trouble(record, worker_alive)}"
+        f"<p>{escape(_status_line(record, position, asks, trying))}</p></div>{_trouble(record, worker_alive)}"
         f'<ol class="stages">{stages}</ol>' + (f'<ul class="log">{log}</ul>' if log else "") + "</section>"
     )
 
 
-def _status_line(record: RunRecord, position: int | None, asks: bool) -> str:
+def _status_line(record: RunRecord, position: int | None, asks: bool, trying: bool) -> str:
     if record.status is RunStatus.QUEUED:
         if not position:
             return "Next in line. Loading the models takes the first moments."
@@ -72,6 +84,8 @@ def _status_line(record: RunRecord, position: int | None, asks: bool) -> str:
     if record.status is RunStatus.RUNNING:
         if record.cancel_requested:
             return "Stopping after the question in work." if asks else "Stopping after the check in work."
+        if trying:
+            return "The metric missed its gate. Now changes are tried, one at a time."
         return "Both models are being asked." if asks else "The checks are being made."
     took = ""
     if record.timings.get("total"):
@@ -131,6 +145,37 @@ def answers_so_far(rows: Sequence[Row], ended: bool = False) -> str:
         f"{'' if ended else '. Not a verdict yet.'}</p></div>"
         f'<div class="live-rows">{items}</div></section>'
     )
+
+
+def trial_stage(events: Iterable[Event]) -> Stage | None:
+    """The change that is being tried, where the last thing reported is one."""
+    last = next((e for e in reversed(list(events)) if e.kind == "stage"), None)
+    return read_stages([last])[0] if last is not None and last.payload.get("name") == TRIALS_STAGE else None
+
+
+def trials_so_far(trials: Sequence[TrialFacts], events: Sequence[Event], ended: bool = False) -> str:
+    """Return the change in work and those that are through; empty before the first one and once the run has ended."""
+    stage = None if ended else trial_stage(events)
+    if ended or (stage is None and not trials):
+        return ""
+    items = "".join(_trial_row(FACT_LOOKS[t.status], t.label, _told(t)) for t in trials)
+    if stage is not None:
+        label = stage.label.removeprefix("Trying: ")
+        items += _trial_row(NOW, label, f"{stage.done} of {stage.total} questions asked.")
+    return (
+        '<section class="card trying"><div class="so-far-head"><h3>Changes, one at a time</h3>'
+        f'<p class="dim">Judged when the run ends.</p></div><ol class="checks">{items}</ol></section>'
+    )
+
+
+def _told(trial: TrialFacts) -> str:
+    if trial.status == "tried" and trial.lost:
+        return f"Brings back {trial.restored} of the {trial.lost} lost answers asked first. {trial.reason}".strip()
+    return trial.reason
+
+
+def _trial_row(look: Look, label: str, told: str) -> str:
+    return f"<li>{chip(look)}<div><b>{escape(label)}</b><span>{escape(told)}</span></div></li>"
 
 
 def _tally(name: str, answers: list[Answer | None]) -> str:

@@ -10,19 +10,25 @@ import gradio as gr
 from gradio.components.plot import PlotData
 
 from wfgy_triage.doctor.finding import DOCTOR_SIDE, Finding, in_order
+from wfgy_triage.remedies.told import TrialFacts, facts_of
 from wfgy_triage.report.answers import Row, answers_table, both_answers, collect_rows
+from wfgy_triage.report.answers_changed import Changed, changed_answers, collect_changed
 from wfgy_triage.report.charts import Figure
 from wfgy_triage.report.diagnosis import cause_card
 from wfgy_triage.report.doctor import checks_so_far, doctor_panel, exact_changes
-from wfgy_triage.report.figures import build_figures, figure_table
-from wfgy_triage.report.fix import fix_panel
+from wfgy_triage.report.figures import build_figures, figure_table, fix_figure
+from wfgy_triage.report.files import files_card
+from wfgy_triage.report.fix import fix_head, fix_rest
 from wfgy_triage.report.provenance import provenance_panel
+from wfgy_triage.report.recheck import recheck_line
 from wfgy_triage.report.verdict import baseline_note, metrics_table, verdict_header
 from wfgy_triage.result import Result, State
 from wfgy_triage.store.records import OPEN_STATUSES, Event, RunRecord, RunStatus
 from wfgy_triage.ui.context import PageContext
-from wfgy_triage.ui.live import answers_so_far, status_card
+from wfgy_triage.ui.live import answers_so_far, status_card, trials_so_far
+from wfgy_triage.ui.pages.layout import AGAIN, APPLIED, CHANGED
 from wfgy_triage.ui.pages.parts import Parts
+from wfgy_triage.ui.trial_choice import trial_choice
 from wfgy_triage.workload.stored import BUILTIN
 
 Updates = dict[Any, Any]
@@ -30,13 +36,18 @@ Updates = dict[Any, Any]
 
 @dataclass(frozen=True)
 class RunView:
-    """A run with all that was stored for it. `result` is there once it has been evaluated."""
+    """A run with all that was stored for it. `result` is there once it has been evaluated.
+
+    `trials` are the changes tried so far; `changed` the answers before and after the recommended one.
+    """
 
     record: RunRecord
     rows: list[Row]
     findings: tuple[Finding, ...]
     events: tuple[Event, ...]
     result: Result | None
+    trials: tuple[TrialFacts, ...] = ()
+    changed: tuple[Changed, ...] = ()
 
     @property
     def open(self) -> bool:
@@ -59,10 +70,14 @@ def read_run(context: PageContext, run_id: str) -> RunView:
     """
     record = context.service.get(run_id)
     samples = context.service.samples(run_id)
-    rows = collect_rows(samples, context.texts(record.spec.symptom, record.spec.workload_id))
+    texts = context.texts(record.spec.symptom, record.spec.workload_id)
+    rows, trials = collect_rows(samples, texts), facts_of(samples)
     findings = in_order(Finding.from_json(s.payload) for s in samples if s.key.side == DOCTOR_SIDE)
     result = Result.from_json(record.result) if record.result else None
-    return RunView(record, rows, findings, context.service.events(run_id), result)
+    best = ((result.recommendation if result else None) or {}).get("candidate")
+    sides = next(((t.reference, t.deployed, t.side) for t in trials if best and t.id == best), None)
+    changed = tuple(collect_changed(samples, texts, *sides)) if sides else ()
+    return RunView(record, rows, findings, context.service.events(run_id), result, trials, changed)
 
 
 def live_updates(context: PageContext, parts: Parts, view: RunView) -> Updates:
@@ -72,9 +87,10 @@ def live_updates(context: PageContext, parts: Parts, view: RunView) -> Updates:
     position = context.service.queue_position(record.id)
     asks = context.asks_questions(record.spec.symptom)
     resumable = record.status in (RunStatus.CANCELLED, RunStatus.FAILED)
+    measured = answers_so_far(view.rows, ended) if asks else checks_so_far(view.findings, ended)
     return {
         parts.live: status_card(record, view.events, position, context.service.worker_alive(), asks),
-        parts.so_far: answers_so_far(view.rows, ended) if asks else checks_so_far(view.findings, ended),
+        parts.so_far: trials_so_far(view.trials, view.events, ended) + measured,
         parts.live_title: _live_title(view),
         parts.stop: gr.Button(visible=view.open, interactive=not record.cancel_requested),
         parts.resume: gr.Button(visible=resumable),
@@ -94,6 +110,7 @@ def verdict_updates(context: PageContext, parts: Parts, view: RunView) -> Update
     stopped = view.record.status is not RunStatus.DONE
     return {
         parts.verdict: verdict_header(result, catalog, stopped) + baseline_note(result),
+        parts.recheck: recheck_line(result),
         parts.verdict_actions: gr.Row(visible=True),
         parts.to_fix: gr.Button(
             "See what to change" if result.state is not State.PASS else "See the fix pages"
@@ -108,7 +125,7 @@ def verdict_updates(context: PageContext, parts: Parts, view: RunView) -> Update
         parts.answers: gr.HTML(options=answers_table(view.rows), value=first.key if first else ""),
         parts.both: both_panel(first),
         parts.provenance: provenance_panel(result),
-        parts.fix: baseline_note(result) + exact_changes(result) + fix_panel(result, catalog),
+        **_fix_updates(context, parts, view, result),
     }
 
 
@@ -125,6 +142,7 @@ def choice_updates(parts: Parts, record: RunRecord) -> Updates:
         parts.symptom: gr.HTML(value=record.spec.symptom),
         parts.questions: record.spec.questions,
         parts.seed: record.spec.seed,
+        parts.trials: gr.HTML(value=trial_choice(record.spec.options)),
         parts.workload: "" if record.spec.workload_id == BUILTIN else record.spec.workload_id,
     }
 
@@ -153,6 +171,21 @@ def _chart_updates(parts: Parts, result: Result) -> Updates:
         updates[parts.plots[name]] = _plot(figures[name]) if name in figures else None
         updates[parts.chart_notes[name]] = figure_table(name, result.charts)
     return updates
+
+
+def _fix_updates(context: PageContext, parts: Parts, view: RunView, result: Result) -> Updates:
+    figure, numbers = fix_figure(result)
+    applied = APPLIED if (result.recommendation or {}).get("candidate") else CHANGED
+    rest = changed_answers(view.changed) + fix_rest(result, context.catalog)
+    return {
+        parts.fix: fix_head(result, context.catalog) + baseline_note(result),
+        parts.fix_column: gr.Column(visible=figure is not None),
+        parts.fix_plot: _plot(figure) if figure else None,
+        parts.fix_note: numbers,
+        parts.files: files_card(result) + exact_changes(result),
+        parts.again: gr.Button(applied if result.state is State.FAIL else AGAIN),
+        parts.fix_rest: f'<div class="stack">{rest}</div>',
+    }
 
 
 def _plot(figure: Figure) -> PlotData:

@@ -6,13 +6,14 @@ from typing import Any
 
 import gradio as gr
 
-from wfgy_triage.report.figures import FIGURES, FigureKind
+from wfgy_triage.report.figures import FIGURES, FIX_FIGURE, FigureKind
 from wfgy_triage.ui.cards import WELCOME, symptom_cards
 from wfgy_triage.ui.choice import choice, copy_panel, panel
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.pages.frame import page_frame
 from wfgy_triage.ui.pages.parts import Parts
 from wfgy_triage.ui.suggestions import suggestion_list
+from wfgy_triage.ui.trial_choice import USUAL, trial_pills
 from wfgy_triage.ui.upload import UPLOAD_HELP
 from wfgy_triage.workload.upload import SUFFIXES
 
@@ -24,6 +25,12 @@ MODELS_HEADS = {
     ),
 }
 """Heading of step 2, by whether the symptom asks questions."""
+APPLIED, CHANGED, AGAIN = (
+    "I have applied it: check again",
+    "I have changed something: check again",
+    "Run again",
+)
+"""Words of the button that starts the linked run: after a recommendation, after a FAIL without one, otherwise."""
 MIN_QUESTIONS, MAX_QUESTIONS, USUAL_QUESTIONS = 5, 200, 20
 
 
@@ -105,6 +112,9 @@ def _models_step(context: PageContext) -> dict[str, Any]:
                 info="More questions take longer and decide smaller differences.",
                 elem_id="questions",
             )
+            # Hidden with what is around it: a component that is itself hidden loses its markup.
+            with gr.Column() as trial_choice:
+                trials = choice("trials", trial_pills(), USUAL)
             with gr.Accordion(
                 "Ask your own questions instead", open=False, elem_id="own-questions"
             ) as own_questions:
@@ -141,6 +151,8 @@ def _models_step(context: PageContext) -> dict[str, Any]:
         "models_title": title,
         "pair": pair,
         "questions": questions,
+        "trial_choice": trial_choice,
+        "trials": trials,
         "engineer": engineer,
         "seed": seed,
         "workload": workload,
@@ -178,6 +190,7 @@ def _measure_step(context: PageContext) -> dict[str, Any]:
 
 def _verdict_step(context: PageContext) -> dict[str, Any]:
     verdict = panel('<p class="empty">No verdict yet.</p>', elem_id="verdict")
+    recheck = panel(elem_id="recheck")
     with gr.Row(elem_classes="actions", visible=False) as actions:
         to_fix = gr.Button("See what to change", variant="primary", scale=0, elem_id="to-fix")
         more = gr.Button("Check with more questions", scale=0, elem_id="more")
@@ -202,6 +215,7 @@ def _verdict_step(context: PageContext) -> dict[str, Any]:
     provenance = panel(elem_id="provenance")
     return {
         "verdict": verdict,
+        "recheck": recheck,
         "verdict_actions": actions,
         "to_fix": to_fix,
         "more": more,
@@ -218,8 +232,8 @@ def _verdict_step(context: PageContext) -> dict[str, Any]:
     }
 
 
-def _chart(kind: FigureKind) -> tuple[gr.Column, gr.Plot, gr.HTML]:
-    with gr.Column(elem_classes="card chart", visible=False, elem_id=f"chart-{kind.name}") as column:
+def _chart(kind: FigureKind, visible: bool = False) -> tuple[gr.Column, gr.Plot, gr.HTML]:
+    with gr.Column(elem_classes="card chart", visible=visible, elem_id=f"chart-{kind.name}") as column:
         panel(f'<h3>{kind.title}</h3><p class="dim small">{kind.caption}</p>')
         plot = gr.Plot(show_label=False, label=kind.title, container=False, elem_id=f"plot-{kind.name}")
         note = panel()
@@ -230,12 +244,28 @@ def _fix_step(context: PageContext) -> dict[str, Any]:
     _heading(
         "What to change, and how to check it", "Change one thing, then measure again on the same questions."
     )
-    fix = copy_panel('<p class="empty">Measure first.</p>', elem_id="fix")
+    with gr.Row(elem_classes="split-row", equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            fix = panel('<p class="empty">Measure first.</p>', elem_id="fix")
+        with gr.Column(scale=3, min_width=320, visible=False) as fix_column:
+            _, fix_plot, fix_note = _chart(FIX_FIGURE, visible=True)
+    files = copy_panel(elem_id="files")
     with gr.Row(elem_classes="actions"):
-        again = gr.Button("Run again", variant="primary", scale=0, elem_id="again")
+        again = gr.Button(APPLIED, variant="primary", scale=0, elem_id="again")
         more = gr.Button("Check with more questions", scale=0, elem_id="more-again")
         other = gr.Button("Another symptom", scale=0, elem_id="other")
-    return {"fix": fix, "again": again, "more_again": more, "other": other}
+    rest = panel(elem_id="fix-rest")
+    return {
+        "fix": fix,
+        "fix_column": fix_column,
+        "fix_plot": fix_plot,
+        "fix_note": fix_note,
+        "files": files,
+        "again": again,
+        "more_again": more,
+        "other": other,
+        "fix_rest": rest,
+    }
 
 
 _STEPS = (

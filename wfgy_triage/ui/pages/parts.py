@@ -33,6 +33,8 @@ class Parts:
     models_title: gr.HTML
     pair: gr.HTML
     questions: gr.Slider
+    trial_choice: gr.Column
+    trials: gr.HTML
     engineer: gr.Accordion
     seed: gr.Number
     workload: gr.Textbox
@@ -51,6 +53,7 @@ class Parts:
     retry: gr.Button
     # 4 Verdict
     verdict: gr.HTML
+    recheck: gr.HTML
     verdict_actions: gr.Row
     to_fix: gr.Button
     more: gr.Button
@@ -66,9 +69,14 @@ class Parts:
     provenance: gr.HTML
     # 5 Fix and re-check
     fix: gr.HTML
+    fix_column: gr.Column
+    fix_plot: gr.Plot
+    fix_note: gr.HTML
+    files: gr.HTML
     again: gr.Button
     more_again: gr.Button
     other: gr.Button
+    fix_rest: gr.HTML
 
     def every(self) -> list[gr.blocks.Block]:
         """All but the steps themselves, as the outputs of a handler that may touch anything."""

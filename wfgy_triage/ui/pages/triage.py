@@ -29,7 +29,7 @@ def build_triage_page(context: PageContext) -> None:
 
 def _connect(parts: Parts, handlers: TriageHandlers) -> None:
     every = parts.every()
-    choices: list[Any] = [parts.symptom, parts.pair, parts.questions, parts.workload]
+    choices: list[Any] = [parts.symptom, parts.pair, parts.questions, parts.workload, parts.trials]
 
     def on(event: Callable[..., Any], fn: Callable[..., Any], inputs: Sequence[Any] = (), **more: Any) -> Any:
         return event(
@@ -57,6 +57,7 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
 
     choosing(parts.pair.input, handlers.models, choices)
     choosing(parts.questions.change, handlers.models, choices)
+    choosing(parts.trials.input, handlers.models, choices)
     on(parts.pairs_timer.tick, handlers.models, choices)
     on(parts.upload.upload, handlers.upload, [*choices, parts.upload])
     on(parts.builtin.click, handlers.builtin_questions, choices)
@@ -70,7 +71,7 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
     moving(parts.to_fix.click, handlers.go_to_fix)
     choosing(parts.answers.input, handlers.choose_answer, [parts.run_id, parts.answers])
 
-    moving(parts.again.click, handlers.run_again, [parts.run_id])
+    moving(parts.again.click, handlers.check_again, [parts.run_id])
     moving(parts.more.click, handlers.with_more, [parts.run_id])
     moving(parts.more_again.click, handlers.with_more, [parts.run_id])
     moving(parts.other.click, handlers.another_symptom)

@@ -1,0 +1,68 @@
+"""What is stored of trials besides their answers. No model library: the page reads it while a run works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from wfgy_triage.store.records import Sample
+
+TRY = "try:"
+"""Before a candidate's id: the side under which its answers are stored."""
+TRIAL_SIDE = "trial"
+"""The side of one sample a candidate (its id is the question): how the trial went."""
+FP16_MORE = "fp16_more"
+"""FP16 answers to further questions, on which a change is confirmed."""
+
+
+@dataclass(frozen=True)
+class TrialFacts:
+    """What is stored of a trial besides its answers: one plain JSON object.
+
+    Attributes:
+        order: place in the search, from 0.
+        id: of the candidate.
+        remedy: id of the fix map.
+        label: the change in a few words.
+        patch: the change, in the keys of `fixmap/targets.yaml`.
+        status: `tried`, `hopeless`, `skipped` or `unfinished`.
+        reason: why it was skipped, given up or not confirmed; in plain words.
+        side: the samples that stand for EXL2 with the change.
+        reference: the samples that stand for FP16 then.
+        deployed: the samples of EXL2 as it is.
+        options: settings of the evaluation that change with it.
+        asked: questions asked with the change; 0 where the run had measured its effect already.
+        lost: of the questions that EXL2 lost: how many were asked.
+        restored: and how many of these are answered well with the change.
+        seconds: the trial took.
+        note: how the change was made.
+        met: whether the questions of the run, taken by themselves, meet the gate with the change.
+        loads: the model can be loaded with the change, and could not without.
+    """
+
+    order: int
+    id: str
+    remedy: str
+    label: str
+    patch: Mapping[str, Any]
+    status: Literal["tried", "hopeless", "skipped", "unfinished"]
+    reason: str = ""
+    side: str = ""
+    reference: str = "fp16"
+    deployed: str = "exl2"
+    options: Mapping[str, Any] | None = None
+    asked: int = 0
+    lost: int = 0
+    restored: int = 0
+    seconds: float = 0.0
+    note: str = ""
+    met: bool = False
+    loads: bool = False
+
+
+def facts_of(samples: Sequence[Sample]) -> tuple[TrialFacts, ...]:
+    """The trials of a run, in the order in which they were made."""
+    told = sorted((s for s in samples if s.key.side == TRIAL_SIDE), key=lambda s: s.key.paraphrase)
+    latest = {s.key.question: TrialFacts(**s.payload) for s in told}
+    return tuple(sorted(latest.values(), key=lambda f: f.order))
