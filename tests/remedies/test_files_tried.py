@@ -13,7 +13,7 @@ from benchmarks import faults
 from benchmarks.faults import FAULTS, Fault
 from tests.doctor.conftest import copy_with, healthy  # noqa: F401 - fixtures
 from tests.probes.fakes import ScriptedEngine
-from tests.remedies.bench import BROKEN, GOLD
+from tests.remedies.bench import BROKEN, GOLD, Bench, ScriptedRemedy
 from tests.remedies.test_files import EXPECTED
 from tests.runs.run_fakes import fake_description, make_settings
 from wfgy_triage.catalog import validate_result
@@ -240,3 +240,13 @@ def test_a_run_that_is_stopped_while_it_tries_goes_on_where_it_was(
         return [{**t, "seconds": 0} for t in record.result["recommendation"]["trials"]]
 
     assert told(repo.get(cut.id)) == told(whole)
+
+
+def test_a_remedy_that_cannot_read_its_folder_is_not_tried_and_the_search_goes_on():
+    class Unreadable(ScriptedRemedy):
+        def candidates(self, case):
+            raise PrerequisiteError("The weights are truncated.", "Download them again.")
+
+    trials = Bench().search(Unreadable("raise_bpw", {}), ScriptedRemedy("alternate_paths", {"a": BROKEN}))
+    assert [(t.facts.id, t.status) for t in trials] == [("raise_bpw", "skipped"), ("a", "hopeless")]
+    assert trials[0].facts.reason == "The weights are truncated. Download them again."
