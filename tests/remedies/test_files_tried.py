@@ -13,7 +13,7 @@ from benchmarks import faults
 from benchmarks.faults import FAULTS, Fault
 from tests.doctor.conftest import copy_with, healthy  # noqa: F401 - fixtures
 from tests.probes.fakes import ScriptedEngine
-from tests.remedies.bench import BROKEN, GOLD, Bench, ScriptedRemedy
+from tests.remedies.bench import BROKEN, GOLD
 from tests.remedies.test_files import EXPECTED
 from tests.runs.run_fakes import fake_description, make_settings
 from wfgy_triage.catalog import validate_result
@@ -22,6 +22,7 @@ from wfgy_triage.doctor.finding import passed, skipped
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.pairs import Pair
 from wfgy_triage.probes import deploy_mismatch
+from wfgy_triage.runs import trials
 from wfgy_triage.runs.execute import Bench, execute_run
 from wfgy_triage.runs.models import ModelCache
 from wfgy_triage.runs.tools import RunTools, default_tools
@@ -242,11 +243,25 @@ def test_a_run_that_is_stopped_while_it_tries_goes_on_where_it_was(
     assert told(repo.get(cut.id)) == told(whole)
 
 
-def test_a_remedy_that_cannot_read_its_folder_is_not_tried_and_the_search_goes_on():
-    class Unreadable(ScriptedRemedy):
-        def candidates(self, case):
-            raise PrerequisiteError("The weights are truncated.", "Download them again.")
+class Unreadable:
+    """A remedy that stumbles over the folder before it has anything to offer."""
 
-    trials = Bench().search(Unreadable("raise_bpw", {}), ScriptedRemedy("alternate_paths", {"a": BROKEN}))
-    assert [(t.facts.id, t.status) for t in trials] == [("raise_bpw", "skipped"), ("a", "hopeless")]
-    assert trials[0].facts.reason == "The weights are truncated. Download them again."
+    id = "raise_bpw"
+
+    def candidates(self, case: object) -> list[object]:
+        raise PrerequisiteError("The weights are truncated.", "Download them again.")
+
+
+def test_a_remedy_that_cannot_read_its_folder_is_not_tried_and_the_run_goes_on(
+    copy_with,  # noqa: F811
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(trials, "get_remedy", lambda remedy_id: Unreadable())
+    record = run(copy_with(faults.scales_halved), tools=scripted())
+    assert (record.status, record.state) == (RunStatus.DONE, "FAIL")
+    (trial,) = record.result["recommendation"]["trials"]
+    assert (trial["status"], trial["reason"]) == (
+        "skipped",
+        "The weights are truncated. Download them again.",
+    )
