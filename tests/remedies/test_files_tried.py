@@ -22,6 +22,7 @@ from wfgy_triage.doctor.finding import passed, skipped
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.pairs import Pair
 from wfgy_triage.probes import deploy_mismatch
+from wfgy_triage.runs import trials
 from wfgy_triage.runs.execute import Bench, execute_run
 from wfgy_triage.runs.models import ModelCache
 from wfgy_triage.runs.tools import RunTools, default_tools
@@ -240,3 +241,27 @@ def test_a_run_that_is_stopped_while_it_tries_goes_on_where_it_was(
         return [{**t, "seconds": 0} for t in record.result["recommendation"]["trials"]]
 
     assert told(repo.get(cut.id)) == told(whole)
+
+
+class Unreadable:
+    """A remedy that stumbles over the folder before it has anything to offer."""
+
+    id = "raise_bpw"
+
+    def candidates(self, case: object) -> list[object]:
+        raise PrerequisiteError("The weights are truncated.", "Download them again.")
+
+
+def test_a_remedy_that_cannot_read_its_folder_is_not_tried_and_the_run_goes_on(
+    copy_with,  # noqa: F811
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(trials, "get_remedy", lambda remedy_id: Unreadable())
+    record = run(copy_with(faults.scales_halved), tools=scripted())
+    assert (record.status, record.state) == (RunStatus.DONE, "FAIL")
+    (trial,) = record.result["recommendation"]["trials"]
+    assert (trial["status"], trial["reason"]) == (
+        "skipped",
+        "The weights are truncated. Download them again.",
+    )

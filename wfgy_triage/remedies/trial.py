@@ -97,9 +97,10 @@ class TrialSearch:
             return [Candidate(remedy.id, remedy.id, shown.label, shown.patch)]
         try:
             return remedy.candidates(self._case)
-        except NotApplicableError as reason:
+        except (NotApplicableError, TriageError) as error:
+            # A folder that cannot be read, say: the other remedies and the run itself go on.
             title = load_catalog().remedies[remedy.id].title
-            self._tell(TrialFacts(order, remedy.id, remedy.id, title, {}, "skipped", str(reason)))
+            self._tell(TrialFacts(order, remedy.id, remedy.id, title, {}, "skipped", _reason(error)))
             return ()
 
     def _one(self, remedy: Remedy, candidate: Candidate, order: int) -> None:
