@@ -16,7 +16,7 @@ from wfgy_triage.engines.sentences import load_sentence_encoder
 from wfgy_triage.measure.statistics import mean_interval
 from wfgy_triage.measure.tension import RISK, context_distance
 from wfgy_triage.probes.long_chain import PROBE
-from wfgy_triage.remedies.base import Case
+from wfgy_triage.remedies.base import Candidate, Case
 from wfgy_triage.remedies.chain_loops import ChainDraft, chains_of
 from wfgy_triage.remedies.loops import Draft
 from wfgy_triage.remedies.reanchor import EVERY
@@ -34,9 +34,11 @@ def run(fast: bool = False, exl2: Path | None = None) -> dict[str, Any]:
     print(
         f"{looks}, largest {max(distances, default=0):.2f}, {sum(d > RISK for d in distances)} above {RISK}"
     )
-    for name in ("segment_chain", "rebirth"):
+    for name in ("rebirth", "reanchor", "segment_chain"):
         remedy = get_remedy(name)
-        for candidate in remedy.candidates(case):
+        # Re-anchoring asks a run for its lost chains; here it is put in place whether any has drifted or not.
+        always = (Candidate(name, name, "Repeat the task where it drifts", {}),)
+        for candidate in always if name == "reanchor" else remedy.candidates(case):
             with remedy.apply(case, candidate) as change:
                 rows.append(_measured(candidate.label, case, change.engine, before)[0])
     return {"rows": rows, "distances": distances}
