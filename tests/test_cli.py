@@ -14,6 +14,7 @@ from wfgy_triage.cli import app
 from wfgy_triage.errors import InputError
 from wfgy_triage.runs import headless
 from wfgy_triage.settings import CACHE_ROWS, Settings, load_settings
+from wfgy_triage.store.records import RunSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 QUESTIONS = "assets/templates/questions.md"
@@ -163,3 +164,28 @@ def test_a_number_of_cached_rows_that_is_none(monkeypatch: pytest.MonkeyPatch, r
     with pytest.raises(InputError, match="not a whole number") as caught:
         load_settings()
     assert "WFGY_TRIAGE_CACHE_ROWS" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        ((), {}),
+        (("--no-fix",), {"fix": "no"}),
+        (("--fix-seconds", "60"), {"fix_seconds": "60"}),
+        (("--fix-seconds", "60", "--option", "k=10"), {"fix_seconds": "60", "k": "10"}),
+    ],
+)
+def test_trying_changes_can_be_bounded_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], options: dict[str, str]
+):
+    specs: list[RunSpec] = []
+
+    def run(_: Settings, spec: RunSpec, *__: object, **___: object) -> None:
+        specs.append(spec)
+        raise InputError("Enough.")
+
+    monkeypatch.setenv("WFGY_TRIAGE_HOME", str(tmp_path))
+    monkeypatch.setattr(headless, "run_headless", run)
+    with pytest.raises(InputError, match="Enough"):
+        app(["probe", "json_breaks", "--pair", "demo", *given], standalone_mode=False)
+    assert [s.options for s in specs] == [options]

@@ -77,7 +77,7 @@ def test_the_doctors_way(page: Page, served: Served, worker: ScriptedWorker):
     assert axe_faults(page) == []
 
     page.locator("#to-fix").click()
-    expect(page.locator("#fix")).to_contain_text("EXLLAMA_NO_SDPA=1")
+    expect(page.locator("#files")).to_contain_text("EXLLAMA_NO_SDPA=1")
     assert axe_faults(page) == []
 
 

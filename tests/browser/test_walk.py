@@ -105,18 +105,14 @@ def test_reading_two_answers_and_filtering(page: Page, served: Served, worker: S
     expect(both.locator(".side-b mark")).to_contain_text("as requested")
 
 
-def test_fix_step_is_honest_and_leads_to_a_re_check(page: Page, served: Served, worker: ScriptedWorker):
-    first = worker.finished_run()
-    open_page(page, served.run_url(first))
-    page.get_by_role("button", name="See what to change").click()
-    fix = page.locator("#fix")
-    expect(fix).to_contain_text("Nothing has been verified.")
-    expect(fix).to_contain_text("Problem No. 6")
-    expect(fix.get_by_text("not tried on your models").first).to_be_visible()
-    page.get_by_role("button", name="Run again").click()
-    page.wait_for_url(lambda url: "run=" in url and first not in url)
-    again = run_in_address(page)
-    assert worker.runs.get(again).spec == worker.runs.get(first).spec
+def test_fix_step_is_honest_when_nothing_was_tried(page: Page, served: Served, worker: ScriptedWorker):
+    open_page(page, served.run_url(worker.finished_run()))
+    page.locator("#to-fix").click()
+    expect(page.locator("#fix")).to_contain_text("No change was tried")
+    rest = page.locator("#fix-rest")
+    expect(rest.get_by_text("not tried on your models").first).to_be_visible()
+    expect(rest.get_by_role("link", name=re.compile("Logic Collapse"))).to_be_visible()
+    expect(page.locator("#files")).to_be_hidden()
 
 
 def test_check_with_more_questions_is_prefilled(page: Page, served: Served, worker: ScriptedWorker):

@@ -10,7 +10,7 @@ from tests.browser.scripted import sample_result
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.report.diagnosis import cause_card
 from wfgy_triage.report.figures import figure_table
-from wfgy_triage.report.fix import fix_panel
+from wfgy_triage.report.fix import fix_head, fix_rest
 from wfgy_triage.report.provenance import provenance_panel
 from wfgy_triage.report.verdict import baseline_note, metrics_table, verdict_header
 from wfgy_triage.report.words import check_words, class_words
@@ -110,17 +110,20 @@ def test_unknown_ids_are_shown_not_dropped(result):
 
 
 def test_fix_never_claims_what_was_not_tried(result):
-    html = fix_panel(result, CATALOG)
-    assert "Nothing has been verified" in html
+    html = fix_head(result, CATALOG) + fix_rest(result, CATALOG)
+    assert "No change was tried" in html
+    assert "Verified" not in html
     cause = CATALOG.causes["weights_too_few_bits"]
     assert html.count("not tried on your models") == len(cause.remedies)
     assert "BBAM (schema lock and variance clamp)" in html
 
 
 def test_a_pass_has_nothing_to_fix():
-    html = fix_panel(sample_result("r", State.PASS), CATALOG)
+    passed = sample_result("r", State.PASS)
+    html = fix_head(passed, CATALOG) + fix_rest(passed, CATALOG)
     assert "nothing to fix" in html
-    assert "Nothing has been verified" not in html
+    assert "No change was tried" not in html
+    assert "Candidate changes" not in html
 
 
 def test_provenance_nests_and_leaves_empty_values_out(result):
@@ -150,7 +153,7 @@ def test_everything_foreign_is_escaped(result):
         diagnosis=Diagnosis(EVIL, "high", (Check(EVIL, "fault", EVIL),), (EVIL,)),
         versions={EVIL: EVIL},
     )
-    pages = (verdict_header, metrics_table, cause_card, fix_panel)
+    pages = (verdict_header, metrics_table, cause_card, fix_head, fix_rest)
     html = "".join(page(bad, CATALOG) for page in pages) + baseline_note(bad) + provenance_panel(bad)
     assert "<script" not in html
 

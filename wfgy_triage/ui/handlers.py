@@ -26,7 +26,7 @@ from wfgy_triage.ui.pages.layout import (
 )
 from wfgy_triage.ui.pages.parts import Parts
 from wfgy_triage.ui.suggestions import not_matched, suggestions
-from wfgy_triage.ui.trial_choice import USUAL, trial_choice, trial_options
+from wfgy_triage.ui.trial_choice import USUAL, trial_choice, trial_options, trial_pills
 from wfgy_triage.ui.upload import kept_summary, known_workload, refused_summary, take_upload, upload_summary
 from wfgy_triage.ui.views import (
     Updates,
@@ -131,6 +131,7 @@ class TriageHandlers:
             parts.plan: plan,
             parts.models_title: step_head(*MODELS_HEADS[asks]),
             parts.questions: gr.Slider(visible=asks),
+            parts.trials: gr.HTML(options=trial_pills()),
             parts.trial_choice: gr.Column(visible=self.context.tries_changes(symptom)),
             parts.own_questions: gr.Accordion(visible=asks),
             parts.engineer: gr.Accordion(visible=asks),

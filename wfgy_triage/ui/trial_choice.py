@@ -21,9 +21,9 @@ def trial_pills() -> str:
         for value, text in options
     )
     return (
-        f'<fieldset class="pills trial-choice"><legend>Try changes after a FAIL</legend>{pills}</fieldset>'
-        '<p class="dim small">One change at a time, cheapest first, on your two models and on the same questions. '
-        "Nothing on disk is changed.</p>"
+        f'<div class="card trial-choice"><fieldset class="pills"><legend>Try changes after a FAIL</legend>{pills}'
+        '</fieldset><p class="dim small">One change at a time, cheapest first, on your two models and on the same '
+        "questions. Your model folders stay as they are.</p></div>"
     )
 
 

@@ -13,7 +13,7 @@ from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.pages.frame import page_frame
 from wfgy_triage.ui.pages.parts import Parts
 from wfgy_triage.ui.suggestions import suggestion_list
-from wfgy_triage.ui.trial_choice import USUAL, trial_pills
+from wfgy_triage.ui.trial_choice import USUAL
 from wfgy_triage.ui.upload import UPLOAD_HELP
 from wfgy_triage.workload.upload import SUFFIXES
 
@@ -112,9 +112,8 @@ def _models_step(context: PageContext) -> dict[str, Any]:
                 info="More questions take longer and decide smaller differences.",
                 elem_id="questions",
             )
-            # Hidden with what is around it: a component that is itself hidden loses its markup.
             with gr.Column() as trial_choice:
-                trials = choice("trials", trial_pills(), USUAL)
+                trials = choice("trials", "", USUAL)
             with gr.Accordion(
                 "Ask your own questions instead", open=False, elem_id="own-questions"
             ) as own_questions:
