@@ -80,7 +80,9 @@ def test_candidates_come_by_size_and_each_is_larger(pair, now):
     found = next_recipes(pair[1], ["mlp 1-1", "all", "attn 0-0", "head"])
     assert {c.recipe.head_bits for c in found[RAISE_HEAD]} <= {6, 8}
     assert {c.recipe.bpw for c in found[RAISE]} == {bpw for bpw in RATES if bpw >= now.bpw + 0.4}
-    assert {tuple(c.recipe.protect) for c in found[PROTECT]} == {("mlp 1-1",), ("mlp 1-1", "attn 0-0")}
+    assert {tuple(c.recipe.protect) for c in found[PROTECT]} == {
+        ("mlp 1-1",), ("mlp 1-1", "attn 0-0"), ("mlp",),
+    }  # fmt: skip
     for remedy, candidates in found.items():
         sizes = [c.size_bytes for c in candidates]
         assert sizes == sorted(sizes)

@@ -13,7 +13,8 @@ ALL = "all"
 HEADS = frozenset({"head", HEAD})
 """Names of the head as a part."""
 _RANGE = re.compile(r"^(attn|mlp)(?: (\d+)(?:-(\d+))?)?$")
-_INNER = {"attn": "self_attn.", "mlp": "mlp."}
+KINDS = {"attn": "self_attn.", "mlp": "mlp."}
+"""Kinds of linears in a block, and how their names start there."""
 LOWEST, HIGHEST = 2.2, 8.5
 """Rates that can be asked for, in bits per weight."""
 
@@ -39,7 +40,7 @@ def part_linears(part: str, linears: Iterable[str]) -> tuple[str, ...]:
         found = [
             key
             for key in keys
-            if first <= module_order(key)[0] <= last and module_order(key)[1].startswith(_INNER[match[1]])
+            if first <= module_order(key)[0] <= last and module_order(key)[1].startswith(KINDS[match[1]])
         ]
     else:
         found = [key for key in keys if key == part or key.startswith(f"{part}.")]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wfgy_triage.exl2.modules import HEAD, FolderContents, read_folder
-from wfgy_triage.exl2.parts import ALL, HEADS, rates_by_linear
+from wfgy_triage.exl2.parts import ALL, HEADS, KINDS, rates_by_linear
 from wfgy_triage.exl2.presets import HEAD_PRESETS
 from wfgy_triage.exl2.recipe import Recipe, read_recipe
 
@@ -109,10 +109,13 @@ def estimated_bytes(contents: FolderContents, recipe: Recipe) -> int:
 
 
 def _protected(now: Recipe, parts: Sequence[str]) -> Iterable[Recipe]:
-    for count in range(1, min(MOST_PARTS, len(parts)) + 1):
+    """The worst parts, one to three of them, and all blocks of the worst part's kind: damage is often spread out."""
+    groups = [tuple(parts[:count]) for count in range(1, min(MOST_PARTS, len(parts)) + 1)]
+    groups += [(kind,) for part in parts[:1] if (kind := part.split()[0]) in KINDS]
+    for group in groups:
         for bpw in PROTECTED_RATES:
             if bpw >= now.bpw + SMALLEST_STEP:
-                yield replace(now, protect={**now.protect, **dict.fromkeys(parts[:count], bpw)})
+                yield replace(now, protect={**now.protect, **dict.fromkeys(group, bpw)})
 
 
 def _by_size(
