@@ -1,7 +1,7 @@
 """Grammars for what the probes ask: a JSON record, a citation record, a sentence with its citation.
 
 They hold a model to a form, not to an answer: which values, which of the supplied passages, and which words stay the
-model's choice. White space is what the prompts' examples use, since a model that is pushed off its habit answers worse.
+model's choice. White space is what the prompts' examples use, so that a lock changes nothing that need not change.
 """
 
 from __future__ import annotations
