@@ -27,6 +27,7 @@ from wfgy_triage.measure.citations import classify_citations, classify_record
 from wfgy_triage.measure.json_validity import classify_json
 from wfgy_triage.settings import load_settings
 from wfgy_triage.workload.citations import load_citations, marked, record
+from wfgy_triage.workload.corpus import sentences as sentences_of
 from wfgy_triage.workload.json_records import load_json_workload
 
 
@@ -152,6 +153,19 @@ def _citation_arms(engine: Any, count: int) -> list[Arm]:
         Arm(
             "citation records, lock",
             _bound(records, [citation_record_grammar(t.sections) for t in tasks]),
+            judge_record,
+        ),
+        Arm(
+            "citation records, lock with quotes",
+            _bound(
+                records,
+                [
+                    citation_record_grammar(
+                        t.sections, quotes={s.id: sentences_of(s.text) for s in t.snippets}
+                    )
+                    for t in tasks
+                ],
+            ),
             judge_record,
         ),
     ]

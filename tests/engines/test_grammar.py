@@ -245,6 +245,18 @@ def test_a_citation_record_names_only_what_was_supplied(engine):
     assert not _fits(engine, grammar, right.replace(" ", ""))
 
 
+def test_a_citation_record_can_be_held_to_sentences_of_its_passage(engine):
+    quotes = {"S1": ["The bus is late.", "It is red."], "S2": ["It has a switch."]}
+    grammar = citation_record_grammar({"S1": "bus", "S2": "lamp"}, quotes=quotes)
+    right = '{"quote": "It is red.", "snippet_id": "S1", "section_id": "bus"}'
+    assert _fits(engine, grammar, right)
+    assert not _fits(engine, grammar, right.replace("It is red.", "It has a switch."))
+    assert not _fits(engine, grammar, right.replace("red", "blue"))
+    [answer] = engine.generate(asked(engine, grammar))
+    record = json.loads(answer.text)
+    assert record["quote"] in quotes[record["snippet_id"]]
+
+
 @pytest.mark.parametrize("ids", [[], ["S 1"], ["S1]"], ["x" * 65]])
 def test_passages_that_cannot_be_cited_are_refused(ids):
     with pytest.raises(InputError, match=r"no passage|cannot be cited"):

@@ -1,14 +1,14 @@
 """Grammars for what the probes ask: a JSON record, a citation record, a sentence with its citation.
 
 They hold a model to a form, not to an answer: which values, which of the supplied passages, and which words stay the
-model's choice. White space is what the prompts' examples use, since a model that is pushed off its habit answers worse.
+model's choice. White space is what the prompts' examples use, so that a lock changes nothing that need not change.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wfgy_triage.engines.base import Grammar, Spacing
@@ -33,22 +33,32 @@ def record_grammar(schema: Mapping[str, Any] | bool, spacing: Spacing = "spaced"
     return Grammar("json_schema", json.dumps(schema), spacing)
 
 
-def citation_record_grammar(sections: Mapping[str, str], spacing: Spacing = "spaced") -> Grammar:
+def citation_record_grammar(
+    sections: Mapping[str, str],
+    spacing: Spacing = "spaced",
+    quotes: Mapping[str, Sequence[str]] | None = None,
+) -> Grammar:
     """A citation record whose passage was supplied and whose section is that passage's.
 
     Args:
         sections: id of the section of every supplied passage, by passage id.
         spacing: see `Grammar`.
+        quotes: what may be quoted of every passage, its sentences say. Without it a quote is any text, and a model that
+            runs on within it never comes to its passage.
 
     Raises:
         InputError: no passage, or an id that cannot be cited.
     """
-    quote = {"type": "string", "minLength": 1}
+    anything = {"type": "string", "minLength": 1}
     fields = ("quote", "snippet_id", "section_id")
     records = [
         {
             "type": "object",
-            "properties": {"quote": quote, "snippet_id": {"const": mark}, "section_id": {"const": section}},
+            "properties": {
+                "quote": {"enum": list(quotes[mark])} if quotes is not None else anything,
+                "snippet_id": {"const": mark},
+                "section_id": {"const": section},
+            },
             "required": list(fields),
             "additionalProperties": False,
         }
