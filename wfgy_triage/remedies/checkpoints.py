@@ -23,6 +23,9 @@ SMALLEST_STEP = 1.0
 """Bits per weight between two rates that are tried: each trial costs time."""
 PROTECTED_RATE = 6.0
 """Rate of protected parts that is tried; fewer bits would make more trials, more would hardly help."""
+TRIAL_ROWS = 4
+"""Token rows on which the new linears of a copied sibling are calibrated: drift as on all 16 rows to three digits, in a
+fifth of the time (docs/remedies.md). A whole new checkpoint is calibrated on all."""
 DOES_DAMAGE = 0.1
 """A part is protected only where putting it back ends at least this share of the drift."""
 
@@ -51,7 +54,8 @@ class Requantize:
     @contextmanager
     def apply(self, case: Case, candidate: Candidate) -> Iterator[Change]:
         """The sibling, made or found, beside the loaded pair."""
-        context, siblings = case.context, Siblings(case.shop.folder / "siblings")
+        context, rows = case.context, None if self.id == recipes.RAISE else TRIAL_ROWS
+        siblings = Siblings(case.shop.folder / "siblings", calibration_rows=rows)
         recipe = _recipe(case, candidate)
 
         def progress(done: int, total: int, label: str) -> None:
@@ -61,7 +65,10 @@ class Requantize:
         if folder is None:
             raise NotApplicableError("Stopped while it was being made.")
         made = siblings.made(folder)
-        note = f"{made.decoder_bpw:.2f} bits per weight, head {made.head_bits}; made in {made.seconds:.0f} s."
+        note = (
+            f"{made.decoder_bpw:.2f} bits per weight, head {made.head_bits}; "
+            f"calibrated on {made.calibration_rows} rows, made in {made.seconds:.0f} s."
+        )
         with closing(case.shop.open_exl2(folder)) as engine:
             yield Change(engine, note=note)
 

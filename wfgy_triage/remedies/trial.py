@@ -130,7 +130,8 @@ class TrialSearch:
             else:
                 found = self._examine(remedy, candidate, facts)
         except (TriageError, NotApplicableError) as error:
-            found = replace(facts, status="skipped", reason=_reason(error))
+            stopped = self._case.context.should_stop()
+            found = replace(facts, status="unfinished" if stopped else "skipped", reason=_reason(error))
         self._tell(replace(found, seconds=round(before + self._budget.clock() - began, 2)))
 
     def _examine(self, remedy: Remedy, candidate: Candidate, facts: TrialFacts) -> TrialFacts:
