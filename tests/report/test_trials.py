@@ -82,6 +82,14 @@ def test_none_helped_says_what_follows_and_advises_without_a_claim(none_helped: 
     assert files_card(none_helped) == ""
 
 
+def test_where_nothing_could_be_tried_the_reasons_and_the_advice_of_the_cause_stand():
+    html = fix_head(failed_result("r", VERIFIED[1:2]), CATALOG)
+    assert "No change could be tried on this pair." in html
+    assert "there is no chain to cut" in html
+    assert CATALOG.causes["weights_too_few_bits"].what_to_do in html
+    assert "What this tells you" not in html
+
+
 @pytest.mark.parametrize(
     ("state", "options", "said"),
     [

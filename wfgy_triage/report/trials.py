@@ -111,7 +111,9 @@ def _left(result: Result, catalog: Catalog) -> str:
     """What remains to be done when nothing can be recommended, in paragraphs."""
     cause = catalog.causes[result.diagnosis.cause]
     left = _not_reached(result, catalog)
-    told = [f"{left} A longer time limit in step 2 reaches them."] if left else []
+    told = [] if tried(trials_of(result)) else [cause.what_to_do]
+    if left:
+        told.append(f"{left} A longer time limit in step 2 reaches them.")
     if "migrate" in cause.remedies:
         told.append(MIGRATE)
     return "".join(f"<p>{escape(text)}</p>" for text in told or [cause.what_to_do])
