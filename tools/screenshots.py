@@ -160,7 +160,7 @@ def picture_steps(
     page.wait_for_selector(".js-plotly-plot")
     camera.take(page, "4-verdict")
     page.locator("#to-fix").click()
-    page.wait_for_selector("#fix .module")
+    page.wait_for_selector("#fix-rest .module")
     camera.take(page, "5-fix")
     if with_measure:
         # On a phone the steps are a bar, not tabs; so the step is chosen at desktop width.

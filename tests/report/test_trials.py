@@ -24,6 +24,7 @@ from wfgy_triage.report.terminal import show_result
 from wfgy_triage.report.trials import TRIAL_LOOKS, recommended
 from wfgy_triage.result import Gate, Result, State
 from wfgy_triage.store.records import Sample, SampleKey
+from wfgy_triage.ui.views import file_kinds
 
 CATALOG = load_catalog()
 EVIL = "<script>alert(1)</script>"
@@ -79,7 +80,15 @@ def test_none_helped_says_what_follows_and_advises_without_a_claim(none_helped: 
     assert "EXL3 or GGUF" in html
     assert "it was not measured" in html
     assert "Recommended" not in html
-    assert files_card(none_helped) == ""
+    assert files_card(none_helped, file_kinds()) == ""
+
+
+def test_where_nothing_could_be_tried_the_reasons_and_the_advice_of_the_cause_stand():
+    html = fix_head(failed_result("r", VERIFIED[1:2]), CATALOG)
+    assert "No change could be tried on this pair." in html
+    assert "there is no chain to cut" in html
+    assert CATALOG.causes["weights_too_few_bits"].what_to_do in html
+    assert "What this tells you" not in html
 
 
 @pytest.mark.parametrize(
@@ -104,12 +113,12 @@ def test_every_status_of_a_trial_has_a_look():
 
 
 def test_files_are_tabs_with_the_text_to_copy_and_to_download(verified: Result):
-    html = files_card(verified)
+    html = files_card(verified, file_kinds())
     assert html.count("data-tab=") + html.count("data-tab ") == 3
     assert html.count(" hidden>") == 2
     address = html.split('href="data:text/plain;charset=utf-8,')[1].split('"')[0]
     assert unquote(address) == RENDERS["sampler_preset"]
-    assert "Fits exllamav2 0.3.2." in html
+    assert "Fits exllamav2 0.3.2; for a schema" in html
     assert "<del>-  &quot;rope_theta&quot;: 10000.0,\n</del><ins>+" in html
 
 
@@ -122,7 +131,7 @@ def test_a_kind_of_file_that_is_not_known_is_shown_under_its_id(verified: Result
 
 @pytest.mark.parametrize("renders", [{}, {"python": None}])
 def test_without_files_the_setting_itself_is_shown(renders: dict[str, None]):
-    html = files_card(failed_result("r", VERIFIED[:3], renders=renders))
+    html = files_card(failed_result("r", VERIFIED[:3], renders=renders), file_kinds())
     assert "&quot;paths.count&quot;: 3" in html
 
 
@@ -190,7 +199,7 @@ def test_everything_foreign_is_escaped(verified: Result):
 
     for trials in (VERIFIED, NONE_HELPED):
         result = failed_result("r", tuple(map(bad, trials)), renders={"python": EVIL, EVIL: EVIL})
-        html = fix_head(result, CATALOG) + fix_rest(result, CATALOG) + files_card(result)
+        html = fix_head(result, CATALOG) + fix_rest(result, CATALOG) + files_card(result, file_kinds())
         assert "<script" not in html + fix_figure(result)[1]
 
 

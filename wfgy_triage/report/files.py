@@ -32,19 +32,7 @@ class Kind:
     fits: str = ""
 
 
-TABBY = "TabbyAPI of 27 June 2026 (79126f9, branch exl2-checkpoint), the last one that loads EXL2"
-KINDS = (
-    Kind("tabbyapi", "TabbyAPI configuration", "config.yml", TABBY),
-    Kind("sampler_preset", "TabbyAPI sampler preset", "sampler_overrides/wfgy_triage.yml", TABBY),
-    Kind("python", "Python script", "run_exl2.py", "exllamav2 0.3.2"),
-    Kind("shell", "Shell commands", "apply.sh", "exllamav2 0.3.2"),
-    Kind("config_json", "Model configuration", "config.json", "exllamav2 0.3.2 and transformers 5"),
-    Kind("requirements", "Python requirements", "requirements.txt", "pip 23 and newer"),
-)
-"""In the order of the tabs."""
-
-
-def files_card(result: Result, kinds: Iterable[Kind] = KINDS) -> str:
+def files_card(result: Result, kinds: Iterable[Kind]) -> str:
     """Return the recommended change in every file that can express it; the bare setting where none can.
 
     Args:

@@ -26,6 +26,8 @@ Trial = Mapping[str, Any]
 TRIAL_LOOKS = {
     "verified": Look("Verified", "ok", "shield-check"),
     "better": Look("Better", "warn", "question"),
+    "promising": Look("Promising", "warn", "question"),
+    "loads": Look("Loads with it", "warn", "question"),
     "unclear": Look("No clear effect", "mute", "dash"),
     "worse": Look("Worse", "bad", "cross"),
     "broke": Look("Breaks another metric", "bad", "warning"),
@@ -111,7 +113,9 @@ def _left(result: Result, catalog: Catalog) -> str:
     """What remains to be done when nothing can be recommended, in paragraphs."""
     cause = catalog.causes[result.diagnosis.cause]
     left = _not_reached(result, catalog)
-    told = [f"{left} A longer time limit in step 2 reaches them."] if left else []
+    told = [] if tried(trials_of(result)) else [cause.what_to_do]
+    if left:
+        told.append(f"{left} A longer time limit in step 2 reaches them.")
     if "migrate" in cause.remedies:
         told.append(MIGRATE)
     return "".join(f"<p>{escape(text)}</p>" for text in told or [cause.what_to_do])
@@ -163,6 +167,16 @@ def _standing(fix: Mapping[str, Any], trial: Trial) -> tuple[Look, str, str]:
         text = f"Tried on these models: with this change alone the metric passed its gate on {asked}."
         return TRIAL_LOOKS["verified"], "Verified", text
     reason = f" {trial['reason']}" if trial["reason"] else ""
+    if trial["status"] == "loads":
+        text = (
+            f"With it the model can be loaded, which it cannot as it is; the re-check did not pass.{reason}"
+        )
+        return TRIAL_LOOKS["loads"], "Loads, not verified", text
+    if trial["status"] == "promising":
+        text = f"These questions meet the gate with it, but they are too few to verify that.{reason}"
+        return TRIAL_LOOKS["promising"], "Promising, not verified", text
+    if trial["effect"] is None or trial["effect"]["interval"] is None:
+        return TRIAL_LOOKS["better"], "Better, but not enough", str(fix["summary"])
     if fix["state_after"] == State.INCONCLUSIVE:
         text = f"Measurably better on the same questions, but not yet shown to pass.{reason}"
         return TRIAL_LOOKS["better"], "Better, not verified", text

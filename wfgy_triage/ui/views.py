@@ -11,13 +11,14 @@ from gradio.components.plot import PlotData
 
 from wfgy_triage.doctor.finding import DOCTOR_SIDE, Finding, in_order
 from wfgy_triage.remedies.told import TrialFacts, facts_of
+from wfgy_triage.remedies.vocabulary import load_vocabulary
 from wfgy_triage.report.answers import Row, answers_table, both_answers, collect_rows
 from wfgy_triage.report.answers_changed import Changed, changed_answers, collect_changed
 from wfgy_triage.report.charts import Figure
 from wfgy_triage.report.diagnosis import cause_card
 from wfgy_triage.report.doctor import checks_so_far, doctor_panel, exact_changes
 from wfgy_triage.report.figures import build_figures, figure_table, fix_figure
-from wfgy_triage.report.files import files_card
+from wfgy_triage.report.files import Kind, files_card
 from wfgy_triage.report.fix import fix_head, fix_rest
 from wfgy_triage.report.provenance import provenance_panel
 from wfgy_triage.report.recheck import recheck_line
@@ -173,6 +174,11 @@ def _chart_updates(parts: Parts, result: Result) -> Updates:
     return updates
 
 
+def file_kinds() -> tuple[Kind, ...]:
+    """What is known of the files that a change can be written as."""
+    return tuple(Kind(t.id, t.title, t.file, t.fits) for t in load_vocabulary().targets.values())
+
+
 def _fix_updates(context: PageContext, parts: Parts, view: RunView, result: Result) -> Updates:
     figure, numbers = fix_figure(result)
     applied = APPLIED if (result.recommendation or {}).get("candidate") else CHANGED
@@ -182,7 +188,7 @@ def _fix_updates(context: PageContext, parts: Parts, view: RunView, result: Resu
         parts.fix_column: gr.Column(visible=figure is not None),
         parts.fix_plot: _plot(figure) if figure else None,
         parts.fix_note: numbers,
-        parts.files: files_card(result) + exact_changes(result),
+        parts.files: files_card(result, file_kinds()) + exact_changes(result),
         parts.again: gr.Button(applied if result.state is State.FAIL else AGAIN),
         parts.fix_rest: f'<div class="stack">{rest}</div>',
     }
