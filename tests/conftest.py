@@ -16,13 +16,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the browser tests out only where the user asked for it; keep together what shares costly fixtures."""
-    for item in items:
-        # Session fixtures (a served app) and module fixtures (a loaded model) are made once a process.
-        shared = "browser" if item.path.parent.name == "browser" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(shared))
+    """Leave the browser tests out only where the user asked for it."""
     if os.environ.get("WFGY_TRIAGE_NO_BROWSER") == "1":
         kept = [i for i in items if not i.get_closest_marker("browser")]
         config.hook.pytest_deselected(items=[i for i in items if i.get_closest_marker("browser")])
