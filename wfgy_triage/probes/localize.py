@@ -29,6 +29,12 @@ ANSWERED_QUESTIONS = 12
 ANSWERED_PARTS = 2
 """Parts, the most damaging first, with which the lost questions are answered again; all weights come on top."""
 _PART, _BACK = "part:", "back:"
+WHOLE_KINDS = {
+    ALL: "All weights",
+    HEAD: "Output head",
+    "attn": "Attention, all blocks",
+    "mlp": "MLP, all blocks",
+}
 
 
 def localize(context: ProbeContext, measuring: Measuring, judge: Judge, lost: Sequence[str]) -> None:
@@ -121,7 +127,7 @@ def part_label(part_id: str) -> str:
     """The words for a part, blocks counted from 1: `attn 0-5` is "Attention, blocks 1 to 6"."""
     kind, _, span = part_id.partition(" ")
     if not span:
-        return {ALL: "All weights", HEAD: "Output head"}.get(kind, kind)
+        return WHOLE_KINDS.get(kind, kind)
     first, last = (int(block) + 1 for block in span.split("-"))
     blocks = f"block {first}" if first == last else f"blocks {first} to {last}"
     return f"{'Attention' if kind == 'attn' else 'MLP'}, {blocks}"

@@ -61,11 +61,13 @@ class Shop:
         open_exl2: loads another EXL2 folder beside the loaded pair; the caller closes it.
         examine: the doctor's findings on the pair with this folder as its EXL2 side, models loaded for it.
         folder: where re-quantized and patched folders are kept between runs.
+        statistics: where the quantizer keeps its statistics of FP16 models; None keeps none.
     """
 
     open_exl2: Callable[[Path], Engine]
     examine: Callable[[Path], Sequence[Finding]]
     folder: Path
+    statistics: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from wfgy_triage.evidence import Damage
-from wfgy_triage.exl2.recipe import Recipe
+from wfgy_triage.exl2.modules import read_folder
+from wfgy_triage.exl2.recipe import Recipe, read_recipe
 from wfgy_triage.probes.localize import damage, part_label
 from wfgy_triage.probes.paired import Sides
 from wfgy_triage.remedies import recipes
@@ -48,14 +50,17 @@ class Requantize:
             raise NotApplicableError("The quantized model has that many bits already.")
         chosen = _spread([c.recipe for c in found]) if self.id == recipes.RAISE else [c.recipe for c in found]
         if self.id == recipes.PROTECT:
-            chosen = [r for r in chosen if set(r.protect.values()) == {PROTECTED_RATE}]
+            # The worst part, and all blocks of its kind: what lies between costs a trial each and brings little.
+            chosen = [r for r in chosen if list(r.protect.values()) == [PROTECTED_RATE]]
         return [self._candidate(r) for r in chosen]
 
     @contextmanager
     def apply(self, case: Case, candidate: Candidate) -> Iterator[Change]:
         """The sibling, made or found, beside the loaded pair."""
         context, rows = case.context, None if self.id == recipes.RAISE else TRIAL_ROWS
-        siblings = Siblings(case.shop.folder / "siblings", calibration_rows=rows)
+        siblings = Siblings(
+            case.shop.folder / "siblings", calibration_rows=rows, statistics=case.shop.statistics
+        )
         recipe = _recipe(case, candidate)
 
         def progress(done: int, total: int, label: str) -> None:
@@ -87,21 +92,14 @@ class Requantize:
 
 
 def _recipe(case: Case, candidate: Candidate) -> Recipe:
-    """The recipe of a candidate, from its patch."""
+    """The recipe of a candidate: that of the folder in use, with what the patch says."""
     patch = candidate.patch
-    found = recipes.next_recipes(case.pair.exl2, tuple(patch.get("quantize.protect", ())))[candidate.remedy]
-    for option in found:
-        same = (option.recipe.bpw, option.recipe.head_bits) == (
-            patch["quantize.bpw"],
-            patch["quantize.head_bits"],
-        )
-        protected = set(patch.get("quantize.protect", ()))
-        rates = set(option.recipe.protect.values())
-        if same and (
-            not protected or (set(option.recipe.protect) >= protected and rates == {PROTECTED_RATE})
-        ):
-            return option.recipe
-    raise NotApplicableError("The folder in use has changed since this run began.")
+    return replace(
+        read_recipe(read_folder(case.pair.exl2)),
+        bpw=float(patch["quantize.bpw"]),
+        head_bits=int(patch["quantize.head_bits"]),
+        protect=dict(patch.get("quantize.protect", {})),
+    )
 
 
 def _spread(found: Sequence[Recipe]) -> list[Recipe]:

@@ -200,10 +200,10 @@ class _Pass:
     def _try_changes(
         self, probe: Probe, pair: Pair, loaded: LoadedPair | None, context: ProbeContext
     ) -> None:
-        tools, folder = self._bench.tools, self._bench.settings.home / "changed"
+        tools, home = self._bench.tools, self._bench.settings.home
         fp16, before = loaded.fp16 if loaded else None, self._evaluation(probe)
         with Workshop(
-            pair, fp16, tools.open_engine, tools.check_folders, tools.check_engines, folder
+            pair, fp16, tools.open_engine, tools.check_folders, tools.check_engines, home
         ) as workshop:
             if self._measurable:
                 try_changes(probe, context, before, pair, workshop.shop, self._trial_options)

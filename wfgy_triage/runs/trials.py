@@ -41,7 +41,7 @@ class Workshop:
         open_engine: loads one side.
         check_folders: the doctor's first part.
         check_engines: and its second.
-        folder: where made folders are kept.
+        home: of this program; made folders and the quantizer's statistics are kept there.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Workshop:
         open_engine: Callable[..., Engine],
         check_folders: Callable[[Pair, Callable[[int, int], None]], tuple[Finding, ...]],
         check_engines: Callable[[Engine, Engine], tuple[Finding, ...]],
-        folder: Path,
+        home: Path,
     ) -> None:
         self._pair, self._fp16, self._open_engine = pair, fp16, open_engine
         self._check_folders, self._check_engines = check_folders, check_engines
-        self.shop = Shop(self._open_exl2, self._examine, folder)
+        self.shop = Shop(self._open_exl2, self._examine, home / "changed", home / "statistics")
         self._opened = ExitStack()
 
     def __enter__(self) -> Workshop:
