@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tests.probes.fakes import ScriptedEngine
-from wfgy_triage.engines.sentences import DIMENSIONS
+from wfgy_triage.engines.sentence_files import DIMENSIONS
 from wfgy_triage.probes.base import ProbeContext, ProbeSettings
 from wfgy_triage.probes.wrong_snippet import WrongSnippet
 from wfgy_triage.store.records import Sample
