@@ -19,7 +19,7 @@ from wfgy_triage.engines.minilm import load_light_encoder
 from wfgy_triage.engines.multilingual import load_multilingual_encoder, multilingual_version
 from wfgy_triage.engines.sentence_files import model_version
 from wfgy_triage.errors import TriageError
-from wfgy_triage.matching import WEIGHTS, SymptomMatcher, phrases, read_quoted, side_by_side
+from wfgy_triage.matching import WEIGHTS, Meaning, SymptomMatcher, phrases, read_quoted, side_by_side
 from wfgy_triage.probes.embedding_cache import EmbeddingCache
 from wfgy_triage.settings import embedding_folder, load_settings
 
@@ -47,6 +47,15 @@ def main() -> int:
     return 0
 
 
+def load_meaning() -> Meaning:
+    """The real sentence models, without torch.
+
+    Raises:
+        PrerequisiteError: one of them cannot be loaded.
+    """
+    return side_by_side(load_light_encoder(), load_multilingual_encoder())
+
+
 def load_matcher(cache: Path | None = None) -> SymptomMatcher:
     """The real matcher. What its examples mean is computed once for each state of the fix map and kept.
 
@@ -57,7 +66,7 @@ def load_matcher(cache: Path | None = None) -> SymptomMatcher:
         PrerequisiteError: a sentence model or the fix map cannot be loaded.
     """
     examples = [*phrases(load_catalog()), *read_quoted()]
-    meaning = side_by_side(load_light_encoder(), load_multilingual_encoder())
+    meaning = load_meaning()
     texts = [e.text for e in examples]
     kept = EmbeddingCache(cache)
     identity = ["matcher", model_version(), multilingual_version(), str(WEIGHTS)]
