@@ -28,8 +28,8 @@ from wfgy_triage.errors import PrerequisiteError
 NGRAMS = (1, 5)
 WEIGHTS = (1.0, 0.3)
 """Of the English and of the multilingual meaning; the letters have 1."""
-C = 5.0
-NONE_WEIGHT = 5.0
+C = 8.0
+NONE_WEIGHT = 8.0
 """The odds of `none` are multiplied by this: a wrong symptom costs a user more than an honest “none”."""
 
 BATCH = 256
