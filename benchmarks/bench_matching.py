@@ -127,7 +127,9 @@ def run(fast: bool = False) -> dict[str, Any]:
     results["load_seconds"] = round(loading.seconds, 2)
     results["ms_each"] = round(1000 * watch.seconds / len(complaints), 1)
     results["foreign"] = watch.foreign
-    print(f"{results['load_seconds']} s to load with nothing kept, {results['ms_each']} ms each, foreign {watch.foreign}")
+    print(
+        f"{results['load_seconds']} s to load with nothing kept, {results['ms_each']} ms each, {watch.foreign=}"
+    )
     results["development"] = _report("development", judge(*cross_validate(load_meaning())), listed=True)
     return results
 

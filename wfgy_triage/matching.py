@@ -1,9 +1,9 @@
 """Rank the symptoms for a complaint in the user's own words; `none` when no symptom fits.
 
-Three views of a text are put side by side: its meaning by an English sentence model, its meaning by a multilingual one,
-and its letters, as TF-IDF of character n-grams, which know exact words (`exllamav2_ext`, `undefined symbol`). A logistic
-regression on all three learns when the matcher is made: from the fix map's phrases and from complaints that other people
-wrote (`fixmap/complaints.jsonl`). Nothing trained is stored, so a new phrase in `fixmap/` counts at the next start.
+Three views of a text are put side by side: its meaning by an English sentence model, its meaning by a multilingual
+one, and its letters, as TF-IDF of character n-grams, which know exact words (`exllamav2_ext`, `undefined symbol`). A
+logistic regression on all three learns when the matcher is made: from the fix map's phrases and from complaints that
+other people wrote (`fixmap/complaints.jsonl`). Nothing trained is stored, so a new phrase counts at the next start.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def read_quoted(path: Path = COMPLAINTS) -> list[Example]:
             found.append(Example(**json.loads(line)))
     except (OSError, ValueError, TypeError) as error:
         raise PrerequisiteError(
-            f"fixmap/{path.name} line {len(found) + 1} cannot be read: {error}", "Restore it from the repository."
+            f"fixmap/{path.name} line {len(found) + 1} cannot be read: {error}",
+            "Restore it from the repository.",
         ) from error
     return found
 

@@ -17,7 +17,9 @@ def encoder() -> MultilingualEncoder:
 
 
 def test_a_translation_is_nearer_than_another_sentence(encoder: MultilingualEncoder):
-    english = encoder.encode(["The model repeats the same sentence again and again", "The sources are missing"])
+    english = encoder.encode(
+        ["The model repeats the same sentence again and again", "The sources are missing"]
+    )
     for translated in (
         ["Das Modell wiederholt immer wieder denselben Satz", "Die Quellenangaben fehlen"],
         ["El modelo repite la misma frase una y otra vez", "Faltan las fuentes"],

@@ -59,7 +59,14 @@ def test_provenance_names_model_and_package(encoder: SentenceEncoder):
 
 
 def test_without_torch_the_numbers_are_the_same(encoder: SentenceEncoder, light: LightSentenceEncoder):
-    texts = ["JSON breaks", "", "量化之后", "exllamav2_ext: undefined symbol", "a word " * 400, *["same length"] * 40]
+    texts = [
+        "JSON breaks",
+        "",
+        "量化之后",
+        "exllamav2_ext: undefined symbol",
+        "a word " * 400,
+        *["same length"] * 40,
+    ]
     rows = light.encode(texts)
     assert rows.dtype == np.float32
     np.testing.assert_allclose(rows, encoder.encode(texts), atol=2e-6)

@@ -1,7 +1,7 @@
 """The sentence model without torch: all-MiniLM-L6-v2 as numpy arrays, for a process that must stay small.
 
-The same weights as `sentences.py` and the same numbers (tests compare them), in 90 MB instead of the 450 MB that torch and
-transformers bring along. Texts with the same number of word pieces are read together, so nothing is padded or masked.
+The same weights as `sentences.py` and the same numbers (tests compare them), in 90 MB instead of the 450 MB that torch
+and transformers bring along. Texts of equally many word pieces are read together, so nothing is padded or masked.
 """
 
 from __future__ import annotations
