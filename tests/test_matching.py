@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -10,17 +11,25 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bench_matching import judge, read_labelled
+from benchmarks.bench_matching import judge, read_test
 from tests.test_cli import ROOT, call
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import NONE, check_complaint
-from wfgy_triage.matching import BATCH, SymptomMatcher
+from wfgy_triage.engines.minilm import LightSentenceEncoder
+from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.matching import BATCH, SymptomMatcher, phrases, read_quoted
 from wfgy_triage.runs.match_process import load_matcher
 
 
 @pytest.fixture(scope="module")
-def matcher() -> SymptomMatcher:
-    return load_matcher()
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose cache knows what the examples mean, so that a process of its own starts in seconds."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def matcher(home: Path) -> SymptomMatcher:
+    return load_matcher(home / "cache")
 
 
 def best(matcher: SymptomMatcher, *texts: str) -> list[str]:
@@ -72,42 +81,96 @@ def test_a_batch_gives_what_each_text_gives_alone(matcher: SymptomMatcher):
         assert alone.scores == pytest.approx(together[i].scores, abs=1e-4)
 
 
-def test_the_evaluation_data_is_sound():
-    complaints = [c for split in ("dev", "test") for c in read_labelled(split)]
-    assert len({c.id for c in complaints}) == len({c.source for c in complaints}) == len(complaints)
-    assert {c.symptom for c in complaints} == {*load_catalog().symptoms, NONE}
-    assert all(check_complaint(c.text) and c.source.startswith("https://github.com/") for c in complaints)
-    test = Counter(c.symptom == NONE for c in complaints if c.split == "test")
-    assert test[False] >= 60
-    assert test[True] >= 60
-    phrases = {p for s in load_catalog().symptoms.values() for p in s.examples} | {*load_catalog().unrelated}
-    assert not phrases & {c.text for c in complaints}
+def test_related_wishes_and_questions_get_none(matcher: SymptomMatcher):
+    said = [
+        "please add an option to export the chat",
+        "how much VRAM is needed for a 70B model",
+        "can I use the weights commercially",
+        "generation is too slow on my GPU",
+        "the loss becomes NaN when I fine-tune with LoRA",
+        "feature request: show citations in the chat window",
+    ]
+    assert best(matcher, *said) == [NONE] * len(said)
+
+
+def test_the_data_are_sound_and_the_test_split_is_not_learned_from():
+    learned, test = read_quoted(), read_test()
+    known = {*load_catalog().symptoms, NONE}
+    assert {e.symptom for e in learned} == {c.symptoms[0] for c in test} == known
+    assert all(len(set(c.symptoms)) == len(c.symptoms) and set(c.symptoms) <= known for c in test)
+    sources = [e.source for e in learned] + [c.source for c in test]
+    assert len(set(sources)) == len(sources)
+    assert all(s.startswith("https://github.com/") for s in sources)
+    texts = [e.text for e in learned] + [c.text for c in test]
+    assert all(check_complaint(text) for text in texts)
+    assert not {e.text for e in phrases(load_catalog())} & set(texts)
+    unrelated = Counter(c.symptoms[0] == NONE for c in test)
+    assert unrelated[False] >= 80
+    assert unrelated[True] >= 50
+
+
+def test_a_bad_line_of_quoted_complaints_is_named(tmp_path: Path):
+    file = tmp_path / "complaints.jsonl"
+    file.write_text('{"text": "a", "symptom": "none", "source": "s"}\n{"words": "b"}\n', encoding="utf-8")
+    with pytest.raises(PrerequisiteError, match="line 2"):
+        read_quoted(file)
+
+
+def test_a_second_label_counts_as_right(matcher: SymptomMatcher):
+    both = next(c for c in read_test() if c.symptoms == ("long_chain", "deploy_mismatch"))
+    for answer in both.symptoms:
+        assert judge([both], [answer]).right == 1
+    assert judge([both], [NONE]).right == 0
 
 
 def test_complaints_of_other_people(matcher: SymptomMatcher):
-    complaints = read_labelled("test")
+    complaints = read_test()
     outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
     # The goals are 0.9 and 0.05; docs/matching.md reports what is reached. These bounds show when a phrase does harm.
     assert outcome.right / outcome.fitting >= 0.72
-    assert outcome.forced / outcome.unrelated <= 0.12
+    assert outcome.forced / outcome.unrelated <= 0.15
 
 
-def test_the_command_line_answers_line_by_line(tmp_path: Path):
+def test_what_the_examples_mean_is_computed_once(
+    matcher: SymptomMatcher, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    kept = list((home / "cache").glob("*.npz"))
+    assert len(kept) == 1
+    read: list[int] = []
+    encode = LightSentenceEncoder.encode
+    monkeypatch.setattr(
+        LightSentenceEncoder, "encode", lambda self, texts: read.append(len(texts)) or encode(self, texts)
+    )
+    again = load_matcher(home / "cache")
+    assert read == []
+    text = ["the JSON never parses"]
+    assert next(again.match(text)).scores == pytest.approx(next(matcher.match(text)).scores, abs=1e-4)
+
+
+def test_neither_the_matchers_process_nor_its_start_needs_torch():
+    code = "import sys, wfgy_triage.runs.match_process; print({'torch', 'transformers'} & {*sys.modules})"
+    outcome = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert outcome.stdout.strip() == "set()"
+
+
+def test_the_command_line_answers_line_by_line(matcher: SymptomMatcher, home: Path, tmp_path: Path):
     file = tmp_path / "in.jsonl"
     lines = [{"id": "ü1", "text": "the JSON never parses"}, {"id": "2", "text": "good morning"}]
     file.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
-    outcome = call(tmp_path, "match", "--file", str(file))
+    outcome = call(home, "match", "--file", str(file))
     assert outcome.returncode == 0
     found = [json.loads(line) for line in outcome.stdout.splitlines()]
     assert [(f["id"], f["symptom"]) for f in found] == [("ü1", "json_breaks"), ("2", "none")]
     assert all(set(f) == {"id", "symptom", "scores"} for f in found)
 
 
-def test_the_command_line_says_it_in_words(tmp_path: Path):
-    outcome = call(tmp_path, "match", "it repeats the same words until the token limit")
+def test_the_command_line_says_it_in_words(matcher: SymptomMatcher, home: Path):
+    outcome = call(home, "match", "it repeats the same words until the token limit")
     assert outcome.returncode == 0
     assert outcome.stdout.startswith("long_chain  Long answers fall apart")
-    assert "None of the symptoms fits" in call(tmp_path, "match", "good morning").stdout
+    assert "None of the symptoms fits" in call(home, "match", "good morning").stdout
 
 
 @pytest.mark.parametrize(
@@ -126,11 +189,14 @@ def test_a_bad_file_is_refused_before_anything_is_written(tmp_path: Path, conten
     assert said in outcome.stderr
 
 
-def test_a_closed_pipe_is_no_traceback(tmp_path: Path):
+def test_a_closed_pipe_is_no_traceback(matcher: SymptomMatcher, home: Path, tmp_path: Path):
     file = tmp_path / "in.jsonl"
     file.write_text('{"id": "a", "text": "JSON breaks"}\n', encoding="utf-8")
     command = [sys.executable, "-m", "wfgy_triage", "match", "--file", str(file)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+    env = {**os.environ, "WFGY_TRIAGE_HOME": str(home)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=env
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()

@@ -1,72 +1,128 @@
 """Rank the symptoms for a complaint in the user's own words; `none` when no symptom fits.
 
-Two views of a text are put side by side: the meaning, from an English sentence model, and the letters, as TF-IDF of
-character n-grams, which know the other languages and the exact words (`exllamav2_ext`, `undefined symbol`). A
-logistic regression on both learns from the fix map's phrases when the matcher is made; nothing is stored, so a new
-phrase in `fixmap/symptoms.yaml` counts at the next start.
+Three views of a text are put side by side: its meaning by an English sentence model, its meaning by a multilingual
+one, and its letters, as TF-IDF of character n-grams, which know exact words (`exllamav2_ext`, `undefined symbol`). A
+logistic regression on all three learns when the matcher is made: from the fix map's phrases and from complaints that
+other people wrote (`fixmap/complaints.jsonl`). Nothing trained is stored, so a new phrase counts at the next start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from wfgy_triage.catalog import Catalog
+from wfgy_triage.catalog import FIXMAP, Catalog
 from wfgy_triage.complaints import NONE, Match
-from wfgy_triage.engines.sentences import SentenceEncoder
+from wfgy_triage.errors import PrerequisiteError
 
-# Chosen by cross-validation over the phrases and on the development complaints: docs/matching.md says how.
+# Chosen by cross-validation over complaints: docs/matching.md says how.
 NGRAMS = (1, 5)
-MEANING_WEIGHT = 0.6
-C = 20.0
-NONE_WEIGHT = 4.0
+WEIGHTS = (1.0, 0.3)
+"""Of the English and of the multilingual meaning; the letters have 1."""
+C = 8.0
+NONE_WEIGHT = 8.0
 """The odds of `none` are multiplied by this: a wrong symptom costs a user more than an honest “none”."""
 
 BATCH = 256
-_SMALLEST_EIGENVALUE = 1e-6
+COMPLAINTS = FIXMAP / "complaints.jsonl"
+
+Meaning = Callable[[Sequence[str]], NDArray[np.float32]]
+"""From texts to rows, (n, any), already weighted."""
+
+
+class Encoder(Protocol):
+    """A sentence model."""
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, dimensions) rows of unit length, in the order of `texts`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text that the matcher learns from, and what it is about: a symptom's id or `none`."""
+
+    text: str
+    symptom: str
+    source: str = ""
+
+
+def phrases(catalog: Catalog) -> list[Example]:
+    """The fix map's phrases: each symptom's examples, and those that belong to no symptom."""
+    found = [Example(text, s.id) for s in catalog.symptoms.values() for text in s.examples]
+    return found + [Example(text, NONE) for text in catalog.unrelated]
+
+
+def read_quoted(path: Path = COMPLAINTS) -> list[Example]:
+    """Complaints by other people, each with the address where it was written.
+
+    Raises:
+        PrerequisiteError: the file cannot be read, or a line is not as it should be.
+    """
+    found: list[Example] = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for line in lines:
+            found.append(Example(**json.loads(line)))
+    except (OSError, ValueError, TypeError) as error:
+        raise PrerequisiteError(
+            f"fixmap/{path.name} line {len(found) + 1} cannot be read: {error}",
+            "Restore it from the repository.",
+        ) from error
+    return found
+
+
+def side_by_side(english: Encoder, multilingual: Encoder) -> Meaning:
+    """Both sentence models' rows next to each other, so that inner products add up by their weights."""
+
+    def meaning(texts: Sequence[str]) -> NDArray[np.float32]:
+        models = zip(WEIGHTS, (english, multilingual), strict=True)
+        return np.hstack([np.float32(np.sqrt(weight)) * model.encode(texts) for weight, model in models])
+
+    return meaning
 
 
 class SymptomMatcher:
-    """Trained on the phrases of a fix map.
+    """Trained when it is made, in a few seconds.
 
     Args:
-        catalog: its symptoms' examples, and the phrases that belong to no symptom.
-        encoder: the sentence model.
+        examples: what to learn from.
+        meaning: from texts to their weighted meanings.
+        known: the meanings of the examples, where they were computed before.
     """
 
-    def __init__(self, catalog: Catalog, encoder: SentenceEncoder) -> None:
-        labelled = [(text, s.id) for s in catalog.symptoms.values() for text in s.examples]
-        labelled += [(text, NONE) for text in catalog.unrelated]
-        texts, labels = zip(*labelled, strict=True)
-        self._encoder = encoder
-        self._letters = TfidfVectorizer(analyzer="char_wb", ngram_range=NGRAMS, sublinear_tf=True)
-        self._phrases = self._letters.fit_transform(texts)
-        self._meanings = encoder.encode(texts)
-        # The regression needs the phrases' inner products only. Written in the phrases' own coordinates it has some
-        # hundred columns instead of the n-grams' tens of thousands, and the same solution.
-        values, vectors = np.linalg.eigh(self._products(self._phrases, self._meanings))
-        kept = values > _SMALLEST_EIGENVALUE
-        self._axes = vectors[:, kept] / np.sqrt(values[kept])
-        self._head = LogisticRegression(C=C, max_iter=1000, class_weight="balanced")
-        self._head.fit(self._products(self._phrases, self._meanings) @ self._axes, labels)
+    def __init__(
+        self, examples: Sequence[Example], meaning: Meaning, known: NDArray[np.float32] | None = None
+    ) -> None:
+        texts = [e.text for e in examples]
+        self._meaning = meaning
+        self._letters = TfidfVectorizer(
+            analyzer="char_wb", ngram_range=NGRAMS, sublinear_tf=True, dtype=np.float32
+        ).fit(texts)
+        # So few rounds are enough: more of them change the shares a little and the answers hardly ever.
+        self._head = LogisticRegression(C=C, max_iter=60, tol=1e-3, class_weight="balanced")
+        rows = self._rows(texts, meaning(texts) if known is None else known)
+        self._head.fit(rows, [e.symptom for e in examples])
         self._odds = np.where(self._head.classes_ == NONE, NONE_WEIGHT, 1.0)
 
     def match(self, texts: Sequence[str]) -> Iterator[Match]:
         """Match complaints (see `complaints.check_complaint`), in batches, in the order given."""
         for start in range(0, len(texts), BATCH):
             batch = list(texts[start : start + BATCH])
-            products = self._products(self._letters.transform(batch), self._encoder.encode(batch))
-            shares = self._head.predict_proba(products @ self._axes) * self._odds
+            shares = self._head.predict_proba(self._rows(batch, self._meaning(batch))) * self._odds
             for row in shares / shares.sum(axis=1, keepdims=True):
                 order = np.argsort(-row, kind="stable")
                 scores = {str(self._head.classes_[i]): float(row[i]) for i in order}
                 yield Match(next(iter(scores)), scores)
 
-    def _products(self, letters: object, meanings: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Inner products of texts with all phrases: (texts, phrases)."""
-        spelled = (letters @ self._phrases.T).toarray()
-        return np.asarray(spelled + MEANING_WEIGHT * (meanings @ self._meanings.T), dtype=np.float64)
+    def _rows(self, texts: Sequence[str], meanings: NDArray[np.float32]) -> sparse.csr_matrix:
+        return sparse.hstack([self._letters.transform(texts), meanings], format="csr")

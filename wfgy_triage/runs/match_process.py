@@ -10,11 +10,18 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import check_complaint
+from wfgy_triage.engines.minilm import load_light_encoder
+from wfgy_triage.engines.multilingual import load_multilingual_encoder, multilingual_version
+from wfgy_triage.engines.sentence_files import model_version
 from wfgy_triage.errors import TriageError
+from wfgy_triage.matching import WEIGHTS, Meaning, SymptomMatcher, phrases, read_quoted, side_by_side
+from wfgy_triage.probes.embedding_cache import EmbeddingCache
+from wfgy_triage.settings import embedding_folder, load_settings
 
 
 def main() -> int:
@@ -23,7 +30,7 @@ def main() -> int:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:
-        matcher = load_matcher()
+        matcher = load_matcher(embedding_folder(load_settings()))
     except TriageError as error:
         # Staying alive keeps the supervisor from trying again and again what cannot work.
         _say(answers, {"ready": False, "message": error.message, "hint": error.hint})
@@ -40,21 +47,34 @@ def main() -> int:
     return 0
 
 
-def load_matcher() -> Any:
-    """The real matcher on one thread, which is fast enough and leaves the processor to the measurements.
+def load_meaning() -> Meaning:
+    """The real sentence models, without torch.
 
     Raises:
-        PrerequisiteError: the sentence model or the fix map cannot be loaded.
+        PrerequisiteError: one of them cannot be loaded.
     """
-    import torch
+    return side_by_side(load_light_encoder(), load_multilingual_encoder())
 
-    from wfgy_triage.engines.sentences import load_sentence_encoder
-    from wfgy_triage.matching import SymptomMatcher
 
-    torch.set_num_threads(1)
-    matcher = SymptomMatcher(load_catalog(), load_sentence_encoder())
-    next(matcher.match(["warm up"]))
-    return matcher
+def load_matcher(cache: Path | None = None) -> SymptomMatcher:
+    """The real matcher. What its examples mean is computed once for each state of the fix map and kept.
+
+    Args:
+        cache: the folder of kept embeddings; None keeps nothing, and the examples take half a minute of processor time.
+
+    Raises:
+        PrerequisiteError: a sentence model or the fix map cannot be loaded.
+    """
+    examples = [*phrases(load_catalog()), *read_quoted()]
+    meaning = load_meaning()
+    texts = [e.text for e in examples]
+    kept = EmbeddingCache(cache)
+    identity = ["matcher", model_version(), multilingual_version(), str(WEIGHTS)]
+    known = kept.get(identity, texts, (len(texts), -1))
+    if known is None:
+        known = meaning(texts)
+        kept.put(identity, texts, known)
+    return SymptomMatcher(examples, meaning, known)
 
 
 def _say(answers: BinaryIO, message: dict[str, Any]) -> None:
