@@ -281,7 +281,7 @@ def _follow(compiler: GrammarCompiler, state, tokens: Sequence[int]) -> bool:
 
 @pytest.mark.demo
 def test_the_lock_on_the_demo_model(demo_pair):
-    """Three bits a weight break JSON and citations; the lock mends their form, and greedy text stays what it was."""
+    """Three bits a weight break JSON and citations; the lock mends their form."""
     engine = open_engine(demo_pair["demo-3bpw"], side="exl2")
     records, citations = load_json_workload(), load_citations()
     requests, checks = [], {}
