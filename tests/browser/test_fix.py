@@ -112,6 +112,7 @@ def test_axe_and_width(browser: Browser, served: Served, worker: ScriptedWorker,
     widths: dict[str, int] = {}
     for name, trials in (("verified", VERIFIED), ("better", VERIFIED[:3]), ("none", NONE_HELPED)):
         to_fix(page, served, run_with_trials(worker, trials))
+        expect(page.locator("#plot-before-after .point").first).to_be_visible()
         page.evaluate("document.querySelectorAll('#fix-rest details').forEach(d => { d.open = true; })")
         faults[name], widths[name] = axe_faults(page, "#step5"), sideways_overflow(page)
     page.context.close()
