@@ -108,8 +108,8 @@ class SymptomMatcher:
         self._letters = TfidfVectorizer(
             analyzer="char_wb", ngram_range=NGRAMS, sublinear_tf=True, dtype=np.float32
         ).fit(texts)
-        # So few rounds are enough: more of them change the shares a little and the answers hardly ever.
-        self._head = LogisticRegression(C=C, max_iter=60, tol=1e-3, class_weight="balanced")
+        # To the end: stopped early, the answers hang on where it stopped, and one phrase more changes many of them.
+        self._head = LogisticRegression(C=C, max_iter=1000, class_weight="balanced")
         rows = self._rows(texts, meaning(texts) if known is None else known)
         self._head.fit(rows, [e.symptom for e in examples])
         self._odds = np.where(self._head.classes_ == NONE, NONE_WEIGHT, 1.0)
