@@ -88,7 +88,11 @@ def _moved(sample: Sample, side: str) -> Sample:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial showed."""
+    """What a trial showed.
+
+    One that was given up early or stopped has no values: it asked the lost questions first, so what it would show is
+    of a picked sample.
+    """
 
     facts: TrialFacts
     status: Status
@@ -128,9 +132,24 @@ def read_trials(samples: Sequence[Sample], probe: Probe, settings: ProbeSettings
     arms compared; the state after a change is judged at the run's own level, like the state before.
     """
     facts = facts_of(samples)
-    tried = sum(f.status in ("tried", "hopeless", "unfinished") for f in facts)
-    level = 1 - (1 - settings.level) / max(1, tried)
+    level = _corrected(facts, settings)
     return tuple(_trial(f, samples, probe, settings, level) for f in facts)
+
+
+def read_trial(
+    candidate: str, samples: Sequence[Sample], probe: Probe, settings: ProbeSettings
+) -> Trial | None:
+    """The same for one candidate alone; None where it was not looked at."""
+    facts = facts_of(samples)
+    level = _corrected(facts, settings)
+    found = next((f for f in facts if f.id == candidate), None)
+    return None if found is None else _trial(found, samples, probe, settings, level)
+
+
+def _corrected(facts: Sequence[TrialFacts], settings: ProbeSettings) -> float:
+    """The level of an effect's interval with so many trials made."""
+    tried = sum(f.status != "skipped" for f in facts)
+    return 1 - (1 - settings.level) / max(1, tried)
 
 
 def after_change(
@@ -164,6 +183,9 @@ def _trial(
 ) -> Trial:
     if facts.status == "skipped" or not facts.side:
         return Trial(facts, "skipped", None, None, None, (), 0)
+    asked = len({s.key.question for s in samples if s.key.side == facts.side})
+    if facts.status != "tried":
+        return Trial(facts, facts.status, None, None, None, (), asked)
     after = after_change(samples, facts, probe, settings)
     primary = primary_of(after)
     if facts.options:
@@ -179,15 +201,10 @@ def _trial(
     guard_ids = load_catalog().remedies[facts.remedy].guards
     guards = tuple(e for g in guard_ids if (e := effect_of(by_id.get(g))) is not None)
     status = _status(facts, after.state, effect, guards)
-    asked = len({s.key.question for s in samples if s.key.side == facts.side})
     return Trial(facts, status, after.state, primary, effect, guards, asked)
 
 
 def _status(facts: TrialFacts, state: State, effect: Effect | None, guards: Sequence[Effect]) -> Status:
-    if facts.status == "hopeless":
-        return "hopeless"
-    if facts.status == "unfinished":
-        return "unfinished"
     broken = any(g.better is False for g in guards)
     improved = state is State.PASS or (effect is not None and effect.better is True)
     if improved and broken:

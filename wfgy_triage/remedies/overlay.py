@@ -5,12 +5,10 @@ The user's folder is read and never written to. Weights are not copied, so a cha
 
 from __future__ import annotations
 
-import copy
-import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,8 @@ from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.headers import check_folder_safe, links_into, read_json
 from wfgy_triage.exl2.writer import disk_problem
 from wfgy_triage.pairs import Pair
+from wfgy_triage.remedies.edits.edit import Edit
+from wfgy_triage.remedies.edits.json_text import dumped, merged
 
 COPY = "files.copy"
 PLACES: Mapping[str, str] = {"config.json": "config.", "generation_config.json": "generation_config."}
@@ -73,29 +73,13 @@ def changed_files(pair: Pair, patch: Mapping[str, Any]) -> dict[str, bytes]:
         if values:
             folder = pair.fp16 if file in found else pair.exl2
             data = read_json(folder / file) if (folder / file).exists() else {}
-            text = json.dumps(with_values(data, values), indent=2, ensure_ascii=False)
-            found[file] = f"{text}\n".encode()
+            found[file] = dumped(with_values(data, values)).encode()
     return found
 
 
 def with_values(data: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON object with values set by dotted key; None takes a key away, an object replaces the old one whole."""
-    result = copy.deepcopy(dict(data))
-    for dotted, value in values.items():
-        _set(result, dotted.split("."), value)
-    return result
-
-
-def _set(node: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    name, *rest = path
-    if rest and (value is not None or isinstance(node.get(name), dict)):
-        if not isinstance(node.get(name), dict):
-            node[name] = {}
-        _set(node[name], rest, value)
-    elif not rest and value is None:
-        node.pop(name, None)
-    elif not rest:
-        node[name] = value
+    return merged(dict(data), [Edit(tuple(key.split(".")), value) for key, value in values.items()])
 
 
 def _new_folder(shelf: Path) -> Path:

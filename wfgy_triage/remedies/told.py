@@ -38,6 +38,7 @@ class TrialFacts:
         seconds: the trial took.
         note: how the change was made.
         met: whether the questions of the run, taken by themselves, meet the gate with the change.
+        short_of_time: only the time for trying changes was missing to confirm it.
         loads: the model can be loaded with the change, and could not without.
     """
 
@@ -58,6 +59,7 @@ class TrialFacts:
     seconds: float = 0.0
     note: str = ""
     met: bool = False
+    short_of_time: bool = False
     loads: bool = False
 
 

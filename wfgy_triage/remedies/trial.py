@@ -27,19 +27,18 @@ from wfgy_triage.remedies.base import (
     NotApplicableError,
     Remedy,
 )
-from wfgy_triage.remedies.outcome import after_change, primary_of, read_trials
+from wfgy_triage.remedies.outcome import after_change, primary_of, read_trial
 from wfgy_triage.remedies.told import FP16_MORE, TRIAL_SIDE, TRY, TrialFacts, facts_of
 from wfgy_triage.result import Metric, State
 from wfgy_triage.store.records import Sample, SampleKey
 
-STAGE, STAGE_LABEL = "trials", "Trying changes"
+STAGE = "trials"
 FIRST_LOST = 8
 """Lost questions that are asked first; what brings none of them back is given up."""
 MOST_QUESTIONS = 200
 """Questions on which a change is confirmed at most."""
 HOPELESS_P = 0.05
 """A trial is given up when a change that brings back half of the lost answers would do so badly this rarely."""
-NO_TIME = "which the time for trying changes did not allow."
 
 
 @dataclass(frozen=True)
@@ -206,7 +205,8 @@ class TrialSearch:
         if len(questions) < needed:
             return replace(facts, reason=f"{short}; the question set has {len(questions)}.")
         if len(fresh) * self._seconds_each > self._left():
-            return replace(facts, reason=f"{short}, {NO_TIME}")
+            reason = f"{short}, which the time for trying changes did not allow."
+            return replace(facts, reason=reason, short_of_time=True)
         self._answer(more, replace(facts, side=FP16_MORE), Change(more.context.fp16), fresh)
         # Put in place anew for the larger case: what a change knows of its questions comes with them.
         with remedy.apply(more, candidate) as change:
@@ -239,12 +239,12 @@ class TrialSearch:
     def _ends_here(self, candidate: Candidate) -> bool:
         """Whether a change passed, or meets the gate and only time is missing to confirm it: no dearer one would."""
         context = self._case.context
-        found = read_trials(context.stored(), self._probe, context.settings)
-        trial = next((t for t in found if t.facts.id == candidate.id), None)
+        trial = read_trial(candidate.id, context.stored(), self._probe, context.settings)
         if trial is None:
             return False
-        short_of_time = trial.facts.met and trial.facts.reason.endswith(NO_TIME)
-        return trial.status == "verified" or (short_of_time and trial.status in ("better", "promising"))
+        return trial.status == "verified" or (
+            trial.facts.short_of_time and trial.status in ("better", "promising")
+        )
 
     def _left(self) -> float:
         return self._budget.seconds - self._spent_before - (self._budget.clock() - self._began)

@@ -106,9 +106,9 @@ def before_after_table(data: Mapping[str, Any]) -> str:
 
 
 def _comparable(trial: Mapping[str, Any]) -> bool:
-    """A change given up early was asked lost questions only: its rate is not of the same questions."""
+    """Whether it was measured on all questions of the run."""
     primary = trial.get("primary")
-    return primary is not None and primary["after"] is not None and trial["status"] != "hopeless"
+    return primary is not None and primary["after"] is not None
 
 
 def _row(kind: str, name: str, value: float | None, bounds: Any, n: int) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def show_trials(console: Console, result: Result) -> None:
         table.add_column(column)
     for trial in trials_of(result):
         name = escape(str(trial["label"]))
-        moved = "" if trial["effect"] is None or trial["status"] == "hopeless" else shift(trial["effect"])
+        moved = "" if trial["effect"] is None else shift(trial["effect"])
         style = "bold" if trial is best else None
         table.add_row(name, str(trial["words"]), moved, escape(str(trial["reason"])), style=style)
     console.print(table)

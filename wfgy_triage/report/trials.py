@@ -261,7 +261,7 @@ def _item(trial: Trial, catalog: Catalog) -> str:
         str(trial["note"]),
     ]
     moved = ""
-    if effect is not None and trial["status"] != "hopeless":
+    if effect is not None:
         moved = (
             f'<p class="shift"><b>{shift(effect)}</b> <span class="dim">{escape(spread(effect))}</span></p>'
         )
