@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,7 @@ from wfgy_triage.pairs import Pair
 from wfgy_triage.settings import Settings, load_settings
 from wfgy_triage.store.records import RunRecord, RunSpec
 
+C = TypeVar("C")
 LAYER = 11
 """Hidden layer of every index: fixed, so that no run spends questions on choosing it."""
 
@@ -38,6 +42,11 @@ class Workshop:
         """A folder that is not there yet."""
         self._made += 1
         return self.scratch / f"case-{self._made}"
+
+    def clear(self) -> None:
+        """Remove what was made for a case."""
+        for made in self.scratch.glob("case-*"):
+            shutil.rmtree(made)
 
     def pair(self, pair_id: str) -> Pair:
         """A demo pair.
@@ -85,3 +94,21 @@ class Workshop:
             self._rows[folder] = states.rows(texts, LAYER)
             engine.close()
         return self._rows[folder]
+
+
+def look_at(
+    cases: Iterable[C],
+    look: Callable[[C, Workshop], dict[str, Any]],
+    show: Callable[[dict[str, Any]], None],
+) -> list[dict[str, Any]]:
+    """Look at each case and show its row; the scratch folder goes afterwards."""
+    settings = load_settings()
+    base = settings.home / "cache" / "fault-bank"
+    base.mkdir(parents=True, exist_ok=True)
+    rows = []
+    with tempfile.TemporaryDirectory(dir=base) as scratch:
+        shop = Workshop(settings, Path(scratch))
+        for case in cases:
+            rows.append(look(case, shop))
+            show(rows[-1])
+    return rows

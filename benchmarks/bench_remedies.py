@@ -6,18 +6,14 @@ pages to read, not changes to make, so what it restores cannot be measured: it i
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from benchmarks import Stopwatch
-from benchmarks.bank_workshop import Workshop
+from benchmarks.bank_workshop import Workshop, look_at
 from benchmarks.fault_bank import FOLDER_FAULTS, MEASURED_FAULTS, Case
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.errors import TriageError
-from wfgy_triage.settings import load_settings
 
 GOAL = 0.9
 DOCTOR = "deploy_mismatch"
@@ -38,19 +34,11 @@ def run(fast: bool = False, measured: bool = False) -> dict[str, Any]:
         fast: every fourth fault of the folders only.
         measured: also the faults that only a run with questions shows.
     """
-    settings = load_settings()
     cases = [*(FOLDER_FAULTS[::4] if fast else FOLDER_FAULTS), *(MEASURED_FAULTS if measured else ())]
-    base = settings.home / "cache" / "fault-bank"
-    base.mkdir(parents=True, exist_ok=True)
     print(
         f"{'':<28}{'no change':<14}{'recommended':<30}{'after':<14}{'outcome':<20}{'seconds':>8}{'foreign':>9}"
     )
-    rows = []
-    with tempfile.TemporaryDirectory(dir=base) as scratch:
-        shop = Workshop(settings, Path(scratch))
-        for case in cases:
-            rows.append(look(case, shop))
-            _show(rows[-1])
+    rows = look_at(cases, look, _show)
     return summary(rows)
 
 
@@ -64,8 +52,7 @@ def look(case: Case, shop: Workshop) -> dict[str, Any]:
             result = shop.run(setup.pair, symptom, case.questions or 1, setup.options).result or {}
         except TriageError as error:
             print(f"{case.id}: {error}")
-    for made in shop.scratch.glob("case-*"):
-        shutil.rmtree(made)
+    shop.clear()
     found = result.get("recommendation") or {}
     return {
         "id": case.id,

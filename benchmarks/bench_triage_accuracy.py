@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from benchmarks import Stopwatch
-from benchmarks.bank_workshop import Workshop
+from benchmarks.bank_workshop import Workshop, look_at
 from benchmarks.fault_bank import BANK, NO_CAUSE, NOT_COVERED, Case, Setup
 from wfgy_triage.doctor.folders import check_folders
 from wfgy_triage.doctor.summary import diagnose_findings
 from wfgy_triage.errors import TriageError
-from wfgy_triage.settings import load_settings
 
 FAILED = "not measured"
 
@@ -24,17 +20,9 @@ def run(fast: bool = False) -> dict[str, Any]:
     Args:
         fast: only what the doctor sees without a model being loaded.
     """
-    settings = load_settings()
     cases = [c for c in BANK if not (fast and c.symptom)]
-    base = settings.home / "cache" / "fault-bank"
-    base.mkdir(parents=True, exist_ok=True)
     print(f"{'':<28}{'looked with':<16}{'expected':<25}{'named':<25}{'right':<7}{'seconds':>8}{'foreign':>9}")
-    rows = []
-    with tempfile.TemporaryDirectory(dir=base) as scratch:
-        shop = Workshop(settings, Path(scratch))
-        for case in cases:
-            rows.append(_look(case, shop))
-            _show(rows[-1])
+    rows = look_at(cases, _look, _show)
     return _summary(rows)
 
 
@@ -45,8 +33,7 @@ def _look(case: Case, shop: Workshop) -> dict[str, Any]:
             named = _named(case, case.make(shop), shop)
         except TriageError as error:
             named = f"{FAILED}: {error}"
-    for made in shop.scratch.glob("case-*"):
-        shutil.rmtree(made)
+    shop.clear()
     right = named in NO_CAUSE if case.healthy else named == case.cause
     return {
         "id": case.id,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.probes.desk import Bench
 from tests.probes.fakes import ScriptedEngine
 from wfgy_triage.engines.base import Grammar
 from wfgy_triage.probes import reuse as reuse_module
@@ -17,7 +17,7 @@ from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.json_breaks import PROBE
 from wfgy_triage.probes.measuring import STAGES, Measuring
 from wfgy_triage.probes.reuse import REUSED, Reuse
-from wfgy_triage.store.records import Sample, SampleKey
+from wfgy_triage.store.records import SampleKey
 from wfgy_triage.workload.json_records import load_json_workload
 
 WORKLOAD = load_json_workload()
@@ -59,43 +59,19 @@ class Counting(ScriptedEngine):
         return super().logits(requests, chunk)
 
 
-class Desk:
-    """One run on one pair."""
+class Desk(Bench):
+    """One run on one pair, with a cache or without."""
 
     def __init__(self, rows: Rows | None, exl2: dict[str, str] = BROKEN, facts: Any = FACTS) -> None:
-        self.fp16 = Counting(GOLD)
-        self.exl2 = Counting(exl2, 1.0)
-        self.twin = Counting(GOLD, 0.01, mode="fast", compute_dtype="bfloat16")
+        engines = (
+            Counting(GOLD), Counting(exl2, 1.0), Counting(GOLD, 0.01, mode="fast", compute_dtype="bfloat16"),
+        )  # fmt: skip
+        super().__init__(PROBE, *engines, ProbeSettings(questions=20))
         self.told: list[tuple[str, int, int]] = []
         self.reuse = Reuse(rows, facts, lambda *said: self.told.append(said)) if rows is not None else None
-        self.samples: dict[SampleKey, Sample] = {}
-        self.settings = ProbeSettings(questions=20)
 
-    def context(self, should_stop: Callable[[], bool] = lambda: False) -> ProbeContext:
-        return ProbeContext(
-            fp16=self.fp16,
-            exl2=self.exl2,
-            open_floor=lambda: self.twin,
-            settings=self.settings,
-            done=frozenset(self.samples),
-            stored=lambda: tuple(self.samples.values()),
-            save=self._save,
-            progress=lambda stage, label, done, total: None,
-            should_stop=should_stop,
-            reuse=self.reuse,
-        )
-
-    def _save(self, samples):
-        for s in samples:
-            assert s.key not in self.samples, "measured twice"
-            self.samples[s.key] = s
-
-    def run(self, should_stop: Callable[[], bool] = lambda: False) -> Desk:
-        PROBE.run(self.context(should_stop))
-        return self
-
-    def evaluation(self):
-        return PROBE.evaluate(tuple(self.samples.values()), (), self.settings)
+    def context(self, *args: Any, **options: Any) -> ProbeContext:
+        return dataclasses.replace(super().context(*args, **options), reuse=self.reuse)
 
     def as_text(self) -> dict[SampleKey, str]:
         return {k: json.dumps(s.payload) for k, s in self.samples.items()}
@@ -111,7 +87,7 @@ def test_a_second_run_asks_fp16_nothing_and_cannot_be_told_apart(uncached):
     first, second = Desk(rows).run(), Desk(rows).run()
     assert first.told == []
     assert first.as_text() == second.as_text() == uncached.as_text()
-    assert first.evaluation() == second.evaluation() == uncached.evaluation()
+    assert first.evaluate() == second.evaluate() == uncached.evaluate()
     assert (second.fp16.asked, second.twin.asked, second.twin.scored) == ([], [], [])
     assert len(second.exl2.asked) == 20
     assert second.told == [(side, 20, 20) for side in ("fp16", "fp16_floor", "pair_floor")]
@@ -280,7 +256,7 @@ def test_a_resumed_run_takes_the_rest_from_the_cache(uncached):
     assert stopped.fp16.asked == asked, "the rest was measured by the other run"
     assert {k: stopped.samples[k] for k in begun} == begun
     assert stopped.as_text() == uncached.as_text()
-    assert stopped.evaluation() == uncached.evaluation()
+    assert stopped.evaluate() == uncached.evaluate()
     left = 20 - len([k for k in begun if k.side == "fp16"])
     assert stopped.told == [("fp16", left, 20), ("fp16_floor", 20, 20), ("pair_floor", 20, 20)]
 

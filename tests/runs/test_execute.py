@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.runs.run_fakes import SIDES, fake_description, fake_tools, make_settings, register_pair, spec
+from tests.runs.run_fakes import SIDES, fake_description, fake_tools, spec
 from wfgy_triage.catalog import validate_result
 from wfgy_triage.doctor.finding import failed
 from wfgy_triage.errors import PrerequisiteError
@@ -15,25 +15,9 @@ from wfgy_triage.result import Result, State
 from wfgy_triage.runs.execute import Bench, execute_run
 from wfgy_triage.runs.models import ModelCache
 from wfgy_triage.settings import REPO_ROOT
-from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import RunSpec, RunStatus
-from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.workload.stored import store_upload
 from wfgy_triage.workload.upload import read_path
-
-
-@pytest.fixture
-def settings(tmp_path):
-    settings = make_settings(tmp_path)
-    register_pair(settings)
-    return settings
-
-
-@pytest.fixture
-def repo(settings):
-    database = open_database(settings.database_url)
-    yield RunRepository(database)
-    database.close()
 
 
 def bench_of(settings, repo, worker="w.1", should_stop=lambda: False, on_event=None, **changes):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.runs.run_fakes import SIDES, SYMPTOM, fake_tools, make_settings, register_pair, spec, wait_for
+from tests.runs.run_fakes import SIDES, SYMPTOM, fake_tools, register_pair, spec, wait_for
 from wfgy_triage.errors import InputError
 from wfgy_triage.pairs import Pair
 from wfgy_triage.runs.headless import run_headless
@@ -17,13 +17,6 @@ from wfgy_triage.runs.lane import lane_of
 from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import RunSpec, RunStatus
 from wfgy_triage.store.runs import RunRepository
-
-
-@pytest.fixture
-def settings(tmp_path):
-    settings = make_settings(tmp_path)
-    register_pair(settings)
-    return settings
 
 
 def headless(settings, run_spec, on_event=None, **options):

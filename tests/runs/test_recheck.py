@@ -4,27 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.runs.run_fakes import FakeProbe, fake_description, make_settings, register_pair, spec
+from tests.runs.run_fakes import FakeProbe, fake_description, spec
 from tests.runs.test_execute import run_once
 from wfgy_triage.catalog import validate_result
 from wfgy_triage.errors import InputError
 from wfgy_triage.runs.service import TriageService
-from wfgy_triage.store.database import open_database
-from wfgy_triage.store.runs import RunRepository
-
-
-@pytest.fixture
-def settings(tmp_path):
-    settings = make_settings(tmp_path)
-    register_pair(settings)
-    return settings
-
-
-@pytest.fixture
-def repo(settings):
-    database = open_database(settings.database_url)
-    yield RunRepository(database)
-    database.close()
 
 
 def describe(weights: str):

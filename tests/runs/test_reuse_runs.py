@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.probes.fakes import ScriptedEngine
-from tests.runs.run_fakes import fake_description, fake_tools, make_settings, register_pair, spec
+from tests.runs.run_fakes import fake_description, fake_tools, register_pair, spec
 from wfgy_triage.pairs import Pair
 from wfgy_triage.probes.json_breaks import PROBE
 from wfgy_triage.report.provenance import provenance_panel
@@ -19,7 +19,6 @@ from wfgy_triage.runs.headless import run_headless
 from wfgy_triage.runs.models import ModelCache
 from wfgy_triage.runs.reuse import RunCache, open_cache
 from wfgy_triage.store.answers import AnswerCache
-from wfgy_triage.store.database import open_database
 from wfgy_triage.store.models import CachedAnswerRow
 from wfgy_triage.store.records import RunSpec, RunStatus
 from wfgy_triage.store.runs import RunRepository
@@ -48,20 +47,6 @@ class Engines:
     @property
     def counts(self):
         return tuple(len(asked) for asked in self.asked.values())
-
-
-@pytest.fixture
-def settings(tmp_path):
-    settings = make_settings(tmp_path)
-    register_pair(settings)
-    return settings
-
-
-@pytest.fixture
-def database(settings):
-    database = open_database(settings.database_url)
-    yield database
-    database.close()
 
 
 def measure(settings, database, record=None, should_stop=lambda: False, engines=None, **changes):

@@ -7,20 +7,12 @@ import sys
 
 import pytest
 
-from tests.runs.run_fakes import SYMPTOM, make_settings, register_pair
+from tests.runs.run_fakes import SYMPTOM, register_pair
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.runs.service import MAX_QUESTIONS, MAX_QUEUED, TriageService
-from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import RunSpec, RunStatus, Sample, SampleKey
 from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.store.workers import WorkerRepository
-
-
-@pytest.fixture
-def settings(tmp_path):
-    settings = make_settings(tmp_path)
-    register_pair(settings)
-    return settings
 
 
 @pytest.fixture
@@ -28,13 +20,6 @@ def service(settings):
     service = TriageService(settings, symptoms=lambda: (SYMPTOM,))
     yield service
     service.close()
-
-
-@pytest.fixture
-def database(settings):
-    database = open_database(settings.database_url)
-    yield database
-    database.close()
 
 
 def test_start_queues_a_run_that_can_be_followed(service):

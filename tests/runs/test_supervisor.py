@@ -10,26 +10,10 @@ import sys
 import psutil
 import pytest
 
-from tests.runs.run_fakes import SIDES, make_settings, register_pair, spec, wait_for
+from tests.runs.run_fakes import SIDES, make_settings, spec, wait_for
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.runs.supervisor import WorkerSupervisor
-from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import RunStatus
-from wfgy_triage.store.runs import RunRepository
-
-
-@pytest.fixture
-def settings(tmp_path):
-    settings = make_settings(tmp_path)
-    register_pair(settings)
-    return settings
-
-
-@pytest.fixture
-def repo(settings):
-    database = open_database(settings.database_url)
-    yield RunRepository(database)
-    database.close()
 
 
 @pytest.fixture
