@@ -66,9 +66,10 @@ def changed(patch: Patch, target: str, users_text: str | bytes) -> str:
             f"Files that can be changed: {', '.join(EDITABLE)}.",
         )
     if not share.values:
+        able = [t for t in EDITABLE if share_of(patch, t).values]
         raise InputError(
             f"{share.target.file} cannot express this change ({', '.join(patch.changes)}).",
-            "Choose another kind of file.",
+            f"Kinds of file that can: {', '.join(able) or 'none that you could have'}.",
         )
     text = _decoded(users_text)
     mark = _MARK if text.startswith(_MARK) else ""
