@@ -32,6 +32,7 @@ def test_every_question_is_held_to_its_own_schema():
     (trial,) = run.search(get_remedy("schema_lock"))
     assert trial.status == "verified"
     assert set(trial.facts.patch) == {"request.json_schema"}
+    assert "its own form" in trial.facts.note
     assert trial.guards[0].id == "value_match_rate"
     assert trial.guards[0].after == 1.0
 

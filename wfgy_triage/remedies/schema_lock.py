@@ -14,6 +14,7 @@ from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableErro
 
 FACET = "grammar"
 """The probe's facet: an item's grammar."""
+NOTE = "Each question was held to its own form; the files show the first one's. Put your own in its place."
 
 
 class SchemaLock:
@@ -36,7 +37,7 @@ class SchemaLock:
     def apply(self, case: Case, candidate: Candidate) -> Iterator[Change]:
         """The run's own EXL2 engine; every question carries its grammar."""
         grammar_of = self._grammars(case)
-        yield Change(case.context.exl2, lambda item: replace(item, grammar=grammar_of(item)))
+        yield Change(case.context.exl2, lambda item: replace(item, grammar=grammar_of(item)), NOTE)
 
     def _grammars(self, case: Case) -> Callable[[Item], Grammar | None]:
         found: Callable[[Item], Grammar | None] | None = case.subject.facets.get(FACET)
