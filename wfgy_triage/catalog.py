@@ -31,27 +31,27 @@ class _HasId(Protocol):
 
 @dataclass(frozen=True)
 class Symptom:
-    """A breakpoint of the seed page, or (kind `gate`) its acceptance list.
+    """A breakpoint of the seed page, its acceptance list (kind `gate`), or its short way (kind `guide`).
 
     Attributes:
         id: stable name, e.g. `json_breaks`.
-        kind: `symptom` or `gate`.
+        kind: `symptom`, `gate` or `guide`.
         label: the seed's words.
         title: a short plain name.
         summary: one plain sentence for non-specialists.
         icon: name of an icon in the assets.
-        likely_cause: the seed's claim, to be tested; None for the acceptance list.
+        likely_cause: the seed's claim, to be tested; None for the other kinds.
         modules: ids of fix pages.
         wfgy: ids of WFGY terms.
-        primary_metric: the metric that decides; None for the acceptance list.
-        gates: gate ids; the first decides a symptom, all decide the acceptance list.
-        examples: complaints as people word them, in several languages.
+        primary_metric: the metric that decides; None for the other kinds.
+        gates: gate ids; the first decides a symptom, all decide the other kinds.
+        examples: complaints as people word them, in several languages; none for the short way.
         asks_questions: whether the models are asked questions (the doctor asks none).
         plan: what a run does, step by step; empty for the usual comparison of answers.
     """
 
     id: str
-    kind: Literal["symptom", "gate"]
+    kind: Literal["symptom", "gate", "guide"]
     label: str
     title: str
     summary: str

@@ -6,7 +6,7 @@ The JSON form is `wfgy-triage/result-1` (`fixmap/schema/result.schema.json`).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -75,6 +75,12 @@ class Metric:
     note: str = ""
     primary: bool = False
     more_questions: int | None = None
+
+
+def deciding(metrics: Sequence[Metric]) -> Metric | None:
+    """The metric that decides: of several primary ones the first that fails, else the first."""
+    primary = [m for m in metrics if m.primary]
+    return next((m for m in primary if m.state is State.FAIL), primary[0] if primary else None)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ class Acceptance:
         def judge(item: Item, completion: Completion) -> dict[str, Any]:
             return judged(tasks[item.question], completion)
 
-        items = [_item(workload, t, fp16, seed) for t in tasks.values()]
+        items = [answer_item(workload, t, fp16, seed) for t in tasks.values()]
         items = [replace(item, compared=n < COMPARED) for n, item in enumerate(items)]
         greedy = Measuring(context, SYMPTOM, items, PROBE_STAGES)
         greedy.run(judge)
@@ -113,7 +113,7 @@ class Acceptance:
     def _sweep(self, context: ProbeContext, k: int, questions: Sequence[str]) -> None:
         workload = load_sweep(k, context.settings.workload)
         tasks = {t.question.id: t for t in workload.tasks if t.question.id in questions}
-        items = [_item(workload, t, context.fp16, context.settings.seed) for t in tasks.values()]
+        items = [answer_item(workload, t, context.fp16, context.settings.seed) for t in tasks.values()]
         measuring = Measuring(context, SYMPTOM, items, PROBE_STAGES)
         for side, engine in (("fp16", context.fp16), ("exl2", context.exl2)):
             measuring.answer(sweep_side(side, k), engine, lambda i, c: judged(tasks[i.question], c))
@@ -135,11 +135,11 @@ class Acceptance:
         for question, rows in zip(todo, vectors, strict=True):
             gold, fp16, exl2, twin = rows
             payload = {
-                "fp16": _distance(fp16, gold),
-                "exl2": _distance(exl2, gold),
-                "fp16_floor": _distance(twin, gold),
-                "cross": _distance(fp16, exl2),
-                "cross_floor": _distance(fp16, twin),
+                "fp16": distance(fp16, gold),
+                "exl2": distance(exl2, gold),
+                "fp16_floor": distance(twin, gold),
+                "cross": distance(fp16, exl2),
+                "cross_floor": distance(fp16, twin),
             }
             context.save([Sample(keys[question], payload)])
         context.progress(DISTANCE, label, len(tasks), len(tasks))
@@ -168,7 +168,8 @@ def judged(task: CitationTask, completion: Completion) -> dict[str, Any]:
     }
 
 
-def _item(workload: CitationWorkload, task: CitationTask, engine: Engine, seed: int) -> Item:
+def answer_item(workload: CitationWorkload, task: CitationTask, engine: Engine, seed: int) -> Item:
+    """A task as it is asked, with the budget of its answer."""
     ids = engine.encode(engine.render_chat(workload.messages(task)))
     gold = engine.encode(marked(" ".join(task.question.evidence), task.gold))
     budget = int(LENGTH_FACTOR * len(gold)) + LENGTH_MARGIN
@@ -180,7 +181,7 @@ def _runs(workload: CitationWorkload, task: CitationTask, engine: Engine, seed: 
     found = []
     for number, wording in enumerate(task.question.paraphrases):
         question = replace(task.question, paraphrases=(wording,))
-        item = _item(workload, replace(task, question=question), engine, seed)
+        item = answer_item(workload, replace(task, question=question), engine, seed)
         found += [
             replace(item, paraphrase=number, seed=seed + s, temperature=TEMPERATURE) for s in range(SEEDS)
         ]
@@ -192,6 +193,6 @@ def _spoken(answers: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(without_citations(answers[side]) for side in ("fp16", "exl2", "fp16_floor"))
 
 
-def _distance(left: np.ndarray, right: np.ndarray) -> float:
-    """ΔS = 1 − cosine of unit vectors, in [0, 2]."""
+def distance(left: np.ndarray, right: np.ndarray) -> float:
+    """ΔS of two unit vectors (dimensions,): 1 − cosine, in [0, 2]."""
     return round(float(min(2.0, max(0.0, 1.0 - left @ right))), 6)

@@ -38,7 +38,7 @@ def chart_data(
     """The gate's dashboard, drift by question, λ against k and by label, classes, KL by confidence, damage."""
     far = stored.distances
     return {
-        "gate_rules": [_rule_row(r) for r in rules],
+        "gate_rules": [rule_row(r) for r in rules],
         "drift_by_question": [
             {
                 "question": q,
@@ -47,11 +47,7 @@ def chart_data(
             }
             for q in sorted(far)
         ],
-        "lambda_by_k": [
-            {"k": k, **{side: _share(stored.sweep[side][k]) for side in ("fp16", "exl2")}}
-            for k in stored.sweep["fp16"]
-            if stored.sweep["fp16"][k] and stored.sweep["exl2"][k]
-        ],
+        "lambda_by_k": lambda_rows(stored.sweep),
         "lambda_labels": {
             side: {str(x): sum(labels.count(x) for labels in runs.values()) for x in Lambda}
             for side, runs in stored.runs.items()
@@ -64,11 +60,21 @@ def chart_data(
     }
 
 
+def lambda_rows(sweep: Mapping[str, Mapping[int, Mapping[str, Lambda]]]) -> list[dict[str, Any]]:
+    """The share of answers that hold at each k, by side; k that only one side answered are left out."""
+    return [
+        {"k": k, **{side: _share(sweep[side][k]) for side in ("fp16", "exl2")}}
+        for k in sweep["fp16"]
+        if sweep["fp16"][k] and sweep["exl2"].get(k)
+    ]
+
+
 def _share(labels: Mapping[str, Lambda]) -> float:
     return convergent_share(list(labels.values()))
 
 
-def _rule_row(metric: Metric) -> dict[str, Any]:
+def rule_row(metric: Metric) -> dict[str, Any]:
+    """A rule as the dashboard draws it."""
     gate = gate_of(metric.id)
     loss = gate is not None and gate.applies_to == "loss"
     value = (None if metric.difference is None else -metric.difference) if loss else metric.exl2

@@ -10,14 +10,19 @@ import numpy as np
 
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.diagnosis import diagnose
-from wfgy_triage.evidence import Evidence, MeanEvidence
+from wfgy_triage.evidence import Evidence
 from wfgy_triage.measure.stability import convergent_share
-from wfgy_triage.measure.statistics import mean_interval
 from wfgy_triage.measure.tension import Lambda
 from wfgy_triage.probes.acceptance_charts import chart_data, literal
 from wfgy_triage.probes.acceptance_samples import Stored
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
-from wfgy_triage.probes.evidence import lost_questions, rate_evidence
+from wfgy_triage.probes.evidence import (
+    lost_questions,
+    mean_evidence,
+    rate_evidence,
+    shift_evidence,
+    strongest,
+)
 from wfgy_triage.probes.localize import damage
 from wfgy_triage.probes.paired import (
     Numbers,
@@ -76,7 +81,7 @@ class _Measured:
             drift_floor={q: abs(d["fp16_floor"] - d["fp16"]) for q, d in far.items()},
             cross={q: d["cross"] for q, d in far.items()},
             cross_floor={q: d["cross_floor"] for q, d in far.items()},
-            covered=_covered(stored.sides),
+            covered=covered(stored.sides),
             stable=_runs(stored, convergent_share),
             chaotic=_runs(stored, lambda labels: sum(x is Lambda.CHAOTIC for x in labels) / len(labels)),
             right=stored.sides.each(lambda a: a["right"]),
@@ -121,7 +126,7 @@ def lost(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
     )
 
 
-def _covered(sides: Sides) -> Numbers:
+def covered(sides: Sides) -> Numbers:
     """Coverage of every answer whose evidence has content words."""
     found = sides.each(lambda a: a["coverage"])
     return PerSide(
@@ -184,7 +189,7 @@ def _details(m: _Measured, stored: Stored, level: float) -> tuple[Metric, ...]:
     ]
     if m.chaotic.both:
         found.append(mean_metric("lambda_chaotic", m.chaotic, level))
-    swept = PerSide[float](_swept_share(stored.sweep["fp16"]), _swept_share(stored.sweep["exl2"]), {})
+    swept = PerSide[float](swept_share(stored.sweep["fp16"]), swept_share(stored.sweep["exl2"]), {})
     if swept.both:
         found.append(mean_metric("lambda_k_rate", swept, level))
     return tuple(found)
@@ -207,7 +212,7 @@ def _quantile(values: Sequence[float], q: float) -> float | None:
     return float(np.quantile(values, q)) if values else None
 
 
-def _swept_share(by_k: Mapping[int, Mapping[str, Lambda]]) -> dict[str, float]:
+def swept_share(by_k: Mapping[int, Mapping[str, Lambda]]) -> dict[str, float]:
     """Share of k at which a question's answer stays what it was, for questions measured at every k."""
     questions = set.intersection(*(set(labels) for labels in by_k.values())) if by_k else set()
     return {q: convergent_share([labels[q] for labels in by_k.values()]) for q in sorted(questions)}
@@ -218,24 +223,25 @@ def _headline(state: State, rules: Sequence[Metric]) -> str:
     by_state = {s: [titles[r.id].label for r in rules if r.state is s] for s in State}
     if state is State.FAIL:
         verb = "miss" if len(by_state[State.FAIL]) > 1 else "misses"
-        return f"Do not ship: {_listed(by_state[State.FAIL])} {verb} the gate."
+        return f"Do not ship: {listed(by_state[State.FAIL])} {verb} the gate."
     if state is State.PASS:
         return "Ship: every rule of the acceptance list holds."
     parts = []
     if by_state[State.PASS]:
         parts.append(f"{len(by_state[State.PASS])} of {len(rules)} rules hold")
     if by_state[State.FAIL]:
-        failing = _listed(by_state[State.FAIL])
+        failing = listed(by_state[State.FAIL])
         parts.append(f"outside the gate, but not after correction for several rules: {failing}")
     if by_state[State.INCONCLUSIVE]:
-        parts.append(f"more questions are needed for: {_listed(by_state[State.INCONCLUSIVE])}")
+        parts.append(f"more questions are needed for: {listed(by_state[State.INCONCLUSIVE])}")
     if by_state[State.NOT_MEASURED]:
-        parts.append(f"not measured: {_listed(by_state[State.NOT_MEASURED])}")
+        parts.append(f"not measured: {listed(by_state[State.NOT_MEASURED])}")
     text = "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names in one line."""
     return ", ".join(names)
 
 
@@ -255,39 +261,8 @@ def _evidence(
     accuracy = rate_metric("accuracy", m.right, level, True)
     found: dict[str, Evidence] = {
         "accuracy": rate_evidence(accuracy, m.right, stored.sides.each(usable), tokens, level).evidence(),
-        "coverage": _mean_evidence(m.covered, tokens, level),
-        "lambda_rate": _mean_evidence(m.stable, tokens, level),
-        "ds_drift": _shift_evidence(m, tokens, level),
+        "coverage": mean_evidence("coverage", m.covered, tokens, level),
+        "lambda_rate": mean_evidence("lambda_rate", m.stable, tokens, level),
+        "ds_drift": shift_evidence(m.signed, m.drift_floor, tokens, level),
     }
-    among = [found[name] for name in found if name in failed] or list(found.values())
-    best = next((e for e in among if e.above_noise), next((e for e in among if e.worse), among[0]))
-    return replace(best, state=state)
-
-
-def _mean_evidence(numbers: Numbers, tokens: Divergence, level: float) -> Evidence:
-    losses = [numbers.fp16[q] - numbers.exl2[q] for q in numbers.both]
-    twin = [abs(numbers.fp16[q] - numbers.floor[q]) for q in numbers.fp16 if q in numbers.floor]
-    return _loss_evidence(losses, float(np.mean(twin)) if twin else None, tokens, level)
-
-
-def _shift_evidence(m: _Measured, tokens: Divergence, level: float) -> Evidence:
-    """Moving away from the reference answer is the loss."""
-    floor = list(m.drift_floor.values())
-    return _loss_evidence(list(m.signed.values()), float(np.mean(floor)) if floor else None, tokens, level)
-
-
-def _loss_evidence(
-    losses: Sequence[float], floor: float | None, tokens: Divergence, level: float
-) -> Evidence:
-    several = len(losses) > 1
-    return MeanEvidence(
-        state=State.NOT_MEASURED,
-        baseline_state=State.NOT_MEASURED,
-        questions=len(losses),
-        loss=float(np.mean(losses)) if losses else None,
-        interval=mean_interval(losses, level).bounds if several else None,
-        certain_interval=mean_interval(losses, 0.99).bounds if several else None,
-        floor=floor,
-        kld=tokens.kld,
-        kld_floor=tokens.kld_floor,
-    ).evidence()
+    return strongest(found, state, failed)

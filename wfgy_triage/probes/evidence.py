@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from wfgy_triage.evidence import RateEvidence, above_noise
-from wfgy_triage.measure.statistics import mcnemar_exact, tango
-from wfgy_triage.probes.paired import Outcomes, PerSide, counts, gate_of, judge_side
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from wfgy_triage.evidence import Evidence, MeanEvidence, RateEvidence, above_noise
+from wfgy_triage.measure.statistics import mcnemar_exact, mean_interval, tango
+from wfgy_triage.probes.paired import Numbers, Outcomes, PerSide, counts, gate_of, judge_side
 from wfgy_triage.probes.token_metrics import Divergence
 from wfgy_triage.result import Metric, State
+from wfgy_triage.verdict import judge_mean
 
 
 def rate_evidence(
@@ -50,3 +56,54 @@ def lost_questions(evidence: RateEvidence, usable: PerSide[bool]) -> tuple[str, 
     if not above_noise(evidence):
         return ()
     return tuple(q for q in usable.both if usable.fp16[q] and not usable.exl2[q])
+
+
+def mean_evidence(name: str, numbers: Numbers, tokens: Divergence, level: float) -> Evidence:
+    """Evidence of a metric that is a mean over questions, larger being better.
+
+    Args:
+        name: id of the metric; with a gate on the value FP16's own mean is held against it too.
+        numbers: by question and side.
+        tokens: the token comparison.
+        level: two-sided confidence level.
+    """
+    both, gate = numbers.both, gate_of(name)
+    losses = [numbers.fp16[q] - numbers.exl2[q] for q in both]
+    twin = [abs(numbers.fp16[q] - numbers.floor[q]) for q in numbers.fp16 if q in numbers.floor]
+    baseline = State.NOT_MEASURED
+    if gate is not None and gate.applies_to == "value" and both:
+        baseline = judge_mean([numbers.fp16[q] for q in both], gate.gate(), level).state
+    return _loss_evidence(losses, float(np.mean(twin)) if twin else None, tokens, level, baseline)
+
+
+def shift_evidence(
+    signed: Mapping[str, float], floor: Mapping[str, float], tokens: Divergence, level: float
+) -> Evidence:
+    """Evidence of answers that moved: away from the reference answer is the loss; FP16 alone has no gate there."""
+    twin = list(floor.values())
+    losses = list(signed.values())
+    return _loss_evidence(losses, float(np.mean(twin)) if twin else None, tokens, level, State.NOT_MEASURED)
+
+
+def strongest(found: Mapping[str, Evidence], state: State, failed: Collection[str]) -> Evidence:
+    """The strongest evidence of a loss: of the rules that failed first, of all otherwise."""
+    among = [found[name] for name in found if name in failed] or list(found.values())
+    best = next((e for e in among if e.above_noise), next((e for e in among if e.worse), among[0]))
+    return replace(best, state=state)
+
+
+def _loss_evidence(
+    losses: Sequence[float], floor: float | None, tokens: Divergence, level: float, baseline: State
+) -> Evidence:
+    several = len(losses) > 1
+    return MeanEvidence(
+        state=State.NOT_MEASURED,
+        baseline_state=baseline,
+        questions=len(losses),
+        loss=float(np.mean(losses)) if losses else None,
+        interval=mean_interval(losses, level).bounds if several else None,
+        certain_interval=mean_interval(losses, 0.99).bounds if several else None,
+        floor=floor,
+        kld=tokens.kld,
+        kld_floor=tokens.kld_floor,
+    ).evidence()

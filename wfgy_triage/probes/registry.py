@@ -13,6 +13,7 @@ _MODULES = {
     "deploy_mismatch": "wfgy_triage.probes.deploy_mismatch",
     "json_breaks": "wfgy_triage.probes.json_breaks",
     "long_chain": "wfgy_triage.probes.long_chain",
+    "sixty_seconds": "wfgy_triage.probes.sixty_seconds",
     "wrong_snippet": "wfgy_triage.probes.wrong_snippet",
 }
 """Symptom id to the module whose `PROBE` measures it. A new probe is one line here and one file."""

@@ -25,7 +25,7 @@ from wfgy_triage.remedies.effect import (
     unpaired,
 )
 from wfgy_triage.remedies.told import FP16_MORE, TRIAL_SIDE, TRY, TrialFacts, facts_of
-from wfgy_triage.result import Metric, State
+from wfgy_triage.result import Metric, State, deciding
 from wfgy_triage.store.records import Sample
 
 Status = Literal[
@@ -91,16 +91,17 @@ class Trial:
     """What a trial showed.
 
     One that was given up early or stopped has no values: it asked the lost questions first, so what it would show is
-    of a picked sample.
+    of a picked sample. `primary` is the metric that failed, with the change in place; `rules` are all that decide.
     """
 
     facts: TrialFacts
     status: Status
-    state: State | None
-    primary: Metric | None
-    effect: Effect | None
-    guards: tuple[Effect, ...]
-    questions: int
+    state: State | None = None
+    primary: Metric | None = None
+    effect: Effect | None = None
+    guards: tuple[Effect, ...] = ()
+    questions: int = 0
+    rules: tuple[Metric, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, as the result carries it."""
@@ -118,6 +119,7 @@ class Trial:
             "primary": primary_json(self.primary),
             "effect": effect_json(self.effect),
             "guards": [effect_json(g) for g in self.guards],
+            "rules": [primary_json(m) for m in self.rules],
             "questions": self.questions,
             "lost": f.lost,
             "restored": f.restored,
@@ -132,8 +134,8 @@ def read_trials(samples: Sequence[Sample], probe: Probe, settings: ProbeSettings
     arms compared; the state after a change is judged at the run's own level, like the state before.
     """
     facts = facts_of(samples)
-    level = _corrected(facts, settings)
-    return tuple(_trial(f, samples, probe, settings, level) for f in facts)
+    level, before = _corrected(facts, settings), _before(samples, probe, settings)
+    return tuple(_trial(f, samples, probe, settings, level, before) for f in facts)
 
 
 def read_trial(
@@ -143,7 +145,9 @@ def read_trial(
     facts = facts_of(samples)
     level = _corrected(facts, settings)
     found = next((f for f in facts if f.id == candidate), None)
-    return None if found is None else _trial(found, samples, probe, settings, level)
+    if found is None:
+        return None
+    return _trial(found, samples, probe, settings, level, _before(samples, probe, settings))
 
 
 def _corrected(facts: Sequence[TrialFacts], settings: ProbeSettings) -> float:
@@ -166,12 +170,13 @@ def between_runs(
     """The deciding metric of EXL2 in two runs, on the questions that both asked; None where they share none."""
     earlier = [_moved(s, "fp16") for s in before if s.key.side == EXL2]
     now = [s for s in after if s.key.side in (EXL2, FACTS)]
-    return effect_of(primary_of(probe.evaluate([*earlier, *now], (), settings)))
+    name = deciding(probe.evaluate(before, (), settings).metrics)
+    return effect_of(primary_of(probe.evaluate([*earlier, *now], (), settings), name.id if name else None))
 
 
-def primary_of(evaluation: Evaluation) -> Metric | None:
-    """The deciding metric."""
-    return next((m for m in evaluation.metrics if m.primary), None)
+def primary_of(evaluation: Evaluation, name: str | None) -> Metric | None:
+    """The metric of this name that decides: the one that failed before, whatever fails now."""
+    return next((m for m in evaluation.metrics if m.primary and m.id == name), None)
 
 
 def _trial(
@@ -180,28 +185,31 @@ def _trial(
     probe: Probe,
     settings: ProbeSettings,
     level: float,
+    before: Metric | None,
 ) -> Trial:
     if facts.status == "skipped" or not facts.side:
-        return Trial(facts, "skipped", None, None, None, (), 0)
+        return Trial(facts, "skipped")
     asked = len({s.key.question for s in samples if s.key.side == facts.side})
     if facts.status != "tried":
-        return Trial(facts, facts.status, None, None, None, (), asked)
+        return Trial(facts, facts.status, questions=asked)
     after = after_change(samples, facts, probe, settings)
-    primary = primary_of(after)
+    name = before.id if before else None
+    primary = primary_of(after, name)
     if facts.options:
         # Another setting of the evaluation is no pairing on equal terms: values, but no interval.
-        effect, by_id = unpaired(_before(samples, probe, settings), primary), {}
+        effect, by_id = unpaired(before, primary), {}
     else:
         moved = against_before(samples, facts)
         changed = probe.evaluate(moved, (), replace(settings, level=level))
-        effect, by_id = effect_of(primary_of(changed)), {m.id: m for m in changed.metrics}
-        effect = effect or unpaired(_before(samples, probe, settings), primary)
+        effect, by_id = effect_of(primary_of(changed, name)), {m.id: m for m in changed.metrics}
+        effect = effect or unpaired(before, primary)
     if effect is not None and not load_catalog().symptoms[probe.symptom].asks_questions:
         effect = counted(effect)
     guard_ids = load_catalog().remedies[facts.remedy].guards
     guards = tuple(e for g in guard_ids if (e := effect_of(by_id.get(g))) is not None)
     status = _status(facts, after.state, effect, guards)
-    return Trial(facts, status, after.state, primary, effect, guards, asked)
+    rules = tuple(m for m in after.metrics if m.primary)
+    return Trial(facts, status, after.state, primary, effect, guards, asked, rules)
 
 
 def _status(facts: TrialFacts, state: State, effect: Effect | None, guards: Sequence[Effect]) -> Status:
@@ -221,7 +229,7 @@ def _status(facts: TrialFacts, state: State, effect: Effect | None, guards: Sequ
 
 
 def _before(samples: Sequence[Sample], probe: Probe, settings: ProbeSettings) -> Metric | None:
-    return primary_of(probe.evaluate(of_the_run(samples), (), settings))
+    return deciding(probe.evaluate(of_the_run(samples), (), settings).metrics)
 
 
 def recommend(trials: Sequence[Trial], before: State) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from scipy import stats
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.doctor.finding import DOCTOR_SIDE, Finding, failures, prevents_loading
 from wfgy_triage.errors import TriageError
-from wfgy_triage.probes.base import Probe
+from wfgy_triage.probes.base import Evaluation, Probe
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.measuring import Measuring
 from wfgy_triage.probes.subject import Shown
@@ -27,10 +27,11 @@ from wfgy_triage.remedies.base import (
     NotApplicableError,
     Remedy,
 )
-from wfgy_triage.remedies.outcome import after_change, primary_of, read_trial
+from wfgy_triage.remedies.outcome import after_change, read_trial
 from wfgy_triage.remedies.told import FP16_MORE, TRIAL_SIDE, TRY, TrialFacts, facts_of
 from wfgy_triage.result import Metric, State
 from wfgy_triage.store.records import Sample, SampleKey
+from wfgy_triage.verdict import page_rule
 
 STAGE = "trials"
 FIRST_LOST = 8
@@ -193,9 +194,8 @@ class TrialSearch:
         """Ask further questions of the same set where they would decide whether the change passes."""
         settings = self._case.context.settings
         after = after_change(self._case.context.stored(), facts, self._probe, settings)
-        primary = primary_of(after)
-        needed = _needed(primary)
-        if after.state is not State.INCONCLUSIVE or primary is None or not needed:
+        needed = _needed(after)
+        if after.state is not State.INCONCLUSIVE or not needed:
             return facts
         facts = replace(facts, met=True)
         short = f"A PASS would need about {needed} more questions"
@@ -277,15 +277,22 @@ def _still_failing(findings: Sequence[Finding]) -> str:
     return f"Still failing: {'; '.join(titles[:3])}{more}."
 
 
-def _needed(primary: Metric | None) -> int | None:
-    """Further questions that would decide, where the sample itself meets the gate."""
-    if primary is None or primary.gate is None or primary.exl2 is None:
+def _needed(after: Evaluation) -> int | None:
+    """Further questions that would decide, where the sample itself meets every gate."""
+    rules = [m for m in after.metrics if m.primary]
+    if not rules or not all(_met(m) for m in rules):
         return None
-    gate, value = primary.gate, primary.exl2
-    if gate.applies_to == "loss":
-        value = -(primary.difference or 0.0)
-    met = value >= gate.value if gate.op == ">=" else value <= gate.value
-    return primary.more_questions if met else None
+    open_rules = [m for m in rules if m.state is State.INCONCLUSIVE]
+    if any(m.more_questions is None for m in open_rules):
+        return None
+    return max((m.more_questions or 0 for m in open_rules), default=None)
+
+
+def _met(rule: Metric) -> bool:
+    if rule.gate is None or rule.exl2 is None:
+        return False
+    value = -(rule.difference or 0.0) if rule.gate.applies_to == "loss" else rule.exl2
+    return bool(page_rule(value, rule.gate))
 
 
 def _reason(error: Exception) -> str:

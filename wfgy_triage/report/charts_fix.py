@@ -18,7 +18,7 @@ from wfgy_triage.report.charts import (
     wrapped_label,
 )
 from wfgy_triage.report.format import MISSING, gate_text, interval, quantity
-from wfgy_triage.result import Gate, Metric, Result
+from wfgy_triage.result import Gate, Metric, Result, deciding
 
 MARKERS: Mapping[str, Mapping[str, Any]] = {
     "fp16": {"symbol": "circle-open", "color": FP16_COLOUR, "size": 12, "line": {"width": 2.5}},
@@ -38,7 +38,7 @@ def before_after(result: Result) -> dict[str, Any] | None:
         metric's unit; None where no change has a value.
     """
     fix = result.recommendation
-    metric = next((m for m in result.metrics if m.primary), None)
+    metric = deciding(result.metrics)
     if fix is None or metric is None:
         return None
     shown = [t for t in fix["trials"] if _comparable(t) and fix.get("candidate") in (None, t["id"])]

@@ -17,7 +17,7 @@ from wfgy_triage.report.format import (
     state_chip,
 )
 from wfgy_triage.report.icons import icon
-from wfgy_triage.result import Gate, Metric, Result, State
+from wfgy_triage.result import Gate, Metric, Result, State, deciding
 
 NEXT_STEP = {
     State.PASS: "Nothing to fix for this symptom. Re-check after every change of model, settings or versions.",
@@ -103,14 +103,14 @@ def _table(caption: str, metrics: Sequence[Metric], catalog: Catalog) -> str:
 
 def noise_floor(result: Result) -> str:
     """Return the primary metric's floor in words, or that it was not measured."""
-    primary = next((m for m in result.metrics if m.primary), None)
+    primary = deciding(result.metrics)
     if primary is None or primary.floor is None:
         return "not measured"
     return floor_text(primary)
 
 
 def _facts(result: Result) -> list[tuple[str, str]]:
-    primary = next((m for m in result.metrics if m.primary), None)
+    primary = deciding(result.metrics)
     used = primary.n if primary else 0
     asked = int(result.workload.get("questions") or used)
     exl2 = result.pair.get("exl2") or {}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from wfgy_triage.catalog import load_catalog
+from wfgy_triage.diagnosis import CHECK_CAUSES
 from wfgy_triage.doctor.engines import check_first_answer
 from wfgy_triage.doctor.finding import Finding, prevents_loading
 from wfgy_triage.doctor.loading import not_loaded
 from wfgy_triage.engines.base import Engine
 from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.guide import load_guide
 from wfgy_triage.pairs import Pair
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeContext, ProbeSettings
 from wfgy_triage.probes.subject import Subject
@@ -102,7 +104,21 @@ def try_changes(
     """Try the remedies of the named cause after a FAIL; stores what it finds."""
     subject = probe.subject(context) if evaluation.state is State.FAIL and options.wanted else None
     if subject is not None and not context.should_stop():
-        _search(probe, Case(context, subject, pair, evaluation.diagnosis, shop), options)
+        missed = [m.id for m in evaluation.metrics if m.primary and m.state is State.FAIL]
+        remedies = to_try(probe.symptom, evaluation.diagnosis.cause, missed)
+        _search(probe, Case(context, subject, pair, evaluation.diagnosis, shop), remedies, options)
+
+
+def to_try(symptom: str, cause: str, missed: Collection[str]) -> tuple[str, ...]:
+    """Ids of the remedies to try, in order.
+
+    On the short way of the page ("Fix in 60 seconds") its own modules for what was missed come before the remedies of
+    the cause, except where a check has named the cause: then there is nothing to guess.
+    """
+    guide, named = load_guide(), load_catalog().causes[cause].remedies
+    modules = guide.remedies(missed) if symptom == guide.symptom else ()
+    found = (*named, *modules) if cause in CHECK_CAUSES.values() else (*modules, *named)
+    return tuple(dict.fromkeys(found))
 
 
 def try_to_load(
@@ -136,17 +152,16 @@ def try_to_load(
             _log.info("no question is asked, since FP16 does not load: %s", error)
     if subject is not None:
         case = Case(context, subject, pair, evaluation.diagnosis, workshop.shop, loaded=False)
-        _search(probe, case, options)
+        _search(probe, case, remedies, options)
 
 
-def _search(probe: Probe, case: Case, options: TrialOptions) -> None:
+def _search(probe: Probe, case: Case, remedies: Sequence[str], options: TrialOptions) -> None:
     def more(questions: int) -> Case:
         context = case.context
         larger = replace(context, settings=replace(context.settings, questions=questions))
         return replace(case, context=larger, subject=probe.subject(larger) or case.subject)
 
-    remedies = [get_remedy(r) for r in load_catalog().causes[case.diagnosis.cause].remedies]
-    TrialSearch(case, probe, remedies, Budget(options.seconds), more).run()
+    TrialSearch(case, probe, [get_remedy(r) for r in remedies], Budget(options.seconds), more).run()
 
 
 def recommendation(

@@ -17,7 +17,7 @@ from wfgy_triage.report.format import duration
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.records import RunStatus
-from wfgy_triage.workload.citations import RECORD
+from wfgy_triage.workload.citations import RECORD, WITH_K
 from wfgy_triage.workload.stored import BUILTIN, workload_path
 
 EARLIER_RUNS = 20
@@ -61,7 +61,9 @@ class PageContext:
 
     def available(self, symptom: str, workload_id: str = BUILTIN) -> int | None:
         """How many questions there are to ask; None where that is not known here."""
-        asked = [q for q in self.texts(symptom, workload_id or BUILTIN) if not q.endswith(RECORD)]
+        asked = [
+            q for q in self.texts(symptom, workload_id or BUILTIN) if RECORD not in q and WITH_K not in q
+        ]
         return len(asked) or None
 
     def symptom_title(self, symptom: str) -> str:
@@ -77,7 +79,7 @@ class PageContext:
     def tries_changes(self, symptom: str) -> bool:
         """Whether a run of this symptom tries changes after a FAIL (the acceptance list names the symptom instead)."""
         found = self.catalog.symptoms.get(symptom)
-        return found is None or found.kind == "symptom"
+        return found is None or found.kind != "gate"
 
     def pair_name(self, pair_id: str) -> str:
         """The name of a pair; its id when it is no longer registered or the pairs file is broken."""

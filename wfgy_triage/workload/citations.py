@@ -17,6 +17,8 @@ from wfgy_triage.workload.corpus import CORPUS, Corpus, Question, Section, load_
 
 RECORD = "#record"
 """Behind the id of a question that is asked as a JSON citation record."""
+WITH_K = "@k"
+"""Behind the id of a question that is asked with another number of passages; the number follows."""
 ANSWER_INSTRUCTION = " ".join(
     (
         "Answer the question with one sentence from the passages.",

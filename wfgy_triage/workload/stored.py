@@ -20,6 +20,7 @@ KINDS = {
     "citations_missing": "questions",
     "wrong_snippet": "questions",
     "acceptance_gate": "questions",
+    "sixty_seconds": "questions",
 }
 """Symptom to the kind of question set that its probe reads. Others make their own questions."""
 _KIND_WORDS = {"records": "JSON records", "questions": "questions about texts"}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from wfgy_triage.measure.tension import K_SWEEP
 from wfgy_triage.workload.chains import load_chains
-from wfgy_triage.workload.citations import RECORD
+from wfgy_triage.workload.citations import RECORD, WITH_K
 from wfgy_triage.workload.corpus import CORPUS, load_corpus
 from wfgy_triage.workload.json_records import JSON_RECORDS, load_json_workload
 
@@ -20,6 +21,13 @@ def _citation_questions(path: Path | None) -> Mapping[str, str]:
     return asked | {q + RECORD: f"{text} (source as a JSON record)" for q, text in asked.items()}
 
 
+def _swept_questions(path: Path | None) -> Mapping[str, str]:
+    asked = {q.id: q.text for q in load_corpus(path or CORPUS).questions}
+    return asked | {
+        f"{q}{WITH_K}{k}": f"{text} (with {k} passages)" for q, text in asked.items() for k in K_SWEEP
+    }
+
+
 def _chain_beginnings(path: Path | None) -> Mapping[str, str]:
     return {c.id: c.summary for c in load_chains().chains}
 
@@ -29,6 +37,7 @@ _TEXTS: Mapping[str, Callable[[Path | None], Mapping[str, str]]] = {
     "citations_missing": _citation_questions,
     "json_breaks": _json_notes,
     "long_chain": _chain_beginnings,
+    "sixty_seconds": _swept_questions,
     "wrong_snippet": _citation_questions,
 }
 """Symptom id to the texts of its questions. A probe with questions adds a line."""

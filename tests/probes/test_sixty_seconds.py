@@ -1,0 +1,165 @@
+"""The short way in four steps on scripted answers: every rule by hand, its modules, its trials, resuming."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.probes.desk import Desk
+from tests.probes.fakes import ScriptedEngine
+from tests.probes.test_acceptance import CHECKS, WRONG, WordEncoder, metric
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.guide import load_guide
+from wfgy_triage.measure.tension import K_SWEEP
+from wfgy_triage.pairs import Pair
+from wfgy_triage.probes.base import Evaluation, ProbeSettings
+from wfgy_triage.probes.sixty_seconds import SYMPTOM, SixtySeconds
+from wfgy_triage.remedies.base import Case, Shop
+from wfgy_triage.remedies.outcome import read_trials, recommend
+from wfgy_triage.remedies.registry import get_remedy
+from wfgy_triage.remedies.trial import Budget, TrialSearch
+from wfgy_triage.report.figures import build_figures
+from wfgy_triage.result import State
+from wfgy_triage.runs.trials import to_try
+from wfgy_triage.workload.citations import WITH_K, load_citations, load_sweep, marked
+
+GOLD = {t.question.id: marked(" ".join(t.question.evidence), t.gold) for t in load_citations().tasks}
+for _k in K_SWEEP:
+    GOLD |= {
+        f"{t.question.id}{WITH_K}{_k}": marked(" ".join(t.question.evidence), t.gold)
+        for t in load_sweep(_k).tasks
+    }
+FLIPPED = {q: (a if WITH_K not in q else WRONG[q.partition(WITH_K)[0]]) for q, a in GOLD.items()}
+"""Right with three passages, another claim without a source with more of them."""
+LOST = {q: WRONG[q.partition(WITH_K)[0]] for q in GOLD}
+PROBE = SixtySeconds(WordEncoder)
+
+
+def desk_of(exl2: dict[str, str], questions: int = 20, fp16: dict[str, str] = GOLD) -> Desk:
+    return Desk(PROBE, fp16, exl2, ProbeSettings(questions=questions))
+
+
+def measured(desk: Desk) -> Evaluation:
+    desk.run()
+    return desk.evaluate(CHECKS)
+
+
+def test_equal_answers_that_hold_pass_with_nothing_to_fix():
+    desk = desk_of(GOLD)
+    found = measured(desk)
+    assert found.state is State.PASS
+    assert metric(found, "ds_drift").exl2 == 0.0
+    assert metric(found, "lambda_over_k").exl2 == 1.0
+    assert metric(found, "coverage").exl2 == 1.0
+    assert found.headline.startswith("Nothing to fix")
+    assert "3 of the page's 3" in found.page_rule
+    assert len(desk.exl2.asked) == 20 * (1 + len(K_SWEEP))
+
+
+def test_answers_that_flip_with_k_fail_on_that_alone():
+    found = measured(desk_of(FLIPPED))
+    assert found.state is State.FAIL
+    assert {m.id for m in found.metrics if m.primary and m.state is State.FAIL} == {"lambda_over_k"}
+    assert metric(found, "lambda_over_k").fp16 == 1.0
+    assert metric(found, "lambda_over_k").exl2 == 0.0
+    assert found.diagnosis.cause == "weights_too_few_bits"
+
+
+def test_flips_of_fp16_itself_are_not_blamed_on_the_weights():
+    found = measured(desk_of(FLIPPED, fp16=FLIPPED))
+    assert found.state is State.FAIL
+    assert found.diagnosis.cause == "baseline_also_fails"
+
+
+def test_drift_and_coverage_are_taken_from_the_answers_with_three_passages():
+    half = {q: (LOST[q] if i % 2 else a) for i, (q, a) in enumerate(GOLD.items())}
+    desk = desk_of(half)
+    found = measured(desk)
+    ds = {
+        side: {s.key.question: s.payload["ds"] for s in desk.side(side) if WITH_K not in s.key.question}
+        for side in ("fp16", "exl2")
+    }
+    drift = [abs(ds["exl2"][q] - ds["fp16"][q]) for q in ds["fp16"]]
+    assert len(drift) == 20
+    assert metric(found, "ds_drift").exl2 == pytest.approx(np.mean(drift))
+    assert metric(found, "coverage").n == 20
+
+
+def test_a_stopped_run_goes_on_without_repeating_and_order_does_not_matter():
+    whole = desk_of(FLIPPED, questions=6)
+    result = measured(whole)
+    desk = desk_of(FLIPPED, questions=6)
+    while len(desk.samples) < len(whole.samples):
+        limit = len(desk.samples) + 9
+        desk.run(lambda limit=limit: len(desk.samples) >= limit)
+    assert desk.samples == whole.samples
+    rows = list(desk.samples.values())
+    random.Random(3).shuffle(rows)
+    assert PROBE.evaluate(rows, CHECKS, desk.settings) == result
+
+
+def test_nothing_measured_is_said():
+    found = PROBE.evaluate((), CHECKS, ProbeSettings())
+    assert found.state is State.NOT_MEASURED
+    assert all(m.state is State.NOT_MEASURED for m in found.metrics if m.primary)
+
+
+def test_the_steps_have_their_seconds_apart_and_the_figures_can_be_drawn():
+    desk = desk_of(FLIPPED, questions=6)
+    found = measured(desk)
+    stages = {name for name, _, _ in desk.stages}
+    own = {s.removeprefix("measure_") for step in load_guide().steps for s in step.stages} - {"trials"}
+    assert stages == own
+    assert {"gate", "drift", "lambda-k"} <= set(build_figures(found.charts))
+
+
+def test_the_gates_are_those_of_the_fix_map():
+    catalog = load_catalog()
+    found = measured(desk_of(GOLD, questions=6))
+    named = [catalog.gates[g].metric for g in catalog.symptoms[SYMPTOM].gates]
+    assert [m.id for m in found.metrics if m.primary] == named
+
+
+def test_the_modules_of_the_page_come_first_unless_a_check_has_named_the_cause():
+    weights = load_catalog().causes["weights_too_few_bits"].remedies
+    assert to_try(SYMPTOM, "weights_too_few_bits", ["coverage"])[0] == "citation_contract"
+    assert set(weights) <= set(to_try(SYMPTOM, "weights_too_few_bits", ["lambda_over_k"]))
+    assert to_try(SYMPTOM, "unknown", ["lambda_over_k"])[0] == "schema_lock"
+    assert to_try(SYMPTOM, "rope_mismatch", ["lambda_over_k"])[0] == "fix_rope"
+    assert to_try("json_breaks", "weights_too_few_bits", ["schema_valid_rate"]) == weights
+
+
+def test_a_module_that_ends_the_flips_is_verified_on_every_rule():
+    desk = desk_of(FLIPPED)
+    before = measured(desk)
+    contract = get_remedy("citation_contract")
+    desk.exl2 = ScriptedEngine(GOLD, bias=1.0)
+    context = desk.context()
+    case = Case(
+        context, PROBE.subject(context), Pair("p", "P", Path("/a"), Path("/b")), before.diagnosis, NO_SHOP
+    )
+    TrialSearch(case, PROBE, [contract], Budget(1e6), lambda n: case).run()
+    trial = read_trials(tuple(desk.samples.values()), PROBE, desk.settings)[0]
+    assert trial.status == "verified"
+    assert trial.primary is not None
+    assert trial.primary.id == "lambda_over_k"
+    assert trial.effect is not None
+    assert (trial.effect.before, trial.effect.after) == (0.0, 1.0)
+    assert {m.id: m.state for m in trial.rules} == {
+        "ds_drift": State.PASS,
+        "lambda_over_k": State.PASS,
+        "coverage": State.PASS,
+    }
+    found = recommend([trial], State.FAIL)
+    assert found is not None
+    assert [r["id"] for r in found["trials"][0]["rules"]] == ["ds_drift", "lambda_over_k", "coverage"]
+
+
+def _none(*_: object) -> None:
+    raise AssertionError("no other model is needed")
+
+
+NO_SHOP = Shop(_none, _none, Path())

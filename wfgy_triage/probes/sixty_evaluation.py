@@ -1,0 +1,162 @@
+"""From stored samples of "Fix in 60 seconds" to its three rules, one verdict and a cause. A pure function of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.diagnosis import diagnose
+from wfgy_triage.measure.stability import label_run
+from wfgy_triage.measure.tension import K_SWEEP, Lambda
+from wfgy_triage.probes.acceptance_charts import CLASSES, lambda_rows, literal, rule_row
+from wfgy_triage.probes.acceptance_evaluation import covered, listed, swept_share
+from wfgy_triage.probes.acceptance_samples import read_run
+from wfgy_triage.probes.base import Evaluation, ProbeSettings
+from wfgy_triage.probes.chart_data import class_chart, rate_charts
+from wfgy_triage.probes.evidence import mean_evidence, shift_evidence, strongest
+from wfgy_triage.probes.paired import (
+    Numbers,
+    Payload,
+    PerSide,
+    Sides,
+    distance_metric,
+    gate_of,
+    mean_metric,
+    missing_metric,
+    rate_metric,
+)
+from wfgy_triage.probes.token_metrics import bucket_chart, divergence
+from wfgy_triage.result import Check, Metric, State
+from wfgy_triage.store.records import Sample
+from wfgy_triage.verdict import Judgement, combine_full_check, judge_mean, not_measured
+from wfgy_triage.workload.citations import WITH_K
+
+NO_ANSWERS = "Nothing was answered on both sides."
+Sweep = Mapping[int, Mapping[str, Lambda]]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The numbers behind the rules, by question; `sides` holds the answers with three passages alone."""
+
+    sides: Sides
+    drift: Mapping[str, float]
+    signed: Mapping[str, float]
+    floor: Mapping[str, float]
+    sweep: Mapping[str, Sweep]
+    stable: Numbers
+    covered: Numbers
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> _Measured:
+        everything = Sides.of(samples)
+        first = Sides.of([s for s in samples if WITH_K not in s.key.question])
+        far = first.each(lambda a: float(a["ds"]))
+        signed = {q: far.exl2[q] - far.fp16[q] for q in far.both}
+        sweep = {"fp16": _labels(everything.fp16), "exl2": _labels(everything.exl2)}
+        return cls(
+            sides=first,
+            drift={q: abs(d) for q, d in signed.items()},
+            signed=signed,
+            floor={q: abs(far.floor[q] - far.fp16[q]) for q in far.fp16 if q in far.floor},
+            sweep=sweep,
+            stable=PerSide(swept_share(sweep["fp16"]), swept_share(sweep["exl2"]), {}),
+            covered=covered(first),
+        )
+
+
+def evaluate_samples(
+    samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings
+) -> Evaluation:
+    """Evaluate whatever is stored; the order of the samples does not matter."""
+    level, m = settings.level, _Measured.of(samples)
+    tokens = divergence(m.sides.pair, m.sides.pair_floor, level)
+    rules = _rules(m, level)
+    whole = combine_full_check(_judgements(m, level), level)
+    evidence = {
+        "coverage": mean_evidence("coverage", m.covered, tokens, level),
+        "lambda_over_k": mean_evidence("lambda_over_k", m.stable, tokens, level),
+        "ds_drift": shift_evidence(m.signed, m.floor, tokens, level),
+    }
+    right = rate_metric("accuracy", m.sides.each(lambda a: a["right"]), level)
+    details = (right, distance_metric("ds_shift", m.signed, {}, level), *tokens.metrics)
+    return Evaluation(
+        state=whole.state,
+        headline=_headline(whole.state, rules),
+        page_rule=_literal(rules),
+        metrics=(*rules, *details),
+        diagnosis=diagnose(strongest(evidence, whole.state, whole.failed), checks),
+        charts={
+            "gate_rules": [rule_row(r) for r in rules],
+            "lambda_by_k": lambda_rows(m.sweep),
+            "drift_by_question": [
+                {"question": q, "drift": d, "floor": m.floor.get(q)} for q, d in m.signed.items()
+            ],
+            "rates": rate_charts([right], level),
+            "failure_classes": class_chart(m.sides.each(lambda a: str(a["kind"])), CLASSES),
+            "kld_buckets": bucket_chart(tokens.exl2),
+        },
+    )
+
+
+def _labels(answers: Mapping[str, Payload]) -> dict[int, dict[str, Lambda]]:
+    """By k and question: the answer with k passages against the same side's own with three."""
+    found: dict[int, dict[str, Lambda]] = {k: {} for k in K_SWEEP}
+    for name, payload in answers.items():
+        question, marked, k = name.partition(WITH_K)
+        if marked and question in answers:
+            found[int(k)][question] = label_run(read_run(payload), read_run(answers[question]))
+    return found
+
+
+def _rules(m: _Measured, level: float) -> tuple[Metric, ...]:
+    return (
+        distance_metric("ds_drift", m.drift, m.floor, level, True)
+        if m.drift
+        else missing_metric("ds_drift", NO_ANSWERS, level, True),
+        _mean("lambda_over_k", m.stable, level),
+        _mean("coverage", m.covered, level),
+    )
+
+
+def _mean(name: str, numbers: Numbers, level: float) -> Metric:
+    return (
+        mean_metric(name, numbers, level, True)
+        if numbers.both
+        else missing_metric(name, NO_ANSWERS, level, True)
+    )
+
+
+def _judgements(m: _Measured, level: float) -> dict[str, Judgement]:
+    """The rules once more as judgements: the correction for several rules needs their p-values."""
+    values = {
+        "ds_drift": list(m.drift.values()),
+        "lambda_over_k": [m.stable.exl2[q] for q in m.stable.both],
+        "coverage": [m.covered.exl2[q] for q in m.covered.both],
+    }
+    judged = {}
+    for name, found in values.items():
+        gate = gate_of(name)
+        usable = gate is not None and bool(found)
+        judged[name] = judge_mean(found, gate.gate(), level) if usable and gate else not_measured(NO_ANSWERS)
+    return judged
+
+
+def _headline(state: State, rules: Sequence[Metric]) -> str:
+    titles = load_catalog().metrics
+    by_state = {s: [titles[r.id].label for r in rules if r.state is s] for s in State}
+    if state is State.PASS:
+        return "Nothing to fix: drift, stability and coverage all hold."
+    if state is State.FAIL:
+        verb = "miss" if len(by_state[State.FAIL]) > 1 else "misses"
+        return f"{listed(by_state[State.FAIL])} {verb} the gate."
+    if state is State.NOT_MEASURED:
+        return f"Not measured: {listed(by_state[State.NOT_MEASURED])}."
+    return f"More questions are needed for: {listed(by_state[State.INCONCLUSIVE] or by_state[State.FAIL])}."
+
+
+def _literal(rules: Sequence[Metric]) -> str:
+    found: list[Any] = [met for r in rules if (met := literal(r)) is not None]
+    return f"On this sample {sum(found)} of the page's {len(rules)} literal rules hold."
