@@ -23,6 +23,9 @@ ONLY_WEIGHTS = "only_weights_differ"
 EQUAL_IN_THIS_RUN = ("sampler_settings", "kv_cache_bits", "kernel_version_skew")
 """Causes that cannot explain a difference when both sides run in one engine with the same settings."""
 
+ONE_PART = "one_part_is_to_blame"
+"""The check (rung 8) that a single part does most of the damage."""
+
 MOSTLY = 0.5
 """A part is to blame when putting it back ends at least half of the drift."""
 ENDED = 0.9
@@ -129,7 +132,7 @@ def _damage_rungs(damage: Damage) -> Iterator[Check]:
     worst = damage.worst
     if worst is not None:
         mostly = damage.share(worst) >= MOSTLY
-        yield Check("one_part_is_to_blame", OK if mostly else UNKNOWN, _put_back_words(damage, worst))
+        yield Check(ONE_PART, OK if mostly else UNKNOWN, _put_back_words(damage, worst))
 
 
 def _put_back_words(damage: Damage, part: PartDamage) -> str:

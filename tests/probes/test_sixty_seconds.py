@@ -22,7 +22,7 @@ from wfgy_triage.remedies.outcome import read_trials, recommend
 from wfgy_triage.remedies.registry import get_remedy
 from wfgy_triage.remedies.trial import Budget, TrialSearch
 from wfgy_triage.report.figures import build_figures
-from wfgy_triage.result import State
+from wfgy_triage.result import Diagnosis, State
 from wfgy_triage.runs.trials import to_try
 from wfgy_triage.workload.citations import WITH_K, load_citations, load_sweep, marked
 
@@ -124,12 +124,15 @@ def test_the_gates_are_those_of_the_fix_map():
 
 
 def test_the_modules_of_the_page_come_first_unless_a_check_has_named_the_cause():
+    def tried(cause: str, *missed: str, symptom: str = SYMPTOM) -> tuple[str, ...]:
+        return to_try(symptom, Diagnosis(cause, "high"), missed)
+
     weights = load_catalog().causes["weights_too_few_bits"].remedies
-    assert to_try(SYMPTOM, "weights_too_few_bits", ["coverage"])[0] == "citation_contract"
-    assert set(weights) <= set(to_try(SYMPTOM, "weights_too_few_bits", ["lambda_over_k"]))
-    assert to_try(SYMPTOM, "unknown", ["lambda_over_k"])[0] == "schema_lock"
-    assert to_try(SYMPTOM, "rope_mismatch", ["lambda_over_k"])[0] == "fix_rope"
-    assert to_try("json_breaks", "weights_too_few_bits", ["schema_valid_rate"]) == weights
+    assert tried("weights_too_few_bits", "coverage")[0] == "citation_contract"
+    assert set(weights) <= set(tried("weights_too_few_bits", "lambda_over_k"))
+    assert tried("unknown", "lambda_over_k")[0] == "schema_lock"
+    assert tried("rope_mismatch", "lambda_over_k")[0] == "fix_rope"
+    assert set(tried("weights_too_few_bits", "x", symptom="json_breaks")) == set(weights)
 
 
 def test_a_module_that_ends_the_flips_is_verified_on_every_rule():

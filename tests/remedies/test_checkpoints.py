@@ -80,3 +80,19 @@ def test_a_folder_with_all_bits_says_so(run: FailedRun, tmp_path: Path):
     for remedy in ("raise_bpw", "raise_head_bits"):
         with pytest.raises(NotApplicableError, match="that many bits already"):
             get_remedy(remedy).candidates(full)
+
+
+def test_a_registered_folder_with_the_bits_is_used_instead_of_making_one(run: FailedRun, tmp_path: Path):
+    opened: list[Path] = []
+    case = with_shop(run, tmp_path, opened)
+    ready = tmp_path / "ready"
+    quantize_folder(run.pair.fp16, ready, bpw=6.0, head_bits=6, method="rtn")
+    unreadable = tmp_path / "unreadable"
+    unreadable.mkdir()
+    case = replace(case, shop=replace(case.shop, siblings=(unreadable, ready)))
+    remedy = get_remedy("raise_bpw")
+    found = {c.id: c for c in remedy.candidates(case)}
+    with remedy.apply(case, found["raise_bpw 6"]) as change:
+        assert opened == [ready]
+        assert "nothing had to be made" in change.note
+    assert not (tmp_path / "made").exists()

@@ -71,6 +71,29 @@ def test_a_change_that_brings_nothing_back_is_given_up_early():
     assert "None of" in str(bench.recommended()["summary"])
 
 
+def test_what_cannot_reach_the_gate_is_put_off_and_measured_to_the_end_when_nothing_passes():
+    bench = FailedRun()
+    some = ScriptedRemedy("alternate_paths", {"a": mended(5)})
+    other = ScriptedRemedy("rebirth", {"b": BROKEN})
+    first, second = bench.search(some, other)
+    assert [first.facts.id, second.facts.id] == ["a", "b"]
+    assert (first.facts.lost, first.facts.restored) == (8, 5)
+    assert second.status == "hopeless"
+    # Tried to the end after the other, so that its worth is known.
+    assert first.status in ("better", "unclear")
+    assert first.questions == 20
+    assert len(some.engines["a"].asked) == 20
+
+
+def test_what_cannot_reach_the_gate_is_left_at_its_first_questions_when_another_change_passes():
+    bench = FailedRun()
+    some = ScriptedRemedy("alternate_paths", {"a": mended(5)})
+    first, second = bench.search(some, ScriptedRemedy("rebirth", {"b": GOLD}))
+    assert (first.status, second.status) == ("hopeless", "verified")
+    assert len(some.engines["a"].asked) == FIRST_LOST
+    assert "would be missed" in first.facts.reason
+
+
 def test_a_partial_improvement_is_reported_as_what_it_is():
     bench = FailedRun()
     trials = bench.search(ScriptedRemedy("alternate_paths", {"a": mended(4 + 4)}))

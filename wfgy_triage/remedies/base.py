@@ -62,12 +62,14 @@ class Shop:
         examine: the doctor's findings on the pair with this folder as its EXL2 side, models loaded for it.
         folder: where re-quantized and patched folders are kept between runs.
         statistics: where the quantizer keeps its statistics of FP16 models; None keeps none.
+        siblings: EXL2 folders that are registered for the same FP16 folder, without the pair's own.
     """
 
     open_exl2: Callable[[Path], Engine]
     examine: Callable[[Path], Sequence[Finding]]
     folder: Path
     statistics: Path | None = None
+    siblings: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

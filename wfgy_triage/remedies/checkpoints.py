@@ -6,11 +6,14 @@ everything else from the folder in use, byte for byte.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from wfgy_triage.errors import TriageError
 from wfgy_triage.evidence import Damage
 from wfgy_triage.exl2.modules import read_folder
 from wfgy_triage.exl2.recipe import Recipe, read_recipe
@@ -21,6 +24,7 @@ from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableErro
 from wfgy_triage.remedies.requantize import Siblings
 from wfgy_triage.remedies.trial import STAGE
 
+_log = logging.getLogger(__name__)
 SMALLEST_STEP = 1.0
 """Bits per weight between two rates that are tried: each trial costs time."""
 PROTECTED_RATE = 6.0
@@ -28,6 +32,8 @@ PROTECTED_RATE = 6.0
 TRIAL_ROWS = 4
 """Token rows on which the new linears of a copied sibling are calibrated: drift as on all 16 rows to three digits, in a
 fifth of the time (docs/remedies.md). A whole new checkpoint is calibrated on all."""
+RATE_BELOW = 0.1
+"""A registered folder stands for a rate that it misses by no more bits per weight than this."""
 DOES_DAMAGE = 0.1
 """A part is protected only where putting it back ends at least this share of the drift."""
 
@@ -52,6 +58,9 @@ class Requantize:
         if self.id == recipes.PROTECT:
             # The worst part, and all blocks of its kind: what lies between costs a trial each and brings little.
             chosen = [r for r in chosen if list(r.protect.values()) == [PROTECTED_RATE]]
+        if self.id == recipes.RAISE:
+            ready = _registered(case)
+            chosen = [next((r for r, _ in ready if _serves(r, wanted)), wanted) for wanted in chosen]
         return [self._candidate(r) for r in chosen]
 
     @contextmanager
@@ -62,6 +71,13 @@ class Requantize:
             case.shop.folder / "siblings", calibration_rows=rows, statistics=case.shop.statistics
         )
         recipe = _recipe(case, candidate)
+        same = [f for r, f in _registered(case) if (r.bpw, r.head_bits) == (recipe.bpw, recipe.head_bits)]
+        registered = next(iter(same), None) if self.id == recipes.RAISE else None
+        if registered is not None:
+            note = f"Tried on the registered folder {registered.name}; nothing had to be made."
+            with closing(case.shop.open_exl2(registered)) as engine:
+                yield Change(engine, note=note)
+            return
 
         def progress(done: int, total: int, label: str) -> None:
             context.progress(STAGE, f"Quantizing again: {candidate.label}", done, total)
@@ -100,6 +116,23 @@ def _recipe(case: Case, candidate: Candidate) -> Recipe:
         head_bits=int(patch["quantize.head_bits"]),
         protect=dict(patch.get("quantize.protect", {})),
     )
+
+
+def _registered(case: Case) -> list[tuple[Recipe, Path]]:
+    """Folders of this model that are there already, and how they were made; what cannot be read is left out."""
+    found = []
+    for folder in case.shop.siblings:
+        try:
+            found.append((read_recipe(read_folder(folder)), folder))
+        except TriageError as error:
+            _log.info("a registered folder is not tried: %s", error)
+    return [(recipe, folder) for recipe, folder in found if not recipe.protect]
+
+
+def _serves(ready: Recipe, wanted: Recipe) -> bool:
+    """Whether a folder that is there answers the question for which another would be made."""
+    near = -RATE_BELOW <= ready.bpw - wanted.bpw < SMALLEST_STEP
+    return near and ready.head_bits >= wanted.head_bits
 
 
 def _spread(found: Sequence[Recipe]) -> list[Recipe]:

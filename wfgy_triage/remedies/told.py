@@ -40,6 +40,8 @@ class TrialFacts:
         met: whether the questions of the run, taken by themselves, meet the gate with the change.
         short_of_time: only the time for trying changes was missing to confirm it.
         loads: the model can be loaded with the change, and could not without.
+        put_off: given up because the gate is out of reach, yet some lost answers came back: measured to the end
+            where time is left once everything else was tried.
     """
 
     order: int
@@ -61,6 +63,7 @@ class TrialFacts:
     met: bool = False
     short_of_time: bool = False
     loads: bool = False
+    put_off: bool = False
 
 
 def facts_of(samples: Sequence[Sample]) -> tuple[TrialFacts, ...]:

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from scipy import stats
-
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.doctor.finding import DOCTOR_SIDE, Finding, failures, prevents_loading
 from wfgy_triage.errors import TriageError
@@ -27,6 +25,7 @@ from wfgy_triage.remedies.base import (
     NotApplicableError,
     Remedy,
 )
+from wfgy_triage.remedies.hope import given_up
 from wfgy_triage.remedies.outcome import after_change, read_trial
 from wfgy_triage.remedies.told import FP16_MORE, TRIAL_SIDE, TRY, TrialFacts, facts_of
 from wfgy_triage.result import Metric, State
@@ -38,8 +37,6 @@ FIRST_LOST = 8
 """Lost questions that are asked first; what brings none of them back is given up."""
 MOST_QUESTIONS = 200
 """Questions on which a change is confirmed at most."""
-HOPELESS_P = 0.05
-"""A trial is given up when a change that brings back half of the lost answers would do so badly this rarely."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,7 @@ class TrialSearch:
     def run(self) -> None:
         """Try until one passes, nothing is left, time is up, or the user stops."""
         order = 0
+        seen: list[tuple[Remedy, Candidate, int]] = []
         for remedy in self._remedies:
             if self._case.context.should_stop():
                 return
@@ -86,10 +84,20 @@ class TrialSearch:
                 if self._case.context.should_stop():
                     return
                 self._one(remedy, candidate, order)
+                seen.append((remedy, candidate, order))
                 order += 1
                 if self._ends_here(candidate):
                     return
             order += 1
+        self._finish_put_off(seen)
+
+    def _finish_put_off(self, seen: Sequence[tuple[Remedy, Candidate, int]]) -> None:
+        """Nothing passed: what was out of reach of the gate may still be the best improvement there is."""
+        put_off = [entry for entry in seen if (f := self._told.get(entry[1].id)) is not None and f.put_off]
+        for remedy, candidate, order in sorted(put_off, key=lambda e: -self._told[e[1].id].restored):
+            if self._left() <= 0 or self._case.context.should_stop():
+                return
+            self._one(remedy, candidate, order, to_the_end=True)
 
     def _candidates(self, remedy: Remedy, order: int) -> Sequence[Candidate]:
         shown = self._case.subject.shown.get(remedy.id)
@@ -103,9 +111,9 @@ class TrialSearch:
             self._tell(TrialFacts(order, remedy.id, remedy.id, title, {}, "skipped", _reason(error)))
             return ()
 
-    def _one(self, remedy: Remedy, candidate: Candidate, order: int) -> None:
+    def _one(self, remedy: Remedy, candidate: Candidate, order: int, to_the_end: bool = False) -> None:
         known = self._told.get(candidate.id)
-        if known is not None and known.status != "unfinished":
+        if known is not None and known.status != "unfinished" and not to_the_end:
             return
         facts = TrialFacts(order, candidate.id, candidate.remedy, candidate.label, candidate.patch, "tried")
         facts = replace(facts, deployed=self._case.subject.side)
@@ -124,7 +132,7 @@ class TrialSearch:
             self._case.context.progress(STAGE, f"Trying: {candidate.label}", 0, len(self._case.subject.items))
             if self._case.subject.items:
                 with remedy.apply(self._case, candidate) as change:
-                    found = self._measure(replace(facts, note=change.note), change)
+                    found = self._measure(replace(facts, note=change.note), change, to_the_end)
                 if found.status == "tried":
                     found = self._confirm(found, remedy, candidate)
             else:
@@ -162,7 +170,7 @@ class TrialSearch:
         context.save([Sample(key, payload) for key, payload in keys.items() if key not in done])
         return replace(facts, asked=len(findings))
 
-    def _measure(self, facts: TrialFacts, change: Change) -> TrialFacts:
+    def _measure(self, facts: TrialFacts, change: Change, to_the_end: bool) -> TrialFacts:
         """Ask the lost questions first, and the others only where there is hope."""
         case, subject = self._case, self._case.subject
         if not case.loaded:
@@ -177,9 +185,10 @@ class TrialSearch:
         facts = replace(facts, lost=len(first), restored=restored)
         if case.context.should_stop():
             return replace(facts, status="unfinished", reason="Stopped before all questions were asked.")
-        if first and stats.binom.cdf(restored, facts.lost, 0.5) <= HOPELESS_P:
-            reason = f"It brings back {restored} of {facts.lost} lost answers, so the other questions were not asked."
-            return replace(facts, status="hopeless", reason=reason, asked=len(first))
+        stored, settings = case.context.stored(), case.context.settings
+        ended = None if to_the_end else given_up(facts, stored, self._probe, settings)
+        if ended is not None:
+            return replace(ended, asked=len(first))
         rest = [i for i in subject.items if i not in set(first)]
         # The larger batch tells best what a further question takes: a few rows cost nearly as much as many.
         began, counted = (self._budget.clock(), rest) if rest else (began, first)
@@ -254,7 +263,7 @@ class TrialSearch:
     def _tell(self, facts: TrialFacts) -> None:
         """Store how a trial went. One that was stopped is told again when it has gone on."""
         context, told = self._case.context, self._told.get(facts.id)
-        if told is not None and told.status != "unfinished":
+        if told is not None and told.status != "unfinished" and not told.put_off:
             return
         times = sum(s.key.side == TRIAL_SIDE and s.key.question == facts.id for s in context.stored())
         key = SampleKey(self._case.subject.symptom, facts.id, times, context.settings.seed, TRIAL_SIDE)

@@ -200,10 +200,10 @@ class _Pass:
     def _try_changes(
         self, probe: Probe, pair: Pair, loaded: LoadedPair | None, context: ProbeContext
     ) -> None:
-        tools, home = self._bench.tools, self._bench.settings.home
+        tools, settings = self._bench.tools, self._bench.settings
         fp16, before = loaded.fp16 if loaded else None, self._evaluation(probe)
         with Workshop(
-            pair, fp16, tools.open_engine, tools.check_folders, tools.check_engines, home
+            pair, fp16, tools.open_engine, tools.check_folders, tools.check_engines, settings
         ) as workshop:
             if self._measurable:
                 try_changes(probe, context, before, pair, workshop.shop, self._trial_options)

@@ -10,25 +10,27 @@ from pathlib import Path
 from typing import Any
 
 from wfgy_triage.catalog import load_catalog
-from wfgy_triage.diagnosis import CHECK_CAUSES
+from wfgy_triage.diagnosis import CHECK_CAUSES, OK, ONE_PART
 from wfgy_triage.doctor.engines import check_first_answer
 from wfgy_triage.doctor.finding import Finding, prevents_loading
 from wfgy_triage.doctor.loading import not_loaded
 from wfgy_triage.engines.base import Engine
-from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.guide import load_guide
-from wfgy_triage.pairs import Pair
+from wfgy_triage.pairs import Pair, load_pairs
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeContext, ProbeSettings
 from wfgy_triage.probes.subject import Subject
 from wfgy_triage.remedies.base import Case, Shop
 from wfgy_triage.remedies.facts import facts_of
 from wfgy_triage.remedies.outcome import read_trials, recommend
 from wfgy_triage.remedies.patch import Patch
+from wfgy_triage.remedies.recipes import PROTECT, RAISE
 from wfgy_triage.remedies.registry import get_remedy, triable
 from wfgy_triage.remedies.renders import render
 from wfgy_triage.remedies.trial import Budget, TrialSearch
-from wfgy_triage.result import State
+from wfgy_triage.result import Diagnosis, State
 from wfgy_triage.runs.trial_options import TrialOptions
+from wfgy_triage.settings import Settings
 from wfgy_triage.store.records import Sample
 
 _log = logging.getLogger(__name__)
@@ -43,7 +45,8 @@ class Workshop:
         open_engine: loads one side.
         check_folders: the doctor's first part.
         check_engines: and its second.
-        home: of this program; made folders and the quantizer's statistics are kept there.
+        settings: of this program; made folders and the quantizer's statistics are kept in its home, and its list of
+            pairs says which other folders of the model there are.
     """
 
     def __init__(
@@ -53,11 +56,18 @@ class Workshop:
         open_engine: Callable[..., Engine],
         check_folders: Callable[[Pair, Callable[[int, int], None]], tuple[Finding, ...]],
         check_engines: Callable[[Engine, Engine], tuple[Finding, ...]],
-        home: Path,
+        settings: Settings,
     ) -> None:
         self._pair, self._fp16, self._open_engine = pair, fp16, open_engine
         self._check_folders, self._check_engines = check_folders, check_engines
-        self.shop = Shop(self._open_exl2, self._examine, home / "changed", home / "statistics")
+        home = settings.home
+        self.shop = Shop(
+            self._open_exl2,
+            self._examine,
+            home / "changed",
+            home / "statistics",
+            _siblings(pair, settings),
+        )
         self._opened = ExitStack()
 
     def __enter__(self) -> Workshop:
@@ -98,6 +108,19 @@ class Workshop:
             return (*found, *self._check_engines(fp16, exl2), check_first_answer(exl2))
 
 
+def _siblings(pair: Pair, settings: Settings) -> tuple[Path, ...]:
+    """EXL2 folders that the list of pairs has for the same FP16 folder."""
+    try:
+        pairs = load_pairs(settings).values()
+    except InputError as error:
+        # The list was damaged after this run began; it is only a shortcut here.
+        _log.warning("the list of pairs cannot be read: %s", error)
+        return ()
+    fp16, own = pair.fp16.resolve(), pair.exl2.resolve()
+    others = [p.exl2 for p in pairs if p.ready and p.fp16.resolve() == fp16 and p.exl2.resolve() != own]
+    return tuple(dict.fromkeys(others))
+
+
 def try_changes(
     probe: Probe, context: ProbeContext, evaluation: Evaluation, pair: Pair, shop: Shop, options: TrialOptions
 ) -> None:
@@ -105,20 +128,29 @@ def try_changes(
     subject = probe.subject(context) if evaluation.state is State.FAIL and options.wanted else None
     if subject is not None and not context.should_stop():
         missed = [m.id for m in evaluation.metrics if m.primary and m.state is State.FAIL]
-        remedies = to_try(probe.symptom, evaluation.diagnosis.cause, missed)
+        remedies = to_try(probe.symptom, evaluation.diagnosis, missed)
         _search(probe, Case(context, subject, pair, evaluation.diagnosis, shop), remedies, options)
 
 
-def to_try(symptom: str, cause: str, missed: Collection[str]) -> tuple[str, ...]:
+def to_try(symptom: str, diagnosis: Diagnosis, missed: Collection[str]) -> tuple[str, ...]:
     """Ids of the remedies to try, in order.
 
     On the short way of the page ("Fix in 60 seconds") its own modules for what was missed come before the remedies of
-    the cause, except where a check has named the cause: then there is nothing to guess.
+    the cause, except where a check has named the cause: then there is nothing to guess. Of the two that make a new
+    checkpoint, more bits in one part come first only where one part was shown to do most of the damage.
     """
-    guide, named = load_guide(), load_catalog().causes[cause].remedies
+    guide, named = load_guide(), load_catalog().causes[diagnosis.cause].remedies
+    if PROTECT in named and RAISE in named and not _one_part(diagnosis):
+        named = tuple(r for r in named if r != PROTECT)
+        after = named.index(RAISE) + 1
+        named = (*named[:after], PROTECT, *named[after:])
     modules = guide.remedies(missed) if symptom == guide.symptom else ()
-    found = (*named, *modules) if cause in CHECK_CAUSES.values() else (*modules, *named)
-    return tuple(dict.fromkeys(found))
+    checked = diagnosis.cause in CHECK_CAUSES.values()
+    return tuple(dict.fromkeys((*named, *modules) if checked else (*modules, *named)))
+
+
+def _one_part(diagnosis: Diagnosis) -> bool:
+    return any(c.check == ONE_PART and c.result == OK for c in diagnosis.evidence)
 
 
 def try_to_load(
