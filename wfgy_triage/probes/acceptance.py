@@ -17,7 +17,7 @@ import numpy as np
 from wfgy_triage.engines.base import Completion, Engine
 from wfgy_triage.engines.sentences import load_sentence_encoder
 from wfgy_triage.measure.answers import answer_matches, coverage
-from wfgy_triage.measure.citations import classify_citations, without_citations
+from wfgy_triage.measure.citations import classify_citations, finishes_a_claim, without_citations
 from wfgy_triage.measure.stability import claim_of
 from wfgy_triage.probes.acceptance_evaluation import evaluate_samples, lost
 from wfgy_triage.probes.acceptance_samples import DISTANCE, K_SWEEP, SWEEP_QUESTIONS, sweep_side
@@ -151,12 +151,14 @@ PROBE = Acceptance()
 def judged(task: CitationTask, completion: Completion) -> dict[str, Any]:
     """What is stored of an answer: right or not, evidence covered, claim and sources for λ."""
     question, supplied, text = task.question, task.supplied, completion.text
-    truncated = completion.finish_reason == "length"
+    # Cut off within its first sentence; one that had finished a sentence ran on, and is judged as it stands.
+    truncated = completion.finish_reason == "length" and not finishes_a_claim(text)
     outcome = classify_citations(text, supplied, task.gold, truncated=truncated)
     right = answer_matches(text, question.answer, question.aliases)
     cited = [i for i in outcome.cited if i in supplied]
     return {
         "kind": "right" if right else "truncated" if truncated else "wrong",
+        "truncated": truncated,
         "valid": right,
         # Of an answer that was cut off only what is said is known: the right words might still have come.
         "right": right or (None if truncated else False),

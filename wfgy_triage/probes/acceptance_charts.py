@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from wfgy_triage.evidence import Damage
-from wfgy_triage.measure.stability import convergent_share
 from wfgy_triage.measure.tension import Lambda
 from wfgy_triage.probes.acceptance_samples import Stored
 from wfgy_triage.probes.chart_data import class_chart, damage_chart, rate_charts
@@ -60,17 +59,20 @@ def chart_data(
     }
 
 
-def lambda_rows(sweep: Mapping[str, Mapping[int, Mapping[str, Lambda]]]) -> list[dict[str, Any]]:
+def lambda_rows(
+    sweep: Mapping[str, Mapping[int, Mapping[str, Lambda]]],
+    holds: Collection[Lambda] = frozenset({Lambda.CONVERGENT}),
+) -> list[dict[str, Any]]:
     """The share of answers that hold at each k, by side; k that only one side answered are left out."""
     return [
-        {"k": k, **{side: _share(sweep[side][k]) for side in ("fp16", "exl2")}}
+        {"k": k, **{side: _share(sweep[side][k], holds) for side in ("fp16", "exl2")}}
         for k in sweep["fp16"]
         if sweep["fp16"][k] and sweep["exl2"].get(k)
     ]
 
 
-def _share(labels: Mapping[str, Lambda]) -> float:
-    return convergent_share(list(labels.values()))
+def _share(labels: Mapping[str, Lambda], holds: Collection[Lambda]) -> float:
+    return sum(label in holds for label in labels.values()) / len(labels)
 
 
 def rule_row(metric: Metric) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from typing import Any
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.diagnosis import diagnose
 from wfgy_triage.measure.stability import label_run
-from wfgy_triage.measure.tension import K_SWEEP, Lambda
+from wfgy_triage.measure.tension import K_SWEEP, STABLE, Lambda
 from wfgy_triage.probes.acceptance_charts import CLASSES, lambda_rows, literal, rule_row
-from wfgy_triage.probes.acceptance_evaluation import covered, listed, swept_share
+from wfgy_triage.probes.acceptance_evaluation import covered, listed
 from wfgy_triage.probes.acceptance_samples import read_run
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.probes.chart_data import class_chart, rate_charts
@@ -62,7 +62,7 @@ class _Measured:
             signed=signed,
             floor={q: abs(far.floor[q] - far.fp16[q]) for q in far.fp16 if q in far.floor},
             sweep=sweep,
-            stable=PerSide(swept_share(sweep["fp16"]), swept_share(sweep["exl2"]), {}),
+            stable=PerSide(_held(sweep["fp16"]), _held(sweep["exl2"]), {}),
             covered=covered(first),
         )
 
@@ -90,7 +90,7 @@ def evaluate_samples(
         diagnosis=diagnose(strongest(evidence, whole.state, whole.failed), checks),
         charts={
             "gate_rules": [rule_row(r) for r in rules],
-            "lambda_by_k": lambda_rows(m.sweep),
+            "lambda_by_k": lambda_rows(m.sweep, STABLE),
             "drift_by_question": [
                 {"question": q, "drift": d, "floor": m.floor.get(q)} for q, d in m.signed.items()
             ],
@@ -109,6 +109,16 @@ def _labels(answers: Mapping[str, Payload]) -> dict[int, dict[str, Lambda]]:
         if marked and question in answers:
             found[int(k)][question] = label_run(read_run(payload), read_run(answers[question]))
     return found
+
+
+def _held(sweep: Sweep) -> dict[str, float]:
+    """Share of k at which λ does not flip divergent, for questions answered at every k.
+
+    A flip is an answer that says nothing any more (←), or something else from other sources (×). One that keeps the
+    claim or the sources has not flipped.
+    """
+    questions = set.intersection(*(set(labels) for labels in sweep.values()))
+    return {q: sum(by_q[q] in STABLE for by_q in sweep.values()) / len(sweep) for q in sorted(questions)}
 
 
 def _rules(m: _Measured, level: float) -> tuple[Metric, ...]:

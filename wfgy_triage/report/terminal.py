@@ -14,6 +14,7 @@ from wfgy_triage.complaints import Match
 from wfgy_triage.doctor.finding import Finding, Outcome
 from wfgy_triage.report.doctor import GROUPS, OUTCOME_LOOKS, counts_words, findings_of
 from wfgy_triage.report.fix import why_not_tried
+from wfgy_triage.report.guide import clock, steps_of
 from wfgy_triage.report.trials import chosen, shift, spread, trials_of
 from wfgy_triage.report.words import FIT_WORDS, NO_FIT, NO_FIT_NEXT
 from wfgy_triage.result import Metric, Result, State
@@ -44,6 +45,7 @@ def show_result(console: Console, result: Result) -> None:
     console.print()
     console.print(f"[{STYLES[result.state]}]{result.state}[/]  {escape(result.headline)}")
     console.print(escape(result.page_rule), style="dim")
+    show_guide(console, result)
     console.print(_metrics_table(result.metrics))
     cause = catalog.causes[result.diagnosis.cause]
     console.print(f"[bold]Cause:[/] {escape(cause.title)} ({result.diagnosis.confidence} confidence)")
@@ -62,6 +64,18 @@ def show_result(console: Console, result: Result) -> None:
     if note := result.pair.get("note"):
         console.print(f"[bold]Baseline:[/] {escape(str(note))}", style="dim")
     console.print(f"Session {result.run_id}", style="dim")
+
+
+def show_guide(console: Console, result: Result) -> None:
+    """Print the four steps of "Fix in 60 seconds": how each stands and what it took; nothing for other symptoms."""
+    steps = steps_of(result, load_catalog())
+    for number, shown in enumerate(steps, 1):
+        took = clock(shown.seconds) if shown.seconds else ""
+        console.print(
+            f"  {number} {escape(shown.step.title):<20}{took:>6}  {escape(shown.look.word)}", highlight=False
+        )
+    if steps:
+        console.print(f"  It took {clock(result.timings.get('total', 0.0))}.", highlight=False)
 
 
 def show_trials(console: Console, result: Result) -> None:

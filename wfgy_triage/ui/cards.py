@@ -31,6 +31,13 @@ COMPARISON_STEPS = (
     "Both models score the same answers token by token, which shows damage before it is visible.",
 )
 """What a run does for a symptom that has no plan of its own in the fix map."""
+_NO_CLAIM = {
+    "gate": '<p class="eyebrow">Acceptance gate</p><h3>Ship or do not ship</h3>',
+    "guide": '<p class="eyebrow">Guided flow</p><h3>Four steps, one button</h3>'
+    '<p class="dim small">The page\'s short way. Every step is measured, and a module counts only where trying it '
+    "helped.</p>",
+}
+"""What stands in the place of a likely cause for what is not a symptom."""
 SMOKE_TEST = 40
 """Below this many questions only large damage can be told from noise."""
 
@@ -53,7 +60,7 @@ def symptom_detail(context: PageContext, symptom_id: str) -> str:
         f'<p class="eyebrow">What usually causes it</p><h3>{escape(symptom.likely_cause)}</h3>'
         '<p class="dim small">This is the claim of the fix map, not a finding; a measurement tests it.</p>'
         if symptom.likely_cause
-        else '<p class="eyebrow">Acceptance gate</p><h3>Ship or do not ship</h3>'
+        else _NO_CLAIM[symptom.kind]
     )
     missing = (
         ""
@@ -134,7 +141,7 @@ def _power(questions: int) -> str:
 def _symptom_card(symptom: Symptom, available: bool) -> str:
     tag = "" if available else '<span class="tag">no live probe yet</span>'
     return (
-        f'<label class="pick"><input type="radio" name="symptom" value="{escape(symptom.id)}">'
+        f'<label class="pick {symptom.kind}"><input type="radio" name="symptom" value="{escape(symptom.id)}">'
         f'<span class="pick-icon">{icon(symptom.icon)}</span><span class="pick-text">'
         f"<b>{escape(symptom.title)}</b><span>{escape(symptom.summary)}</span>"
         f"<small>{escape(symptom.label)} {tag}</small></span>"

@@ -147,10 +147,20 @@ def answers_so_far(rows: Sequence[Row], ended: bool = False) -> str:
     )
 
 
+def stage_name(events: Iterable[Event]) -> str | None:
+    """Name of the stage that reported last; None before the first."""
+    last = _last_stage(events)
+    return str(last.payload.get("name") or "") if last is not None else None
+
+
 def trial_stage(events: Iterable[Event]) -> Stage | None:
     """The change that is being tried, where the last thing reported is one."""
-    last = next((e for e in reversed(list(events)) if e.kind == "stage"), None)
+    last = _last_stage(events)
     return read_stages([last])[0] if last is not None and last.payload.get("name") == TRIALS_STAGE else None
+
+
+def _last_stage(events: Iterable[Event]) -> Event | None:
+    return next((e for e in reversed(list(events)) if e.kind == "stage"), None)
 
 
 def trials_so_far(trials: Sequence[TrialFacts], events: Sequence[Event], ended: bool = False) -> str:

@@ -20,13 +20,14 @@ from wfgy_triage.report.doctor import checks_so_far, doctor_panel, exact_changes
 from wfgy_triage.report.figures import build_figures, figure_table, fix_figure
 from wfgy_triage.report.files import Kind, files_card
 from wfgy_triage.report.fix import fix_head, fix_rest
+from wfgy_triage.report.guide import guide_track, live_track
 from wfgy_triage.report.provenance import provenance_panel
 from wfgy_triage.report.recheck import recheck_line
 from wfgy_triage.report.verdict import baseline_note, metrics_table, verdict_header
 from wfgy_triage.result import Result, State
 from wfgy_triage.store.records import OPEN_STATUSES, Event, RunRecord, RunStatus
 from wfgy_triage.ui.context import PageContext
-from wfgy_triage.ui.live import answers_so_far, status_card, trials_so_far
+from wfgy_triage.ui.live import answers_so_far, stage_name, status_card, trials_so_far
 from wfgy_triage.ui.pages.layout import AGAIN, APPLIED, CHANGED
 from wfgy_triage.ui.pages.parts import Parts
 from wfgy_triage.ui.trial_choice import trial_choice
@@ -91,7 +92,9 @@ def live_updates(context: PageContext, parts: Parts, view: RunView) -> Updates:
     measured = answers_so_far(view.rows, ended) if asks else checks_so_far(view.findings, ended)
     return {
         parts.live: status_card(record, view.events, position, context.service.worker_alive(), asks),
-        parts.so_far: trials_so_far(view.trials, view.events, ended) + measured,
+        parts.so_far: live_track(record.spec.symptom, record.timings, stage_name(view.events), ended)
+        + trials_so_far(view.trials, view.events, ended)
+        + measured,
         parts.live_title: _live_title(view),
         parts.stop: gr.Button(visible=view.open, interactive=not record.cancel_requested),
         parts.resume: gr.Button(visible=resumable),
@@ -110,7 +113,9 @@ def verdict_updates(context: PageContext, parts: Parts, view: RunView) -> Update
     asks = context.asks_questions(result.symptom)
     stopped = view.record.status is not RunStatus.DONE
     return {
-        parts.verdict: verdict_header(result, catalog, stopped) + baseline_note(result),
+        parts.verdict: verdict_header(result, catalog, stopped)
+        + guide_track(result, catalog)
+        + baseline_note(result),
         parts.recheck: recheck_line(result),
         parts.verdict_actions: gr.Row(visible=True),
         parts.to_fix: gr.Button(
