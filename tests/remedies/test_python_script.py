@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from tests.remedies import library_sources as library
+from wfgy_triage.remedies import chain_loops
 from wfgy_triage.remedies.facts import Facts
 from wfgy_triage.remedies.patch import Patch
 from wfgy_triage.remedies.renders import render
+from wfgy_triage.remedies.renders.python_parts import RESTATED
 from wfgy_triage.remedies.vocabulary import load_vocabulary
 
 FACTS = Facts("fp16", "exl2", 4.2, 6)
@@ -275,14 +277,14 @@ def test_a_vote_of_equals_takes_the_earliest(run):
     assert run({"paths.count": 2}, ["late", "early"])[1] == "late"
 
 
-def test_segments_start_afresh_from_the_last_step(run):
-    machine, said = run({"chain.segment_steps": 2}, ["1\n2\n3\n", "3\n\n4\n5", "5\n"])
-    assert said.split("\n") == ["1", "2", "3", "4", "5"]
+def test_segments_start_afresh_from_the_last_steps_as_the_trial_does(run):
+    machine, said = run({"chain.segment_steps": 3}, ["1\n2\n3\n", "4\n\n5\n6\n", "7\n"])
+    assert said.split("\n") == ["1", "2", "3", "4", "5", "6", "7"]
     first, second, third = (job["input_ids"] for job in machine.told("job"))
     assert first == "user:Count."
-    assert "1\n2" not in second
-    assert "\n2\nContinue" in second
-    assert "\n4\nContinue" in third
+    assert "done:\n1\n2\n3\nContinue" in second
+    assert "done:\n3\n4\n5\n6\nContinue" in third
+    assert RESTATED == chain_loops.RESTATED
 
 
 def test_the_task_is_repeated_after_what_was_done(run):

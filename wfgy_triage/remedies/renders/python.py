@@ -89,6 +89,7 @@ def _constants(named: dict[str, JSON], facts: Facts, chain: str | None, lock: st
         lines.append(_assigned("CONTRACT", named["contract"]))
     if chain:
         lines += [f"STEPS = {named[chain]!r}  # lines", "MOST_LINES = 200"]
+        lines += [f"RESTATED = {parts.RESTATED}"] if chain == "segment_steps" else []
     if "paths" in named:
         lines.append(f"PATHS = {named['paths']!r}")
     if "warm_up_tokens" in named:

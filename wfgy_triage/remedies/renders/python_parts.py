@@ -159,9 +159,11 @@ def answer(task, seed=1):
     return "\\n".join(done)
 
 """
+RESTATED = 4
+"""Lines that a new segment begins with, as in the trial (`chain_loops.RESTATED`)."""
 CHAIN = {
-    "segment_steps": _CHAIN
-    % 'bridge = f"The steps up to this one are done:\\n{done[-1]}\\nContinue with the next step."\n'
+    "segment_steps": _CHAIN % 'last = "\\n".join(done[-RESTATED:])\n'
+    '            bridge = f"The last steps that are done:\\n{last}\\nContinue with the next step."\n'
     '            messages = [{"role": "user", "content": f"{task}\\n\\n{bridge}"}]',
     "anchor_every": _CHAIN % 'messages.append({"role": "assistant", "content": "\\n".join(done)})\n'
     '            anchor = f"The task was:\\n{task}\\nContinue with the next step."\n'
