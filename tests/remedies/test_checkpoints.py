@@ -96,3 +96,16 @@ def test_a_registered_folder_with_the_bits_is_used_instead_of_making_one(run: Fa
         assert opened == [ready]
         assert "nothing had to be made" in change.note
     assert not (tmp_path / "made").exists()
+
+
+def test_what_would_take_longer_than_there_is_time_is_not_begun(run: FailedRun, tmp_path: Path):
+    case = with_shop(run, tmp_path, [])
+    remedy = get_remedy("raise_bpw")
+    found = remedy.candidates(case)
+    assert all(c.seconds > 0 for c in found)
+    search = TrialSearch(case, run.probe, [remedy], Budget(found[0].seconds / 2, run.clock), lambda n: case)
+    search.run()
+    trials = run.trials()
+    assert {t.status for t in trials} == {"skipped"}
+    assert "takes at least about a minute" in trials[0].facts.reason
+    assert not (tmp_path / "made").exists()

@@ -30,12 +30,14 @@ class Candidate:
         remedy: id of the fix map.
         label: the change in a few words.
         patch: the change in the keys of `fixmap/targets.yaml`.
+        seconds: it takes at least about so long before its first question can be asked.
     """
 
     id: str
     remedy: str
     label: str
     patch: Mapping[str, Any]
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

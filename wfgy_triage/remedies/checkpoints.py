@@ -20,9 +20,9 @@ from wfgy_triage.exl2.recipe import Recipe, read_recipe
 from wfgy_triage.probes.localize import damage, part_label
 from wfgy_triage.probes.paired import Sides
 from wfgy_triage.remedies import recipes
+from wfgy_triage.remedies.asking import STAGE
 from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError
 from wfgy_triage.remedies.requantize import Siblings
-from wfgy_triage.remedies.trial import STAGE
 
 _log = logging.getLogger(__name__)
 SMALLEST_STEP = 1.0
@@ -61,19 +61,13 @@ class Requantize:
         if self.id == recipes.RAISE:
             ready = _registered(case)
             chosen = [next((r for r, _ in ready if _serves(r, wanted)), wanted) for wanted in chosen]
-        return [self._candidate(r) for r in chosen]
+        return [self._timed(self._candidate(r), case) for r in chosen]
 
     @contextmanager
     def apply(self, case: Case, candidate: Candidate) -> Iterator[Change]:
         """The sibling, made or found, beside the loaded pair."""
-        context, rows = case.context, None if self.id == recipes.RAISE else TRIAL_ROWS
-        siblings = Siblings(
-            case.shop.folder / "siblings", calibration_rows=rows, statistics=case.shop.statistics
-        )
-        recipe = _recipe(case, candidate)
-        same = [f for r, f in _registered(case) if (r.bpw, r.head_bits) == (recipe.bpw, recipe.head_bits)]
-        registered = next(iter(same), None) if self.id == recipes.RAISE else None
-        if registered is not None:
+        context, siblings, recipe = case.context, self._siblings(case), _recipe(case, candidate)
+        if (registered := self._ready(case, recipe)) is not None:
             note = f"Tried on the registered folder {registered.name}; nothing had to be made."
             with closing(case.shop.open_exl2(registered)) as engine:
                 yield Change(engine, note=note)
@@ -92,6 +86,23 @@ class Requantize:
         )
         with closing(case.shop.open_exl2(folder)) as engine:
             yield Change(engine, note=note)
+
+    def _siblings(self, case: Case) -> Siblings:
+        rows = None if self.id == recipes.RAISE else TRIAL_ROWS
+        return Siblings(case.shop.folder / "siblings", calibration_rows=rows, statistics=case.shop.statistics)
+
+    def _ready(self, case: Case, recipe: Recipe) -> Path | None:
+        """A registered folder made like this."""
+        same = [f for r, f in _registered(case) if (r.bpw, r.head_bits) == (recipe.bpw, recipe.head_bits)]
+        return next(iter(same), None) if self.id == recipes.RAISE else None
+
+    def _timed(self, candidate: Candidate, case: Case) -> Candidate:
+        """The candidate with the least time that making its folder takes."""
+        recipe = _recipe(case, candidate)
+        if self._ready(case, recipe) is not None:
+            return candidate
+        seconds = self._siblings(case).seconds(case.pair.fp16, case.pair.exl2, recipe)
+        return replace(candidate, seconds=seconds)
 
     def _candidate(self, recipe: Recipe) -> Candidate:
         patch: dict[str, Any] = {"quantize.bpw": recipe.bpw, "quantize.head_bits": recipe.head_bits}

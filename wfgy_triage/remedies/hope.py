@@ -1,4 +1,4 @@
-"""When a trial is given up after its first questions: what it can still reach is too little."""
+"""What a trial can still reach: when it is given up after its first questions, and how many more a PASS needs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from scipy import stats
 
-from wfgy_triage.probes.base import Probe, ProbeSettings
+from wfgy_triage.probes.base import Evaluation, Probe, ProbeSettings
 from wfgy_triage.remedies.outcome import after_change
 from wfgy_triage.remedies.told import TrialFacts
-from wfgy_triage.result import State
+from wfgy_triage.result import Metric, State
 from wfgy_triage.store.records import Sample
+from wfgy_triage.verdict import page_rule
 
 HOPELESS_P = 0.05
 """A trial is given up when a change that brings back half of the lost answers would do so badly this rarely."""
@@ -50,3 +51,21 @@ def _within_reach(
         if s.key.side == facts.reference and (s.key.question, s.key.paraphrase) not in answered
     ]
     return after_change([*samples, *hoped], facts, probe, settings).state is not State.FAIL
+
+
+def needed_to_pass(after: Evaluation) -> int | None:
+    """Further questions that would decide, where the sample itself meets every gate."""
+    rules = [m for m in after.metrics if m.primary]
+    if not rules or not all(_met(m) for m in rules):
+        return None
+    open_rules = [m for m in rules if m.state is State.INCONCLUSIVE]
+    if any(m.more_questions is None for m in open_rules):
+        return None
+    return max((m.more_questions or 0 for m in open_rules), default=None)
+
+
+def _met(rule: Metric) -> bool:
+    if rule.gate is None or rule.exl2 is None:
+        return False
+    value = -(rule.difference or 0.0) if rule.gate.applies_to == "loss" else rule.exl2
+    return bool(page_rule(value, rule.gate))

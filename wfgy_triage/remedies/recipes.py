@@ -108,6 +108,19 @@ def estimated_bytes(contents: FolderContents, recipe: Recipe) -> int:
     return round(bits / 8)
 
 
+def weights_made(contents: FolderContents, recipe: Recipe) -> int:
+    """How many weights have to be quantized for a sibling; those that are copied do not count."""
+    now = read_recipe(contents)
+    keys = [key for key in contents.exl2 if key != HEAD]
+    made = set(keys)
+    if starts_from_sibling(recipe, now):
+        fresh = {part: bpw for part, bpw in recipe.protect.items() if now.protect.get(part) != bpw}
+        made = set(rates_by_linear(fresh, keys))
+    if HEAD in contents.exl2 and recipe.head_bits != now.head_bits:
+        made.add(HEAD)
+    return sum(contents.exl2[key].in_features * contents.exl2[key].out_features for key in made)
+
+
 def _protected(now: Recipe, parts: Sequence[str]) -> Iterable[Recipe]:
     """The worst parts, one to three of them, and all blocks of the worst part's kind: damage is often spread out."""
     groups = [tuple(parts[:count]) for count in range(1, min(MOST_PARTS, len(parts)) + 1)]

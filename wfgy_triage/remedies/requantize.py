@@ -22,7 +22,7 @@ from wfgy_triage.exl2.headers import folder_tensors, weights_fingerprint
 from wfgy_triage.exl2.modules import FolderContents, read_folder
 from wfgy_triage.exl2.recipe import Recipe, read_recipe
 from wfgy_triage.remedies.kept import KEY_LENGTH, KeptFolders, Made, read_made, weight_bytes
-from wfgy_triage.remedies.recipes import estimated_bytes, starts_from_sibling
+from wfgy_triage.remedies.recipes import estimated_bytes, starts_from_sibling, weights_made
 
 if TYPE_CHECKING:
     from wfgy_triage.exl2.convert import QuantizeReport
@@ -31,6 +31,12 @@ VERSION = 1
 """Raised when the quantizer gives other weights: older siblings are then not found."""
 LIMIT_BYTES = 16 * 2**30
 """What all kept siblings may take; those used longest ago go first."""
+
+SECONDS_A_MILLION = 0.3
+"""Least seconds for a million weights on all calibration rows, two cores (45 s for the demo model's 134 million).
+Larger layers need more, so this is a lower bound; it keeps a run from beginning what takes an hour."""
+FEWER_ROWS = 0.4
+"""Its share on a quarter of the rows."""
 
 Progress = Callable[[int, int, str], None]
 
@@ -111,6 +117,18 @@ class Siblings:
         except OSError as error:
             raise disk_problem(error, f"The re-quantized model in {self._dir.name}") from error
         return self._kept.use(key)
+
+    def seconds(self, fp16_dir: Path, exl2_dir: Path, recipe: Recipe) -> float:
+        """At least about how long `make` takes; 0 for a sibling that is kept from before.
+
+        Raises:
+            InputError: the recipe names a part that is not there.
+        """
+        order = _Order.of(fp16_dir, exl2_dir, recipe)
+        if self._kept.usable(order.key(self._rows)):
+            return 0.0
+        share = 1.0 if self._rows is None else FEWER_ROWS
+        return weights_made(order.contents, recipe) / 1e6 * SECONDS_A_MILLION * share
 
     def made(self, folder: Path) -> Made:
         """How a folder that `make` returned was made."""

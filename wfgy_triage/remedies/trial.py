@@ -6,33 +6,24 @@ it went. A search that is stopped or killed goes on where it was. `outcome.py` r
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from wfgy_triage.catalog import load_catalog
-from wfgy_triage.doctor.finding import DOCTOR_SIDE, Finding, failures, prevents_loading
 from wfgy_triage.errors import TriageError
-from wfgy_triage.probes.base import Evaluation, Probe
-from wfgy_triage.probes.items import Item
-from wfgy_triage.probes.measuring import Measuring
+from wfgy_triage.probes.base import Probe
 from wfgy_triage.probes.subject import Shown
-from wfgy_triage.remedies.base import (
-    Candidate,
-    Case,
-    Change,
-    FolderRemedy,
-    NotApplicableError,
-    Remedy,
-)
-from wfgy_triage.remedies.hope import given_up
+from wfgy_triage.remedies.asking import STAGE, ask
+from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError, Remedy
+from wfgy_triage.remedies.examining import examine
+from wfgy_triage.remedies.hope import given_up, needed_to_pass
 from wfgy_triage.remedies.outcome import after_change, read_trial
 from wfgy_triage.remedies.told import FP16_MORE, TRIAL_SIDE, TRY, TrialFacts, facts_of
-from wfgy_triage.result import Metric, State
+from wfgy_triage.result import State
 from wfgy_triage.store.records import Sample, SampleKey
-from wfgy_triage.verdict import page_rule
 
-STAGE = "trials"
 FIRST_LOST = 8
 """Lost questions that are asked first; what brings none of them back is given up."""
 MOST_QUESTIONS = 200
@@ -121,8 +112,7 @@ class TrialSearch:
         if shown is not None:
             self._tell(_of_shown(facts, shown))
             return
-        if self._left() <= 0:
-            reason = "The time for trying changes was over."
+        if reason := self._no_time(candidate):
             self._tell(replace(facts, status="skipped", reason=reason))
             return
         began = self._budget.clock()
@@ -136,39 +126,11 @@ class TrialSearch:
                 if found.status == "tried":
                     found = self._confirm(found, remedy, candidate)
             else:
-                found = self._examine(remedy, candidate, facts)
+                found = examine(self._case, remedy, candidate, facts)
         except (TriageError, NotApplicableError) as error:
             stopped = self._case.context.should_stop()
             found = replace(facts, status="unfinished" if stopped else "skipped", reason=_reason(error))
         self._tell(replace(found, seconds=round(before + self._budget.clock() - began, 2)))
-
-    def _examine(self, remedy: Remedy, candidate: Candidate, facts: TrialFacts) -> TrialFacts:
-        """Let the doctor look at the folder with the change; what it found on this machine stays as it was."""
-        context, symptom = self._case.context, self._case.subject.symptom
-        if not isinstance(remedy, FolderRemedy):
-            raise NotApplicableError("No question can be asked here, so only changes of files can be tried.")
-        if self._case.subject.side != DOCTOR_SIDE and self._case.loaded:
-            raise NotApplicableError("This run's searches cannot be repeated with another EXL2 folder.")
-        with remedy.patched(self._case, candidate) as folder:
-            found = self._case.shop.examine(folder)
-        loads = not self._case.loaded and not prevents_loading(found)
-        facts = replace(facts, loads=loads, reason=_still_failing(found))
-        if self._case.subject.side != DOCTOR_SIDE:
-            return facts
-        findings = {f.check: f.to_json() for f in found}
-        stored = context.stored()
-        machine = {
-            s.key.question: s.payload
-            for s in stored
-            if s.key.side == DOCTOR_SIDE and s.key.question not in findings
-        }
-        done = {s.key for s in stored}
-        keys = {
-            SampleKey(symptom, check, 0, context.settings.seed, facts.side): payload
-            for check, payload in {**machine, **findings}.items()
-        }
-        context.save([Sample(key, payload) for key, payload in keys.items() if key not in done])
-        return replace(facts, asked=len(findings))
 
     def _measure(self, facts: TrialFacts, change: Change, to_the_end: bool) -> TrialFacts:
         """Ask the lost questions first, and the others only where there is hope."""
@@ -176,10 +138,10 @@ class TrialSearch:
         if not case.loaded:
             # Nothing was asked before: FP16's answers are what the changed side is compared with.
             facts = replace(facts, loads=True)
-            self._answer(case, replace(facts, side="fp16"), Change(case.context.fp16), subject.items)
+            ask(case, replace(facts, side="fp16"), Change(case.context.fp16), subject.items)
         began = self._budget.clock()
         first = subject.lost(case.context.stored())[:FIRST_LOST]
-        self._answer(case, facts, change, first)
+        ask(case, facts, change, first)
         still = set(subject.lost(case.context.stored(), facts.side))
         restored = sum(i not in still for i in first)
         facts = replace(facts, lost=len(first), restored=restored)
@@ -192,7 +154,7 @@ class TrialSearch:
         rest = [i for i in subject.items if i not in set(first)]
         # The larger batch tells best what a further question takes: a few rows cost nearly as much as many.
         began, counted = (self._budget.clock(), rest) if rest else (began, first)
-        self._answer(case, facts, change, rest)
+        ask(case, facts, change, rest)
         facts = replace(facts, asked=len(subject.items))
         if case.context.should_stop():
             return replace(facts, status="unfinished", reason="Stopped before all questions were asked.")
@@ -203,7 +165,7 @@ class TrialSearch:
         """Ask further questions of the same set where they would decide whether the change passes."""
         settings = self._case.context.settings
         after = after_change(self._case.context.stored(), facts, self._probe, settings)
-        needed = _needed(after)
+        needed = needed_to_pass(after)
         if after.state is not State.INCONCLUSIVE or not needed:
             return facts
         facts = replace(facts, met=True)
@@ -218,34 +180,13 @@ class TrialSearch:
         if len(fresh) * self._seconds_each > self._left():
             reason = f"{short}, which the time for trying changes did not allow."
             return replace(facts, reason=reason, short_of_time=True)
-        self._answer(more, replace(facts, side=FP16_MORE), Change(more.context.fp16), fresh)
+        ask(more, replace(facts, side=FP16_MORE), Change(more.context.fp16), fresh)
         # Put in place anew for the larger case: what a change knows of its questions comes with them.
         with remedy.apply(more, candidate) as change:
-            self._answer(more, facts, change, fresh)
+            ask(more, facts, change, fresh)
         if self._case.context.should_stop():
             return replace(facts, status="unfinished", reason="Stopped before it was confirmed.")
         return replace(facts, asked=facts.asked + len(fresh))
-
-    def _answer(self, case: Case, facts: TrialFacts, change: Change, items: Sequence[Item]) -> None:
-        """Answer and store items under the side of the trial; those that are stored are not asked again."""
-        context, judge = case.context, case.subject.judge
-        if not items:
-            return
-        labels = {"fp16": "FP16 answers", FP16_MORE: "FP16 answers to further questions"}
-        label = labels.get(facts.side, f"Trying: {facts.label}")
-        stored = frozenset(s.key for s in context.stored())
-
-        def save(samples: Sequence[Sample]) -> None:
-            context.save(samples)
-            counted[0] += len(samples)
-            context.progress(STAGE, label, counted[0], len(items))
-
-        counted = [0]
-        own = replace(context, done=stored, save=save)
-        measuring = Measuring(own, case.subject.symptom, case.subject.items, {})
-        counted[0] = sum(measuring.has(i, facts.side) for i in items)
-        context.progress(STAGE, label, counted[0], len(items))
-        measuring.answer(facts.side, change.engine, judge, [change.restate(i) for i in items])
 
     def _ends_here(self, candidate: Candidate) -> bool:
         """Whether a change passed, or meets the gate and only time is missing to confirm it: no dearer one would."""
@@ -256,6 +197,20 @@ class TrialSearch:
         return trial.status == "verified" or (
             trial.facts.short_of_time and trial.status in ("better", "promising")
         )
+
+    def _no_time(self, candidate: Candidate) -> str:
+        """Why a change is not begun; empty where there is time for it."""
+        left = self._left()
+        if left <= 0:
+            return "The time for trying changes was over."
+        if candidate.seconds > left:
+            minutes = math.ceil(candidate.seconds / 60)
+            takes = "about a minute" if minutes == 1 else f"about {minutes} minutes"
+            return (
+                f"Making it takes at least {takes}, more than is left for trying changes. Allow more time, or make it "
+                "beforehand with the command `quantize` and add it to the list of pairs."
+            )
+        return ""
 
     def _left(self) -> float:
         return self._budget.seconds - self._spent_before - (self._budget.clock() - self._began)
@@ -276,32 +231,6 @@ def _of_shown(facts: TrialFacts, shown: Shown) -> TrialFacts:
     return replace(
         facts, side=shown.side, reference=shown.reference, options=dict(shown.options) or None, note=note
     )
-
-
-def _still_failing(findings: Sequence[Finding]) -> str:
-    titles = [f.title for f in failures(findings)]
-    if not titles:
-        return ""
-    more = f" and {len(titles) - 3} more" if len(titles) > 3 else ""
-    return f"Still failing: {'; '.join(titles[:3])}{more}."
-
-
-def _needed(after: Evaluation) -> int | None:
-    """Further questions that would decide, where the sample itself meets every gate."""
-    rules = [m for m in after.metrics if m.primary]
-    if not rules or not all(_met(m) for m in rules):
-        return None
-    open_rules = [m for m in rules if m.state is State.INCONCLUSIVE]
-    if any(m.more_questions is None for m in open_rules):
-        return None
-    return max((m.more_questions or 0 for m in open_rules), default=None)
-
-
-def _met(rule: Metric) -> bool:
-    if rule.gate is None or rule.exl2 is None:
-        return False
-    value = -(rule.difference or 0.0) if rule.gate.applies_to == "loss" else rule.exl2
-    return bool(page_rule(value, rule.gate))
 
 
 def _reason(error: Exception) -> str:

@@ -34,8 +34,8 @@ COMPARISON_STEPS = (
 _NO_CLAIM = {
     "gate": '<p class="eyebrow">Acceptance gate</p><h3>Ship or do not ship</h3>',
     "guide": '<p class="eyebrow">Guided flow</p><h3>Four steps, one button</h3>'
-    '<p class="dim small">The source page\'s short way. Every step is measured, and a module counts only where trying it '
-    "helped.</p>",
+    '<p class="dim small">The source page\'s short way. Every step is measured, and a module counts only where trying '
+    "it helped.</p>",
 }
 """What stands in the place of a likely cause for what is not a symptom."""
 SMOKE_TEST = 40
