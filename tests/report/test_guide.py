@@ -38,7 +38,7 @@ def test_a_module_that_helped_leads_from_fail_to_pass():
 def test_each_step_has_its_seconds_and_the_clock_shows_the_whole_run():
     text = words(guide_track(guide_result(), CATALOG))
     assert "It took 1:35" in text
-    assert "the page speaks of 1:00" in text
+    assert "the source page speaks of 1:00" in text
     measure, probe, apply, verify = steps_of(guide_result(), CATALOG)
     assert measure.seconds == pytest.approx(21.1)
     assert probe.seconds == pytest.approx(35.4)

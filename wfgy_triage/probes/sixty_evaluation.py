@@ -160,8 +160,7 @@ def _headline(state: State, rules: Sequence[Metric]) -> str:
     if state is State.PASS:
         return "Nothing to fix: drift, stability and coverage all hold."
     if state is State.FAIL:
-        verb = "miss" if len(by_state[State.FAIL]) > 1 else "misses"
-        return f"{listed(by_state[State.FAIL])} {verb} the gate."
+        return f"The gate is missed for: {listed(by_state[State.FAIL])}."
     if state is State.NOT_MEASURED:
         return f"Not measured: {listed(by_state[State.NOT_MEASURED])}."
     return f"More questions are needed for: {listed(by_state[State.INCONCLUSIVE] or by_state[State.FAIL])}."

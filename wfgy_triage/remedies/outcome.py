@@ -282,5 +282,6 @@ def _summary(chosen: Trial | None, trials: Sequence[Trial]) -> str:
         return f"{chosen.facts.label}: {found} {chosen.facts.reason}".strip()
     if not tried:
         return "No change could be tried on this pair."
-    count = "the one change" if len(tried) == 1 else f"the {len(tried)} changes"
-    return f"None of {count} that were tried helped measurably."
+    if len(tried) == 1:
+        return "The one change that was tried did not help measurably."
+    return f"None of the {len(tried)} changes that were tried helped measurably."

@@ -97,7 +97,7 @@ def _track(shown: Sequence[StepShown], total: float, word: str) -> str:
     return (
         '<section class="card guide"><div class="guide-head"><h3>Fix in 60 seconds, step by step</h3>'
         f'<p class="guide-clock">{icon("clock")}<span>{word} <b>{clock(total)}</b></span>'
-        f'<span class="dim">the page speaks of {clock(PROMISE)}</span></p></div>'
+        f'<span class="dim">the source page speaks of {clock(PROMISE)}</span></p></div>'
         f'<ol class="guide-steps">{items}</ol></section>'
     )
 
