@@ -65,12 +65,19 @@ class Acceptance:
 
     Args:
         load_encoder: loads the sentence model that measures distances.
+        compared: questions whose tokens are compared, and which the twin answers.
+        sweep: numbers of passages of the k sweep.
     """
 
     symptom = SYMPTOM
 
-    def __init__(self, load_encoder: Callable[[], Encoder] = lambda: load_sentence_encoder()) -> None:
-        self._load_encoder = load_encoder
+    def __init__(
+        self,
+        load_encoder: Callable[[], Encoder] = lambda: load_sentence_encoder(),
+        compared: int = COMPARED,
+        sweep: Sequence[int] = K_SWEEP,
+    ) -> None:
+        self._load_encoder, self._compared, self._k_sweep = load_encoder, compared, tuple(sweep)
 
     def workload_info(self, settings: ProbeSettings) -> Mapping[str, Any]:
         """Identity of the question set and how many of its questions are used."""
@@ -88,14 +95,14 @@ class Acceptance:
             return judged(tasks[item.question], completion)
 
         items = [_item(workload, t, fp16, seed) for t in tasks.values()]
-        items = [replace(item, compared=n < COMPARED) for n, item in enumerate(items)]
+        items = [replace(item, compared=n < self._compared) for n, item in enumerate(items)]
         greedy = Measuring(context, SYMPTOM, items, PROBE_STAGES)
         greedy.run(judge)
         runs = [i for t in tasks.values() for i in _runs(workload, t, fp16, seed)]
         lambda_runs = Measuring(context, SYMPTOM, runs, PROBE_STAGES)
         for side, engine in (("fp16", context.fp16), ("exl2", context.exl2)):
             lambda_runs.answer(f"{side}_runs", engine, judge)
-        for k in K_SWEEP:
+        for k in self._k_sweep:
             self._sweep(context, k, list(tasks)[:SWEEP_QUESTIONS])
         self._distances(context, tasks)
         localize(context, greedy, judge, lost(context.stored(), context.settings))
@@ -130,19 +137,32 @@ class Acceptance:
             return
         label = "Distances in meaning (ΔS)"
         context.progress(DISTANCE, label, 0, len(tasks))
-        texts = [t for q in todo for t in (tasks[q].question.answer, *_spoken(answers[q]))]
-        vectors = self._load_encoder().encode(texts).astype(np.float64).reshape(len(todo), 4, -1)
-        for question, rows in zip(todo, vectors, strict=True):
-            gold, fp16, exl2, twin = rows
-            payload = {
+        golds = {q: tasks[q].question.answer for q in todo}
+        for question, payload in self.distances(golds, answers).items():
+            context.save([Sample(keys[question], payload)])
+        context.progress(DISTANCE, label, len(tasks), len(tasks))
+
+    def distances(
+        self, golds: Mapping[str, str], answers: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, dict[str, float]]:
+        """What is stored of the distances in meaning, by question.
+
+        Args:
+            golds: the gold answer of each question.
+            answers: texts of `fp16`, `exl2` and `fp16_floor`, for these questions at least.
+        """
+        texts = [t for q, gold in golds.items() for t in (gold, *_spoken(answers[q]))]
+        vectors = self._load_encoder().encode(texts).astype(np.float64).reshape(len(golds), 4, -1)
+        return {
+            question: {
                 "fp16": _distance(fp16, gold),
                 "exl2": _distance(exl2, gold),
                 "fp16_floor": _distance(twin, gold),
                 "cross": _distance(fp16, exl2),
                 "cross_floor": _distance(fp16, twin),
             }
-            context.save([Sample(keys[question], payload)])
-        context.progress(DISTANCE, label, len(tasks), len(tasks))
+            for question, (gold, fp16, exl2, twin) in zip(golds, vectors, strict=True)
+        }
 
 
 PROBE = Acceptance()
