@@ -179,10 +179,10 @@ def _print(symptom: str, rows: Sequence[Row]) -> None:
 
 def _cells(metric: Mapping[str, Any]) -> list[str]:
     # A distance between the sides has no difference; its interval is that of the distance itself.
-    between = _number(metric["exl2"] if metric["difference"] is None else metric["difference"])
+    between = _number(metric["difference"])
     if metric["interval"] is not None:
-        low, high = metric["interval"]
-        between = f"{between} [{_number(low)}, {_number(high)}]"
+        value = metric["exl2"] if metric["difference"] is None else metric["difference"]
+        between = f"{_number(value)} [{', '.join(_number(bound) for bound in metric['interval'])}]"
     named = f"{metric['id']}, n = {metric['n']}"
     return [named, _number(metric["fp16"]), _number(metric["exl2"]), between, _number(metric["floor"])]
 

@@ -17,10 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.drawn import Drawn, Replayed
+from benchmarks.drawn import TEMPERATURE, Drawn, Replayed
 from wfgy_triage.engines.base import Engine
 from wfgy_triage.measure.agreement import METRIC_VERSION
-from wfgy_triage.probes.acceptance import TEMPERATURE
 from wfgy_triage.probes.base import Probe, ProbeContext, ProbeSettings
 from wfgy_triage.settings import REPO_ROOT
 from wfgy_triage.store.records import Sample, SampleKey

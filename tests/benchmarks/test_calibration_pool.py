@@ -11,13 +11,12 @@ from benchmarks.bench_calibration import FAST, Models, Size, _check, _print, _ro
 from benchmarks.calibration_pool import Engines, Pool, SampleFile, pool_key
 from benchmarks.calibration_runs import QUANTIZED, SAME
 from benchmarks.calibration_search import Search
-from benchmarks.drawn import Drawn, Replayed, Vectors, seed_of
+from benchmarks.drawn import TEMPERATURE, Drawn, Replayed, Vectors, seed_of
 from tests.benchmarks.drawing_fakes import BagEncoder, DrawingEngine
 from tests.benchmarks.test_calibration_runs import BROKEN, GOLD
 from tests.probes.retrieval_fakes import WordEncoder, WordEngine
 from wfgy_triage.engines.base import GenerationRequest
 from wfgy_triage.errors import InputError
-from wfgy_triage.probes.acceptance import TEMPERATURE
 from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.probes.json_breaks import PROBE
 
@@ -38,7 +37,13 @@ def test_every_question_of_every_draw_has_its_own_seed():
         list(Drawn(inner, draw).generate(requests()))
     assert len({r.seed for r in inner.requests}) == 10
     assert {r.temperature for r in inner.requests} == {TEMPERATURE}
-    warm = GenerationRequest("q/0/0", (1,), 4, temperature=0.5)
+    warm = GenerationRequest("q/0/0", (1,), 4, temperature=0.9)
+    list(
+        Drawn(inner, "three").generate(
+            [GenerationRequest(f"{next(iter(GOLD))}/0/1", (1,), 4, temperature=0.9)]
+        )
+    )
+    assert inner.requests[-1].temperature == 0.9
     assert seed_of("one", warm) != seed_of("one", GenerationRequest("q/0/0", (1,), 4))
 
 
