@@ -16,9 +16,9 @@ import numpy as np
 from wfgy_triage.engines.base import Completion, Engine, GenerationRequest, LogitChunk, ScoreRequest
 
 TEMPERATURE = 0.7
-"""Warm enough that outcomes differ. Of 40 records the demo's FP16 model gets, in two draws: at 0.3 39 and 40 right, 1 of
-them differing between the draws; at 0.7 38 and 36, 6 differing; at 1.0 29 and 26, 11 differing. At 0.3 hardly anything
-could be accused; at 1.0 the model is not the one that is in use."""
+"""Warm enough that outcomes differ. Of 40 records the demo's FP16 model gets, in two draws: at 0.3 39 and 40 right, 1
+of them differing between the draws; at 0.7 38 and 36, 6 differing; at 1.0 29 and 26, 11 differing. At 0.3 hardly
+anything could be accused; at 1.0 the model is not the one that is in use."""
 Ask = tuple[str, float, tuple[int, ...]]
 
 
