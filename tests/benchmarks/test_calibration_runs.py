@@ -107,11 +107,11 @@ def test_a_worse_side_is_found_in_either_column(records: Passes, tmp_path: Path)
     assert quantized["fail_accused"]["count"] >= 5
     assert set(quantized["causes"]) >= {"weights_too_few_bits"}
     # A pass of another model among those of FP16: what must not be there is seen, so "not accused" can fail.
-    worse = passes_of(tmp_path, JSON, GOLD, BROKEN, (0.4, 0.4), 40)
+    worse = passes_of(tmp_path, JSON, GOLD, BROKEN, (0.1, 0.1), 40)
     judge, drawn = Judge("json_breaks", 20, JSON), draw_runs(question_ids(records[0]), 3, 6, 20, 7)
     mixed = (records[0], worse[1], records[2])
     forced = [replace(d, fp16=0, exl2=1, floor=2) for d in drawn]
-    assert tally(judge(compose(mixed, d, SAME)) for d in forced)["fail_accused"]["count"] >= 5
+    assert tally(judge(compose(mixed, d, SAME)) for d in forced)["fail_accused"]["count"] == 6
 
 
 def test_a_gate_that_fp16_misses_is_fail_without_an_accusation(tmp_path: Path):
