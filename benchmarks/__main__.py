@@ -16,11 +16,19 @@ from wfgy_triage.errors import TriageError
 
 NAMES = sorted(p.stem.removeprefix("bench_") for p in Path(__file__).parent.glob("bench_*.py"))
 
+WHEN_ASKED_FOR = frozenset({"bit_rates", "calibration"})
+"""Take hours, so "all" leaves them out."""
+
 
 def main() -> int:
     """Parse the command line and run; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="name", help=f"which: {', '.join(NAMES)} (default: all)")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="name",
+        help=f"which: {', '.join(NAMES)} (default: all but {', '.join(sorted(WHEN_ASKED_FOR))})",
+    )
     parser.add_argument(
         "--fast", action="store_true", help="small sizes and few repeats: a check, not a result"
     )
@@ -32,19 +40,27 @@ def main() -> int:
     parser.add_argument(
         "--measured", action="store_true", help="remedies: also the faults that only questions show (slow)"
     )
+    parser.add_argument(
+        "--probe", action="append", help="calibration, bit_rates: this probe (may be repeated; default: all)"
+    )
+    parser.add_argument("--questions", type=int, help="calibration, bit_rates: questions a run (default: 20)")
+    parser.add_argument("--seeds", type=int, help="calibration: runs of each probe (default: 40)")
+    parser.add_argument("--passes", type=int, help="calibration: times the set is answered (default: 4)")
+    parser.add_argument("--temperature", type=float, help="calibration: of the answers (default: 0.7)")
+    parser.add_argument("--bpw", type=float, nargs="+", help="bit_rates: bits per weight of the siblings")
+    parser.add_argument("--fix", action="store_true", help="bit_rates: try changes after a FAIL")
     options = parser.parse_args()
     unknown = set(options.names) - set(NAMES)
     if unknown:
         parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
     results: dict[str, Any] = {"machine": machine(), "fast": options.fast}
-    for name in options.names or NAMES:
+    for name in options.names or [n for n in NAMES if n not in WHEN_ASKED_FOR]:
         run = importlib.import_module(f"benchmarks.bench_{name}").run
-        options_given = ("fp16", "exl2", "repeats", "suite", "measured")
-        given = {k: v for k in options_given if (v := getattr(options, k)) is not None}
+        given = {k: v for k, v in vars(options).items() if v is not None}
         accepted = {k: v for k, v in given.items() if k in inspect.signature(run).parameters}
         print(f"\n## {name}\n", flush=True)
         try:
-            results[name] = run(fast=options.fast, **accepted)
+            results[name] = run(**accepted)
         except TriageError as error:
             print(f"NOT MEASURED: {error}")
             results[name] = {"not_measured": str(error)}

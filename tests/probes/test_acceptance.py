@@ -87,6 +87,10 @@ def test_drift_is_the_mean_of_absolute_differences_to_the_reference_answer():
     desk = desk_of({q: (WRONG[q] if i % 2 else a) for i, (q, a) in enumerate(GOLD.items())})
     found = measured(desk)
     rows = [s.payload for s in desk.samples.values() if s.key.side == "distance"]
+    assert len(rows) == metric(found, "ds_drift").n == 20
+    # The twin answers the first ten; the drift is judged on all.
+    assert sum("fp16_floor" in r for r in rows) == 10
+    assert "\N{EM DASH}" in figure_table("drift", found.charts)
     drift = [abs(r["exl2"] - r["fp16"]) for r in rows]
     assert metric(found, "ds_drift").exl2 == pytest.approx(np.mean(drift))
     assert metric(found, "ds_drift_median").exl2 == pytest.approx(np.median(drift))

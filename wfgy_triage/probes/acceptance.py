@@ -65,12 +65,19 @@ class Acceptance:
 
     Args:
         load_encoder: loads the sentence model that measures distances.
+        compared: questions whose tokens are compared, and which the twin answers.
+        sweep: numbers of passages of the k sweep.
     """
 
     symptom = SYMPTOM
 
-    def __init__(self, load_encoder: Callable[[], Encoder] = lambda: load_sentence_encoder()) -> None:
-        self._load_encoder = load_encoder
+    def __init__(
+        self,
+        load_encoder: Callable[[], Encoder] = lambda: load_sentence_encoder(),
+        compared: int = COMPARED,
+        sweep: Sequence[int] = K_SWEEP,
+    ) -> None:
+        self._load_encoder, self._compared, self._k_sweep = load_encoder, compared, tuple(sweep)
 
     def workload_info(self, settings: ProbeSettings) -> Mapping[str, Any]:
         """Identity of the question set and how many of its questions are used."""
@@ -88,14 +95,14 @@ class Acceptance:
             return judged(tasks[item.question], completion)
 
         items = [answer_item(workload, t, fp16, seed) for t in tasks.values()]
-        items = [replace(item, compared=n < COMPARED) for n, item in enumerate(items)]
+        items = [replace(item, compared=n < self._compared) for n, item in enumerate(items)]
         greedy = Measuring(context, SYMPTOM, items, PROBE_STAGES)
         greedy.run(judge)
         runs = [i for t in tasks.values() for i in _runs(workload, t, fp16, seed)]
         lambda_runs = Measuring(context, SYMPTOM, runs, PROBE_STAGES)
         for side, engine in (("fp16", context.fp16), ("exl2", context.exl2)):
             lambda_runs.answer(f"{side}_runs", engine, judge)
-        for k in K_SWEEP:
+        for k in self._k_sweep:
             self._sweep(context, k, list(tasks)[:SWEEP_QUESTIONS])
         self._distances(context, tasks)
         localize(context, greedy, judge, lost(context.stored(), context.settings))
@@ -125,24 +132,36 @@ class Acceptance:
             if sample.key.side in ("fp16", "exl2", "fp16_floor") and sample.key.question in tasks:
                 answers.setdefault(sample.key.question, {})[sample.key.side] = sample.payload["text"]
         keys = {q: SampleKey(SYMPTOM, q, 0, context.settings.seed, DISTANCE) for q in tasks}
-        todo = [q for q, a in answers.items() if len(a) == 3 and keys[q] not in context.done]
+        todo = [q for q, a in answers.items() if {"fp16", "exl2"} <= set(a) and keys[q] not in context.done]
         if not todo or context.should_stop():
             return
         label = "Distances in meaning (ΔS)"
         context.progress(DISTANCE, label, 0, len(tasks))
-        texts = [t for q in todo for t in (tasks[q].question.answer, *_spoken(answers[q]))]
-        vectors = self._load_encoder().encode(texts).astype(np.float64).reshape(len(todo), 4, -1)
-        for question, rows in zip(todo, vectors, strict=True):
-            gold, fp16, exl2, twin = rows
-            payload = {
-                "fp16": distance(fp16, gold),
-                "exl2": distance(exl2, gold),
-                "fp16_floor": distance(twin, gold),
-                "cross": distance(fp16, exl2),
-                "cross_floor": distance(fp16, twin),
-            }
+        golds = {q: tasks[q].question.answer for q in todo}
+        for question, payload in self.distances(golds, answers).items():
             context.save([Sample(keys[question], payload)])
         context.progress(DISTANCE, label, len(tasks), len(tasks))
+
+    def distances(
+        self, golds: Mapping[str, str], answers: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, dict[str, float]]:
+        """What is stored of the distances in meaning, by question.
+
+        Args:
+            golds: the gold answer of each question.
+            answers: texts of `fp16`, `exl2` and, where the twin was asked, `fp16_floor`, for these questions at least.
+        """
+        said = {q: {side: without_citations(text) for side, text in answers[q].items()} for q in golds}
+        texts = [t for q, gold in golds.items() for t in (gold, *said[q].values())]
+        vectors = iter(self._load_encoder().encode(texts).astype(np.float64))
+        found = {}
+        for question in golds:
+            gold, by_side = next(vectors), {side: next(vectors) for side in said[question]}
+            found[question] = {side: distance(v, gold) for side, v in by_side.items()}
+            found[question]["cross"] = distance(by_side["fp16"], by_side["exl2"])
+            if "fp16_floor" in by_side:
+                found[question]["cross_floor"] = distance(by_side["fp16"], by_side["fp16_floor"])
+        return found
 
 
 PROBE = Acceptance()
@@ -188,11 +207,6 @@ def _runs(workload: CitationWorkload, task: CitationTask, engine: Engine, seed: 
             replace(item, paraphrase=number, seed=seed + s, temperature=TEMPERATURE) for s in range(SEEDS)
         ]
     return found
-
-
-def _spoken(answers: Mapping[str, str]) -> tuple[str, ...]:
-    """The answers of FP16, EXL2 and the twin as they are compared: citation marks say nothing about meaning."""
-    return tuple(without_citations(answers[side]) for side in ("fp16", "exl2", "fp16_floor"))
 
 
 def distance(left: np.ndarray, right: np.ndarray) -> float:

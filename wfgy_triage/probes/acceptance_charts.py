@@ -42,7 +42,7 @@ def chart_data(
             {
                 "question": q,
                 "drift": far[q]["exl2"] - far[q]["fp16"],
-                "floor": abs(far[q]["fp16_floor"] - far[q]["fp16"]),
+                "floor": abs(far[q]["fp16_floor"] - far[q]["fp16"]) if "fp16_floor" in far[q] else None,
             }
             for q in sorted(far)
         ],

@@ -78,9 +78,9 @@ class _Measured:
         return cls(
             drift={q: abs(d) for q, d in signed.items()},
             signed=signed,
-            drift_floor={q: abs(d["fp16_floor"] - d["fp16"]) for q, d in far.items()},
+            drift_floor={q: abs(d["fp16_floor"] - d["fp16"]) for q, d in far.items() if "fp16_floor" in d},
             cross={q: d["cross"] for q, d in far.items()},
-            cross_floor={q: d["cross_floor"] for q, d in far.items()},
+            cross_floor={q: d["cross_floor"] for q, d in far.items() if "cross_floor" in d},
             covered=covered(stored.sides),
             stable=_runs(stored, convergent_share),
             chaotic=_runs(stored, lambda labels: sum(x is Lambda.CHAOTIC for x in labels) / len(labels)),

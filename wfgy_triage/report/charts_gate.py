@@ -97,7 +97,7 @@ def drift_figure(questions: Sequence[Mapping[str, Any]]) -> Figure | None:
     """Draw the signed ΔS drift of each question, largest first, beside what FP16 shows against itself.
 
     Args:
-        questions: `{"question", "drift", "floor"}`; `floor` is absolute.
+        questions: `{"question", "drift", "floor"}`; `floor` is absolute, None where FP16 was not asked twice.
     """
     if not questions:
         return None
@@ -136,7 +136,7 @@ def drift_figure(questions: Sequence[Mapping[str, Any]]) -> Figure | None:
 def drift_table(questions: Sequence[Mapping[str, Any]]) -> str:
     """Return the drift of every question."""
     rows = [
-        (str(q["question"]), number(q["drift"]), number(q["floor"]))
+        (str(q["question"]), number(q["drift"]), MISSING if q["floor"] is None else number(q["floor"]))
         for q in sorted(questions, key=lambda q: -abs(q["drift"]))
     ]
     return numbers_table(("Question", "ΔS drift", "FP16 against itself"), rows)
