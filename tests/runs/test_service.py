@@ -10,6 +10,7 @@ import pytest
 from tests.runs.run_fakes import SYMPTOM, register_pair
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.runs.service import MAX_QUESTIONS, MAX_QUEUED, TriageService
+from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import RunSpec, RunStatus, Sample, SampleKey
 from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.store.workers import WorkerRepository
@@ -163,3 +164,20 @@ def test_the_web_process_imports_no_model_library():
     environment = {"PYTHONPATH": ":".join(filter(None, sys.path))}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_session_with_a_result_is_shared_by_a_link_that_can_be_taken_back(service, settings):
+    run_id = service.start(RunSpec(SYMPTOM, "tiny", questions=3))
+    with pytest.raises(InputError, match="no result to share yet"):
+        service.share(run_id, 7)
+    runs = RunRepository(open_database(settings.database_url))
+    assert runs.lease("w", stale_after_s=60) is not None
+    assert runs.finish(run_id, "w", RunStatus.DONE, {"state": "PASS"})
+    share, token = service.share(run_id, 7, redacted=True)
+    assert service.shared(token) == share
+    other = service.start(RunSpec(SYMPTOM, "tiny", questions=3))
+    with pytest.raises(InputError, match="no such link"):
+        service.revoke(other, share.id)
+    service.revoke(run_id, share.id)
+    assert service.shared(token) is None
+    assert [s.id for s in service.shares(run_id)] == [share.id]

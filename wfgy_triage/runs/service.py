@@ -15,8 +15,9 @@ from wfgy_triage.probes.registry import available_symptoms
 from wfgy_triage.runs.trial_options import RECHECK_OF, earlier_run, split_options
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import open_database
-from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Sample
+from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Sample, Share
 from wfgy_triage.store.runs import RunRepository
+from wfgy_triage.store.shares import ShareRepository
 from wfgy_triage.store.workers import WorkerRepository
 from wfgy_triage.workload.stored import StoredWorkload, store_upload, stored_workload, workload_path
 from wfgy_triage.workload.upload import Upload
@@ -52,6 +53,7 @@ class TriageService:
         self._database = open_database(settings.database_url)
         self._runs = RunRepository(self._database)
         self._workers = WorkerRepository(self._database)
+        self._shares = ShareRepository(self._database)
 
     def close(self) -> None:
         """Close the database."""
@@ -126,6 +128,34 @@ class TriageService:
         """
         get_pair(self._settings, self._runs.get(run_id).spec.pair_id)
         return self._runs.requeue(run_id)
+
+    def share(self, run_id: str, days: int, redacted: bool = False) -> tuple[Share, str]:
+        """Make a read-only link to a session with a result; returns it with its token, which is shown once.
+
+        Raises:
+            InputError: no such session, it has no result yet, or a time out of range.
+        """
+        if self._runs.get(run_id).result is None:
+            raise InputError("This session has no result to share yet.", "Wait until it has ended.")
+        return self._shares.create(run_id, days, redacted)
+
+    def shares(self, run_id: str) -> tuple[Share, ...]:
+        """The links of a session, newest first."""
+        return self._shares.of_run(run_id)
+
+    def revoke(self, run_id: str, share_id: str) -> None:
+        """Take a link of this session back.
+
+        Raises:
+            InputError: this session has no such link.
+        """
+        if share_id not in {s.id for s in self._shares.of_run(run_id)}:
+            raise InputError("This session has no such link.", "Open it anew to see its links.")
+        self._shares.revoke(share_id)
+
+    def shared(self, token: str) -> Share | None:
+        """The link that a token opens now; None for any other text."""
+        return self._shares.find(token)
 
     def list(
         self,

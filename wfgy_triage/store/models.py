@@ -139,3 +139,18 @@ class CachedAnswerRow(Base):
     key: Mapped[str] = mapped_column(String(64), primary_key=True)
     body: Mapped[str] = mapped_column(Text)
     used_at: Mapped[datetime]
+
+
+class ShareRow(Base):
+    """A read-only link to a run. Only the SHA-256 of its token is here: a copy of the database opens nothing."""
+
+    __tablename__ = "shares"
+    __table_args__ = (Index("ix_shares_run", "run_id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    redacted: Mapped[bool]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]

@@ -92,3 +92,28 @@ class Event:
     at: datetime
     kind: str
     payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Share:
+    """A read-only link to a run; its token is shown once, when it is made, and kept nowhere.
+
+    Attributes:
+        id: names it for revoking; opens nothing.
+        run_id: what it shows.
+        redacted: whether texts of questions and answers are left out.
+        created_at: when it was made.
+        expires_at: from when on it opens nothing.
+        revoked_at: when it was taken back; None while it is not.
+    """
+
+    id: str
+    run_id: str
+    redacted: bool
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+    def open_at(self, moment: datetime) -> bool:
+        """Whether it opens at a moment."""
+        return self.revoked_at is None and moment < self.expires_at
