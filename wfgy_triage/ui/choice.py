@@ -53,15 +53,18 @@ def choice(name: str, options: str, value: str = "", elem_id: str | None = None)
     )
 
 
-# Shows the panel of the chosen tab. Copies the text beside the button; where the browser gives no clipboard, the text
-# is selected instead.
+# Shows the panel of the chosen tab. Copies the text beside the button, from the download beside it where there is one:
+# markup does not keep every line end. Where the browser gives no clipboard, the text is selected instead.
 _COPY_JS = """
 element.addEventListener('click', async event => {
   const button = event.target.closest('[data-copy]');
   if (!button) return;
-  const text = button.closest('.copy, .file').querySelector('pre');
+  const box = button.closest('.copy, .file');
+  const text = box.querySelector('pre');
+  const file = box.querySelector('a[download]')?.getAttribute('href');
+  const whole = file ? decodeURIComponent(file.slice(file.indexOf(',') + 1)) : text.textContent;
   try {
-    await navigator.clipboard.writeText(text.textContent);
+    await navigator.clipboard.writeText(whole);
     button.textContent = 'Copied';
   } catch {
     getSelection().selectAllChildren(text);

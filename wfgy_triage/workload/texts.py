@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from wfgy_triage.workload.chains import load_chains
+from wfgy_triage.workload.chunks import load_chunks
 from wfgy_triage.workload.citations import RECORD
 from wfgy_triage.workload.corpus import CORPUS, load_corpus
 from wfgy_triage.workload.json_records import JSON_RECORDS, load_json_workload
+from wfgy_triage.workload.passages import kept_passages
 
 
 def _json_notes(path: Path | None) -> Mapping[str, str]:
@@ -20,6 +23,16 @@ def _citation_questions(path: Path | None) -> Mapping[str, str]:
     return asked | {q + RECORD: f"{text} (source as a JSON record)" for q, text in asked.items()}
 
 
+def _searches(path: Path | None) -> Mapping[str, str]:
+    kept = kept_passages(path) if path else None
+    return _passage_questions(kept.chunks_path) if kept is not None else _citation_questions(path)
+
+
+@lru_cache(maxsize=4)  # the page asks every second while a run is open, and a kept file never changes
+def _passage_questions(path: Path) -> Mapping[str, str]:
+    return {query.id: query.text for query in load_chunks(path).queries}
+
+
 def _chain_beginnings(path: Path | None) -> Mapping[str, str]:
     return {c.id: c.summary for c in load_chains().chains}
 
@@ -29,7 +42,7 @@ _TEXTS: Mapping[str, Callable[[Path | None], Mapping[str, str]]] = {
     "citations_missing": _citation_questions,
     "json_breaks": _json_notes,
     "long_chain": _chain_beginnings,
-    "wrong_snippet": _citation_questions,
+    "wrong_snippet": _searches,
 }
 """Symptom id to the texts of its questions. A probe with questions adds a line."""
 
