@@ -133,6 +133,7 @@ def test_the_block_is_there_where_a_file_of_the_visitor_can_hold_the_change(
     stage.call("poll", run_id, "4")
     assert stage.said("own_file")["visible"] is visible
     assert stage.said("own_file_shown") == ""
+    assert ("config.yml" in stage.said("own_file_kinds")) is visible
 
 
 def test_without_a_recommendation_there_is_no_block(stage: Stage, run, sent):

@@ -100,7 +100,7 @@ def test_an_index_that_cannot_be_used_leaves_the_passages(stage: Stage, sent, tm
         assert give(stage, "upload_index", sent("mine.faiss", data), first) == first
         note = stage.said("upload_note")
         assert message in note
-        assert "The passages are searched without it." in note
+        assert "It is not used." in note
         assert "8 passages" in note
 
 

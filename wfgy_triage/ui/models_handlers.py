@@ -34,7 +34,7 @@ from wfgy_triage.workload.passages import PASSAGES
 from wfgy_triage.workload.stored import BUILTIN, KINDS, StoredWorkload
 
 MODELS_STEP, MEASURE_STEP, VERDICT_STEP, FIX_STEP = 2, 3, 4, 5
-WITHOUT_INDEX = "The passages are searched without it."
+WITHOUT_INDEX = "It is not used."
 
 
 class ModelsHandlers:
@@ -178,6 +178,10 @@ class ModelsHandlers:
     def options_shown(self, symptom: str, value: str) -> Updates:
         """The fields of a symptom's own settings, set to a value."""
         return {self.parts.options: gr.HTML(options=fields_of(symptom), value=value)}
+
+    def show_options(self, symptom: str) -> Updates:
+        """The fields again, once their place is on the screen: what was never shown cannot be given them before."""
+        return {self.parts.options: gr.HTML(options=fields_of(symptom))}
 
     def _in_use(
         self, symptom: str, pair: str, questions: float, trials: str, stored: StoredWorkload, told: str

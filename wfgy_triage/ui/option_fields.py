@@ -20,8 +20,11 @@ _LONGEST = 2_000
 _JS = """
 const fields = () => element.querySelectorAll('[data-option]');
 const chosen = () => { try { return JSON.parse(props.value || '{}'); } catch { return {}; } };
-const sync = () => { const said = chosen(); fields().forEach(f => { f.value = said[f.name] ?? f.dataset.option; }); };
-element.addEventListener('change', event => {
+const sync = () => {
+  const said = chosen();
+  fields().forEach(f => { if (f !== document.activeElement) f.value = said[f.name] ?? f.dataset.option; });
+};
+element.addEventListener('input', event => {
   if (event.target.dataset.option === undefined) return;
   const said = {};
   fields().forEach(f => {
@@ -40,7 +43,7 @@ def option_fields(elem_id: str) -> gr.HTML:
     """Make the component; `fields_of` fills it."""
     return gr.HTML(
         value=NOTHING,
-        html_template="${options}",
+        html_template="${typeof options === 'undefined' ? '' : options}",
         js_on_load=_JS,
         apply_default_css=False,
         elem_id=elem_id,

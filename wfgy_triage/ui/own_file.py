@@ -20,6 +20,10 @@ from wfgy_triage.ui.received import receive
 
 BY_NAME = "name"
 """The choice that leaves it to the file's name what kind of file it is."""
+OWN_FILE_HEAD = (
+    '<h3>In your own file</h3><p class="dim">Give the file you use today and see this change in it. Comments, order '
+    "and everything else stay exactly as they are. The file is read once and not kept.</p>"
+)
 DIFF, WHOLE = "own-diff", "own-whole"
 
 
@@ -29,21 +33,23 @@ def own_file_kinds(result: Result | None) -> tuple[Target, ...]:
     return _able(patch) if patch is not None else ()
 
 
-def own_file_head(kinds: Sequence[Target]) -> str:
-    """Return the heading of the block and the choice of the kind of file, as native radios."""
-    options = [(BY_NAME, "By its name"), *((k.id, k.title) for k in kinds)]
-    pills = "".join(
-        f'<label class="pill"><input type="radio" name="own-kind" value="{escape(value)}"><span>{escape(text)}</span>'
-        "</label>"
-        for value, text in options
+def kind_field() -> str:
+    """Return the choice of the kind of file."""
+    titles = {t: load_vocabulary().targets[t].title for t in EDITABLE}
+    options = "".join(
+        f'<option value="{escape(value)}">{escape(text)}</option>'
+        for value, text in {BY_NAME: "As its name says", **titles}.items()
     )
-    files = ", ".join(f"<code>{escape(k.file.rsplit('/', 1)[-1])}</code>" for k in kinds)
     return (
-        '<h3>In your own file</h3><p class="dim">Give the file you use today and see this change in it. Comments, '
-        "order and everything else stay exactly as they are. The file is read once and not kept.</p>"
-        f'<p class="dim small">It can be made in: {files}.</p>'
-        f'<fieldset class="pills"><legend>Kind of file</legend>{pills}</fieldset>'
+        '<div class="field"><label for="own-kind-field">Kind of file</label>'
+        f'<select id="own-kind-field" autocomplete="off">{options}</select></div>'
     )
+
+
+def kinds_line(kinds: Sequence[Target]) -> str:
+    """Return which files of the visitor can hold the recommended change."""
+    files = ", ".join(f"<code>{escape(k.file.rsplit('/', 1)[-1])}</code> ({escape(k.title)})" for k in kinds)
+    return f'<p class="small">Files that can hold this change: {files}</p>' if kinds else ""
 
 
 def in_own_file(result: Result | None, kind: str, paths: str | Sequence[str] | None) -> str:

@@ -27,7 +27,7 @@ from wfgy_triage.result import Result, State
 from wfgy_triage.store.records import OPEN_STATUSES, Event, RunRecord, RunStatus
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.live import answers_so_far, status_card, trials_so_far
-from wfgy_triage.ui.own_file import BY_NAME, own_file_head, own_file_kinds
+from wfgy_triage.ui.own_file import kinds_line, own_file_kinds
 from wfgy_triage.ui.pages.layout import AGAIN, APPLIED, CHANGED
 from wfgy_triage.ui.pages.parts import Parts
 from wfgy_triage.ui.trial_choice import trial_choice
@@ -200,7 +200,7 @@ def _own_file_updates(parts: Parts, result: Result) -> Updates:
     kinds = own_file_kinds(result)
     return {
         parts.own_file: gr.Column(visible=bool(kinds)),
-        parts.own_file_kind: gr.HTML(options=own_file_head(kinds), value=BY_NAME),
+        parts.own_file_kinds: kinds_line(kinds),
         parts.own_file_shown: "",
     }
 

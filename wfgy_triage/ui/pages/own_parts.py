@@ -6,9 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from wfgy_triage.ui.choice import choice, copy_panel, panel
+from wfgy_triage.ui.choice import copy_panel, fixed_select, panel
 from wfgy_triage.ui.option_fields import option_fields
-from wfgy_triage.ui.own_file import BY_NAME
+from wfgy_triage.ui.own_file import BY_NAME, OWN_FILE_HEAD, kind_field
 from wfgy_triage.ui.upload import PASSAGES_HELP, UPLOAD_HELP
 from wfgy_triage.workload.upload import SUFFIXES
 
@@ -65,8 +65,16 @@ def build_engineer() -> dict[str, Any]:
 def build_own_file() -> dict[str, Any]:
     """Make the block in which a recommended change is made in the visitor's own file."""
     with gr.Column(elem_classes="card own-file", visible=False, elem_id="own-file") as block:
-        kind = choice("own-kind", "", BY_NAME)
+        panel(OWN_FILE_HEAD)
+        kinds = panel(elem_id="own-file-kinds")
+        kind = fixed_select(kind_field(), BY_NAME, "own-kind")
         with gr.Row(elem_classes="actions"):
             give = gr.UploadButton("Choose your file", scale=0, elem_id="give-file")
         shown = copy_panel(elem_id="own-file-shown")
-    return {"own_file": block, "own_file_kind": kind, "own_file_give": give, "own_file_shown": shown}
+    return {
+        "own_file": block,
+        "own_file_kinds": kinds,
+        "own_file_kind": kind,
+        "own_file_give": give,
+        "own_file_shown": shown,
+    }

@@ -78,6 +78,7 @@ class Parts:
     fix_note: gr.HTML
     files: gr.HTML
     own_file: gr.Column
+    own_file_kinds: gr.HTML
     own_file_kind: gr.HTML
     own_file_give: gr.UploadButton
     own_file_shown: gr.HTML

@@ -63,6 +63,7 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
     on(parts.upload_passages.upload, handlers.upload_passages, [*choices, parts.upload_passages])
     on(parts.upload_index.upload, handlers.upload_index, [*choices, parts.upload_index])
     on(parts.builtin.click, handlers.builtin_questions, choices)
+    on(parts.engineer.expand, handlers.show_options, [parts.symptom])
     moving(parts.start.click, handlers.start, [*choices, parts.seed, parts.options])
 
     on(parts.run_timer.tick, handlers.poll, [parts.run_id, parts.step])
