@@ -88,12 +88,14 @@ def test_fields_follow_the_symptom(page: Page, served: Served):
     page.get_by_role("tab", name="Symptom").click()
     pick(page, "symptom", "citations_missing")
     page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_label("Difficulty")).to_be_visible()
     expect(page.get_by_label("Difficulty")).to_have_value("standard")
     expect(page.get_by_label("Results looked at (k)")).to_have_count(0)
     expect(page.get_by_text("Search your own passages instead")).to_be_hidden()
     page.get_by_role("tab", name="Symptom").click()
     pick(page, "symptom", "wrong_snippet")
     page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_label("Results looked at (k)")).to_be_visible()
     expect(page.get_by_label("Results looked at (k)")).to_have_value("5")
 
 
