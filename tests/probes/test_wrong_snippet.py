@@ -199,7 +199,7 @@ def test_the_page_can_draw_and_read_it(other_basis: Desk):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "other"}, "no retrieval mode"),
+        ({"mode": "other"}, "mode cannot be"),
         ({"mode": "given"}, "needs an index"),
         ({"k": "0"}, "k cannot be"),
         ({"k": "five"}, "k cannot be"),

@@ -24,10 +24,10 @@ def service(settings):
 
 
 def test_start_queues_a_run_that_can_be_followed(service):
-    run_id = service.start(RunSpec(SYMPTOM, "tiny", questions=3, seed=5, options={"a": 1}))
+    run_id = service.start(RunSpec(SYMPTOM, "tiny", questions=3, seed=5, options={"fix": "no"}))
     record = service.get(run_id)
     assert record.status == RunStatus.QUEUED
-    assert record.spec == RunSpec(SYMPTOM, "tiny", questions=3, seed=5, options={"a": 1})
+    assert record.spec == RunSpec(SYMPTOM, "tiny", questions=3, seed=5, options={"fix": "no"})
     assert [e.payload for e in service.events(run_id)] == [{"status": "queued"}]
     assert service.samples(run_id) == ()
 

@@ -14,6 +14,7 @@ from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.settings import REPO_ROOT, Settings
 from wfgy_triage.ui.app import build_app
+from wfgy_triage.ui.received import MAX_UPLOAD
 from wfgy_triage.ui.serving import serve_forever
 
 
@@ -104,7 +105,7 @@ def test_no_handler_is_public(client: TestClient):
 
 
 def test_uploads_are_bounded(client: TestClient):
-    files = {"files": ("big.bin", b"0" * 2_000_000)}
+    files = {"files": ("big.bin", b"0" * (MAX_UPLOAD + 100_000))}
     assert client.post("/gradio_api/upload", files=files).status_code == 413
 
 

@@ -16,6 +16,7 @@ from wfgy_triage.workload.stored import BUILTIN, store_upload, stored_workload, 
 from wfgy_triage.workload.upload import MAX_BYTES, UploadedFile, read_path, read_upload
 from wfgy_triage.workload.upload_formats import MAX_ROWS, SHOWN_PROBLEMS, UploadError
 
+PASSAGES_TEMPLATE = "passages.jsonl"  # tests/ui/test_own_passages.py reads it
 TEMPLATES = REPO_ROOT / "assets" / "templates"
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 
@@ -39,7 +40,10 @@ GOOD = {"question": "How many?", "answer": "7 pens", "context": "The box holds 7
 OTHER = {"question": "Which?", "answer": "the red one", "context": "Take the red one. It is new."}
 
 
-@pytest.mark.parametrize("path", sorted(TEMPLATES.iterdir()), ids=lambda p: p.name)
+QUESTION_TEMPLATES = sorted(p for p in TEMPLATES.iterdir() if p.name != PASSAGES_TEMPLATE)
+
+
+@pytest.mark.parametrize("path", QUESTION_TEMPLATES, ids=lambda p: p.name)
 def test_every_template_can_be_used_as_it_is(path: Path, tmp_path: Path):
     upload = read_path(path)
     stored = store_upload(tmp_path, upload)

@@ -13,15 +13,8 @@ from wfgy_triage.errors import InputError
 from wfgy_triage.remedies.facts import Facts, facts_of
 from wfgy_triage.remedies.patch import Patch, explain
 from wfgy_triage.remedies.renders import render
-from wfgy_triage.remedies.user_files import EDITABLE, against
+from wfgy_triage.remedies.user_files import EDITABLE, against, target_of
 from wfgy_triage.remedies.vocabulary import load_vocabulary
-
-_TARGETS_BY_NAME = {
-    "config.json": "config_json",
-    "generation_config.json": "generation_config",
-    "config.yml": "tabbyapi",
-    "config.yaml": "tabbyapi",
-}
 
 Folder = Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="Model folder.")]
 
@@ -76,16 +69,13 @@ def _plain(text: str) -> None:
 
 
 def _target_of(file: Path) -> str:
-    name = file.name.lower()
-    if name.endswith(".txt"):
-        return "requirements"
-    if name in _TARGETS_BY_NAME:
-        return _TARGETS_BY_NAME[name]
-    if name.endswith((".yml", ".yaml")):
-        return "sampler_preset"
-    raise InputError(
-        f"It is not clear what kind of file {file.name} is.", f"Say it with --target: {', '.join(EDITABLE)}."
-    )
+    target = target_of(file.name)
+    if target is None:
+        raise InputError(
+            f"It is not clear what kind of file {file.name} is.",
+            f"Say it with --target: {', '.join(EDITABLE)}.",
+        )
+    return target
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 
 from wfgy_triage.errors import InputError
-from wfgy_triage.probes.base import Probe
+from wfgy_triage.options import option_values
+from wfgy_triage.probes.base import Probe, ProbeSettings
 
 _MODULES = {
     "acceptance_gate": "wfgy_triage.probes.acceptance",
@@ -17,6 +18,9 @@ _MODULES = {
     "wrong_snippet": "wfgy_triage.probes.wrong_snippet",
 }
 """Symptom id to the module whose `PROBE` measures it. A new probe is one line here and one file."""
+
+_CHECKS = {"wrong_snippet": "wfgy_triage.probes.retrieval_plan"}
+"""Symptom id to the module whose `check` looks at what a run would use; the module imports no model library."""
 
 
 def available_symptoms() -> tuple[str, ...]:
@@ -36,3 +40,15 @@ def get_probe(symptom: str) -> Probe:
         )
     probe: Probe = import_module(_MODULES[symptom]).PROBE
     return probe
+
+
+def check_settings(symptom: str, settings: ProbeSettings) -> None:
+    """Whether a run with these settings could be made, before anything is queued or loaded.
+
+    Raises:
+        InputError: the probe's own words for what is not possible.
+        PrerequisiteError: a kept file was changed.
+    """
+    option_values(symptom, settings.options)
+    if symptom in _CHECKS:
+        import_module(_CHECKS[symptom]).check(settings)

@@ -11,6 +11,7 @@ from wfgy_triage.diagnosis_retrieval import ArmEvidence, RetrievalEvidence, diag
 from wfgy_triage.measure.retrieval import found_at, reciprocal_rank, top_overlap
 from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact
 from wfgy_triage.measure.tension import course, flat_and_high, leads_away, observe
+from wfgy_triage.options import option_values
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.probes.chart_data import rate_charts
 from wfgy_triage.probes.paired import (
@@ -25,7 +26,7 @@ from wfgy_triage.probes.paired import (
     rate_metric,
 )
 from wfgy_triage.probes.retrieval_charts import chart_data
-from wfgy_triage.probes.retrieval_plan import PRIMARY_K
+from wfgy_triage.probes.retrieval_plan import SYMPTOM
 from wfgy_triage.probes.retrieval_samples import Payload, Stored
 from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample
@@ -44,7 +45,7 @@ def evaluate_samples(
 ) -> Evaluation:
     """Evaluate whatever is stored; the order of the samples does not matter."""
     stored, level = Stored.of(samples), settings.level
-    k = int(settings.options.get("k", PRIMARY_K))
+    k = int(option_values(SYMPTOM, settings.options)["k"])
     primary = _primary(stored, k, level)
     state = primary.state or State.NOT_MEASURED
     rates = [primary, *(_recall(stored, other, level) for other in (1, 10, 20))]

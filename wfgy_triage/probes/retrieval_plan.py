@@ -9,18 +9,19 @@ from typing import Any
 
 from wfgy_triage.engines.sentence_files import DIMENSIONS
 from wfgy_triage.errors import InputError
+from wfgy_triage.options import option_values
 from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.workload.chunks import ChunkSet, Query, chunk_corpus, load_chunks
 from wfgy_triage.workload.corpus import CORPUS, load_corpus
 from wfgy_triage.workload.index_file import GivenIndex, given_vectors, load_index
+from wfgy_triage.workload.passages import kept_passages
 
-PRIMARY_K = 5
 DEPTH = 20
 """How many results of each question are stored: the largest k of any metric."""
 TUNING_EVERY = 4
 """Of every four questions the last is not judged: the layer is chosen on those."""
 MIN_TUNING = 4
-OPTIONS = frozenset({"chunks", "index", "mode", "k", "layer"})
+SYMPTOM = "wrong_snippet"
 
 DEPLOYED = {
     "mixed": ("fp16", "mixed"),
@@ -73,17 +74,13 @@ def make_plan(settings: ProbeSettings) -> Plan:
     Raises:
         InputError: an option has a value that is not possible, or a file cannot be used.
     """
-    options = settings.options
-    if unknown := sorted(set(options) - OPTIONS):
-        raise InputError(f"There is no setting {unknown[0]!r}.", f"Settings: {', '.join(sorted(OPTIONS))}.")
-    chunks = _chunks(settings)
-    given = given_vectors(chunks)
-    if options.get("index"):
-        if not options.get("chunks"):
-            raise InputError(
-                "An index was given without its passages.", "Give --chunks too, in the index's order."
-            )
-        given = load_index(Path(str(options["index"])), len(chunks.chunks))
+    values = option_values(SYMPTOM, settings.options)
+    kept = kept_passages(settings.workload) if settings.workload else None
+    if kept is not None and (values["chunks"] or values["index"]):
+        raise InputError(
+            "Passages were given twice.", "Give kept ones, or --chunks and --index, but not both."
+        )
+    chunks, given = kept.load() if kept is not None else _given(settings, values)
     tuning = chunks.queries[TUNING_EVERY - 1 :: TUNING_EVERY]
     if len(tuning) < MIN_TUNING:
         tuning = ()
@@ -92,49 +89,51 @@ def make_plan(settings: ProbeSettings) -> Plan:
         chunks,
         tuple(judged[: settings.questions]),
         tuple(tuning),
-        _mode(options, given),
-        _whole(options, "k", PRIMARY_K, 1, DEPTH),
-        _layer(options),
+        _mode(str(values["mode"]), given),
+        int(values["k"]),
+        _layer(values["layer"]),
         given,
     )
 
 
-def _chunks(settings: ProbeSettings) -> ChunkSet:
-    """The passages of `--chunks`, else the sections of the question set, cut up."""
-    path = settings.options.get("chunks")
-    if path and settings.workload:
+def check(settings: ProbeSettings) -> None:
+    """Whether a run with these settings could be made. Imports no model library and loads no model.
+
+    Raises:
+        InputError: as for `make_plan`.
+    """
+    make_plan(settings)
+
+
+def _given(settings: ProbeSettings, values: Mapping[str, str | int]) -> tuple[ChunkSet, GivenIndex | None]:
+    """The passages of `--chunks` with their index, else the sections of the question set, cut up."""
+    passages, index = values["chunks"], values["index"]
+    if index and not passages:
+        raise InputError(
+            "An index was given without its passages.", "Give --chunks too, in the index's order."
+        )
+    if passages and settings.workload:
         raise InputError(
             "Both a question set and passages were given.", "Give one of --workload and --chunks."
         )
-    return load_chunks(Path(str(path))) if path else chunk_corpus(load_corpus(settings.workload or CORPUS))
+    if not passages:
+        return chunk_corpus(load_corpus(settings.workload or CORPUS)), None
+    chunks = load_chunks(Path(str(passages)))
+    if index:
+        return chunks, load_index(Path(str(index)), len(chunks.chunks))
+    return chunks, given_vectors(chunks)
 
 
-def _mode(options: Mapping[str, Any], given: GivenIndex | None) -> str:
-    mode = options.get("mode") or ("given" if given is not None else "mixed")
-    if mode not in DEPLOYED:
-        raise InputError(f"There is no retrieval mode {mode!r}.", f"Modes: {', '.join(DEPLOYED)}.")
-    if mode == "given" and given is not None and given.vectors.shape[1] == DIMENSIONS:
+def _mode(mode: str, given: GivenIndex | None) -> str:
+    chosen = mode or ("given" if given is not None else "mixed")
+    if chosen == "given" and given is not None and given.vectors.shape[1] == DIMENSIONS:
         return "given_independent"  # vectors of the sentence model, which quantization does not touch
-    if str(mode).startswith("given") and given is None:
+    if chosen == "given" and given is None:
         raise InputError(
-            "The mode 'given' needs an index.", "Give --index, or passages with their embeddings in --chunks."
+            "The mode 'given' needs an index.", "Give an index, or passages with their embeddings."
         )
-    return str(mode)
+    return chosen
 
 
-def _layer(options: Mapping[str, Any]) -> int | None:
-    value = options.get("layer", "auto")
-    if value == "auto":
-        return None
-    return -1 if value == "last" else _whole(options, "layer", 0, 0, 1_000)
-
-
-def _whole(options: Mapping[str, Any], name: str, usual: int, low: int, high: int) -> int:
-    value = options.get(name, usual)
-    try:
-        number = int(str(value))
-    except ValueError:
-        number = low - 1
-    if not low <= number <= high:
-        raise InputError(f"{name} cannot be {value!r}.", f"Give a whole number from {low} to {high}.")
-    return number
+def _layer(value: str | int) -> int | None:
+    return {"auto": None, "last": -1}[value] if isinstance(value, str) else value

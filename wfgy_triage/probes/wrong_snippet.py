@@ -20,14 +20,13 @@ from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.embedding_cache import EmbeddingCache
 from wfgy_triage.probes.retrieval_arms import Arms, build_arms
 from wfgy_triage.probes.retrieval_evaluation import evaluate_samples
-from wfgy_triage.probes.retrieval_plan import DEPLOYED, Plan, make_plan
+from wfgy_triage.probes.retrieval_plan import DEPLOYED, SYMPTOM, Plan, make_plan
 from wfgy_triage.probes.retrieval_samples import FACTS, query_payload
 from wfgy_triage.probes.retrieval_vectors import Encoder, Stopped
 from wfgy_triage.probes.subject import Shown, Subject
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample, SampleKey
 
-SYMPTOM = "wrong_snippet"
 STAGES: Mapping[str, str] = {
     "fp16": "Searching with FP16",
     "exl2": "Searching as deployed with EXL2",

@@ -28,6 +28,22 @@ _EDITORS: dict[str, Callable[[str, Share], str]] = {
 }
 EDITABLE = tuple(_EDITORS)
 """Targets that are files a user may already have."""
+_BY_NAME = {
+    "config.json": "config_json",
+    "generation_config.json": "generation_config",
+    "config.yml": "tabbyapi",
+    "config.yaml": "tabbyapi",
+}
+
+
+def target_of(name: str) -> str | None:
+    """The target that a file is by its name; None where the name does not say."""
+    lower = name.lower()
+    if lower in _BY_NAME:
+        return _BY_NAME[lower]
+    if lower.endswith(".txt"):
+        return "requirements"
+    return "sampler_preset" if lower.endswith((".yml", ".yaml")) else None
 
 
 def against(patch: Patch, target: str, users_text: str | bytes, name: str = "") -> str:

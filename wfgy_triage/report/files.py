@@ -54,7 +54,7 @@ def files_card(result: Result, kinds: Iterable[Kind]) -> str:
         f"{' checked' if i == 0 else ''}><span>{escape(kind.title)}</span></label>"
         for i, (kind, _) in enumerate(shown)
     )
-    panels = "".join(_panel(kind, text, i == 0) for i, (kind, text) in enumerate(shown))
+    panels = "".join(file_panel(kind, text, i == 0) for i, (kind, text) in enumerate(shown))
     return (
         '<section class="card files"><h3>The change, ready to use</h3>'
         '<p class="dim">Pick the file that you edit. Everything you have beside it stays as it is.</p>'
@@ -62,7 +62,8 @@ def files_card(result: Result, kinds: Iterable[Kind]) -> str:
     )
 
 
-def _panel(kind: Kind, text: str, first: bool) -> str:
+def file_panel(kind: Kind, text: str, first: bool) -> str:
+    """Return one file to read, copy and download; hidden unless it is the first of its tabs."""
     name = kind.file.rsplit("/", 1)[-1]
     fits = f'<p class="dim small">Fits {escape(kind.fits)}.</p>' if kind.fits else ""
     return (
@@ -70,7 +71,7 @@ def _panel(kind: Kind, text: str, first: bool) -> str:
         f'<div class="file-head"><b>{escape(kind.file)}</b>{fits}<span class="file-actions">'
         f'<a download="{escape(name)}" href="{_address(text)}">{icon("download")}Download</a>'
         f'<button type="button" data-copy aria-label="Copy {escape(kind.file)}">Copy</button></span></div>'
-        f'<pre tabindex="0" aria-label="{escape(kind.title)}">{_lines(text)}</pre></div>'
+        f'<pre tabindex="0" aria-label="{escape(kind.title)}">\n{_lines(text)}</pre></div>'
     )
 
 

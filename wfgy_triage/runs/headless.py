@@ -17,14 +17,13 @@ from wfgy_triage.runs.lane import hold_device, lane_of
 from wfgy_triage.runs.models import ModelCache
 from wfgy_triage.runs.progress import LOG_FORMAT
 from wfgy_triage.runs.reuse import open_cache
-from wfgy_triage.runs.service import validate_spec
+from wfgy_triage.runs.service import check_sources, validate_spec
 from wfgy_triage.runs.tools import RunTools, default_tools
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus
 from wfgy_triage.store.rows import now
 from wfgy_triage.store.runs import RunRepository
-from wfgy_triage.workload.stored import workload_path
 
 LOG_NAME = "headless.log"
 
@@ -57,7 +56,7 @@ def run_headless(
         KeyboardInterrupt: Ctrl-C while waiting, or twice; a begun run is recorded as cancelled.
     """
     validate_spec(spec, symptoms())
-    workload_path(settings.home, spec.symptom, spec.workload_id)
+    check_sources(settings, spec)
     if pair is None:
         pair = get_pair(settings, spec.pair_id)
     lane = lane_of(settings)

@@ -11,7 +11,8 @@ from dataclasses import replace
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.errors import InputError
 from wfgy_triage.pairs import get_pair
-from wfgy_triage.probes.registry import available_symptoms
+from wfgy_triage.probes.base import ProbeSettings
+from wfgy_triage.probes.registry import available_symptoms, check_settings
 from wfgy_triage.runs.trial_options import RECHECK_OF, earlier_run, split_options
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import open_database
@@ -19,7 +20,14 @@ from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Samp
 from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.store.shares import ShareRepository
 from wfgy_triage.store.workers import WorkerRepository
-from wfgy_triage.workload.stored import StoredWorkload, store_upload, stored_workload, workload_path
+from wfgy_triage.workload.passages import PassageSet
+from wfgy_triage.workload.stored import (
+    StoredWorkload,
+    store_passages,
+    store_upload,
+    stored_workload,
+    workload_path,
+)
 from wfgy_triage.workload.upload import Upload
 
 MAX_QUESTIONS = 200
@@ -74,7 +82,7 @@ class TriageService:
         """
         validate_spec(spec, self._symptoms())
         get_pair(self._settings, spec.pair_id)
-        workload_path(self._settings.home, spec.symptom, spec.workload_id)
+        check_sources(self._settings, spec)
         if earlier := earlier_run(spec.options):
             self._runs.get(earlier)
         if start_key is not None and not 0 < len(start_key) <= 64:
@@ -98,6 +106,14 @@ class TriageService:
             PrerequisiteError: the home folder cannot be written.
         """
         return store_upload(self._settings.home, upload)
+
+    def keep_passages(self, passages: PassageSet) -> StoredWorkload:
+        """Keep a user's passages and index; the id goes into the spec of runs that search them.
+
+        Raises:
+            PrerequisiteError: the home folder cannot be written, or has no room for more.
+        """
+        return store_passages(self._settings.home, passages)
 
     def workload(self, workload_id: str) -> StoredWorkload:
         """Look up a kept question set; InputError when there is none."""
@@ -206,3 +222,15 @@ def validate_spec(spec: RunSpec, measurable: tuple[str, ...]) -> None:
     split_options(spec.options)
     if not 0 <= spec.seed < _SEED_LIMIT:
         raise InputError(f"The seed {spec.seed} is out of range.", f"Choose between 0 and {_SEED_LIMIT - 1}.")
+
+
+def check_sources(settings: Settings, spec: RunSpec) -> None:
+    """Check a request's question set and the probe's own settings, with the files that they name.
+
+    Raises:
+        InputError: there is no such set, it does not fit the symptom, or a setting is not possible.
+        PrerequisiteError: a kept file was changed.
+    """
+    asked = workload_path(settings.home, spec.symptom, spec.workload_id)
+    own, _ = split_options(spec.options)
+    check_settings(spec.symptom, ProbeSettings(spec.questions, spec.seed, options=own, workload=asked))

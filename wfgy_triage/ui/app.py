@@ -27,13 +27,15 @@ from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.headers import SecurityHeaders
 from wfgy_triage.ui.pages.runs import build_runs_page
 from wfgy_triage.ui.pages.triage import build_triage_page
+from wfgy_triage.ui.received import MAX_UPLOAD
 from wfgy_triage.ui.theme import FAVICON, STYLE_SHEET, build_theme
 from wfgy_triage.ui.upload import TEMPLATES
 from wfgy_triage.workload.texts import question_texts
 
-MAX_UPLOAD = "1mb"
 TEMPLATE_FOLDER = REPO_ROOT / "assets" / "templates"
 QUEUE_SIZE = 64
+FORGET_S = (600, 3600)
+"""How often uploads that nothing was done with are looked for, and how old they then are; used ones go at once."""
 UNDESCRIBED: Mapping[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
 """For the outer application and for Gradio's own inside it: no interface description is served."""
 
@@ -106,7 +108,7 @@ def _no_matcher(text: str) -> Match:
 def build_pages(context: PageContext) -> gr.Blocks:
     """Build the Gradio pages. The queue takes no direct calls, and is bounded."""
     pages: gr.Blocks
-    with gr.Blocks(title="EXL2 triage", analytics_enabled=False) as pages:
+    with gr.Blocks(title="EXL2 triage", analytics_enabled=False, delete_cache=FORGET_S) as pages:
         build_triage_page(context)
     with pages.route("Runs", "/runs"):
         build_runs_page(context)

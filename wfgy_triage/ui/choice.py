@@ -53,15 +53,42 @@ def choice(name: str, options: str, value: str = "", elem_id: str | None = None)
     )
 
 
-# Shows the panel of the chosen tab. Copies the text beside the button; where the browser gives no clipboard, the text
-# is selected instead.
+_SELECT_JS = """
+const box = element.querySelector('select');
+const sync = () => { if (props.value) box.value = props.value; };
+box.addEventListener('change', () => { props.value = box.value; trigger('input'); });
+watch('value', sync);
+sync();
+"""
+
+
+def fixed_select(field: str, value: str, elem_id: str) -> gr.HTML:
+    """Make a native drop-down whose options never change, for places that are not on the screen from the start.
+
+    A component that is made in the browser later has its template and its value, but no other property.
+
+    Args:
+        field: HTML with one `select`. It is the template: words of ours only, nothing foreign.
+        value: chosen at first.
+        elem_id: id of the component in the page.
+    """
+    return gr.HTML(
+        value=value, html_template=field, js_on_load=_SELECT_JS, apply_default_css=False, elem_id=elem_id
+    )
+
+
+# Shows the panel of the chosen tab. Copies the text beside the button, from the download beside it where there is one:
+# markup does not keep every line end. Where the browser gives no clipboard, the text is selected instead.
 _COPY_JS = """
 element.addEventListener('click', async event => {
   const button = event.target.closest('[data-copy]');
   if (!button) return;
-  const text = button.closest('.copy, .file').querySelector('pre');
+  const box = button.closest('.copy, .file');
+  const text = box.querySelector('pre');
+  const file = box.querySelector('a[download]')?.getAttribute('href');
+  const whole = file ? decodeURIComponent(file.slice(file.indexOf(',') + 1)) : text.textContent;
   try {
-    await navigator.clipboard.writeText(text.textContent);
+    await navigator.clipboard.writeText(whole);
     button.textContent = 'Copied';
   } catch {
     getSelection().selectAllChildren(text);

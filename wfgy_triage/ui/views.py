@@ -28,6 +28,7 @@ from wfgy_triage.result import Result, State
 from wfgy_triage.store.records import OPEN_STATUSES, Event, RunRecord, RunStatus
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.live import answers_so_far, stage_name, status_card, trials_so_far
+from wfgy_triage.ui.own_file import kinds_line, own_file_kinds
 from wfgy_triage.ui.pages.layout import AGAIN, APPLIED, CHANGED
 from wfgy_triage.ui.pages.parts import Parts
 from wfgy_triage.ui.trial_choice import trial_choice
@@ -194,8 +195,18 @@ def _fix_updates(context: PageContext, parts: Parts, view: RunView, result: Resu
         parts.fix_plot: _plot(figure) if figure else None,
         parts.fix_note: numbers,
         parts.files: files_card(result, file_kinds()) + exact_changes(result),
+        **_own_file_updates(parts, result),
         parts.again: gr.Button(applied if result.state is State.FAIL else AGAIN),
         parts.fix_rest: f'<div class="stack">{rest}</div>',
+    }
+
+
+def _own_file_updates(parts: Parts, result: Result) -> Updates:
+    kinds = own_file_kinds(result)
+    return {
+        parts.own_file: gr.Column(visible=bool(kinds)),
+        parts.own_file_kinds: kinds_line(kinds),
+        parts.own_file_shown: "",
     }
 
 

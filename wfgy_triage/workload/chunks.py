@@ -132,42 +132,46 @@ def load_chunks(path: Path) -> ChunkSet:
     Raises:
         InputError: names the line and what is wrong with it.
     """
-    raw = _bytes(path)
-    chunks: list[Chunk] = []
-    asked: list[tuple[int, str]] = []
-    for number, line in enumerate(raw.decode("utf-8-sig").splitlines(), 1):
-        if not line.strip():
-            continue
-        if len(chunks) == MAX_CHUNKS:
-            raise InputError(f"{path.name} has more than {MAX_CHUNKS} passages.", "Give a part of it.")
-        record = _record(line, number)
-        asked += [(len(chunks), q) for q in _strings(record, "questions", number)]
-        chunks.append(_chunk(record, number))
-    _check_set(chunks, path.name)
-    digest = hashlib.sha256(raw).hexdigest()
-    known_item = not asked
-    queries = _known_items(chunks) if known_item else _asked(chunks, asked)
-    if not queries:
-        raise InputError(
-            f"{path.name} gives nothing to ask: no questions, and no words to make some of.",
-            'Add "questions" to the passages that answer them.',
-        )
-    return ChunkSet(path.name, digest, tuple(chunks), queries, known_item)
-
-
-def _bytes(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise InputError(f"{path.name} has {size:,} bytes.", f"Up to {MAX_BYTES:,} are read.")
         raw = path.read_bytes()
-        raw.decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.", FORMAT) from error
+    return parse_chunks(raw, path.name)
+
+
+def parse_chunks(raw: bytes, name: str) -> ChunkSet:
+    """As `load_chunks`, for a file that is in memory already."""
+    chunks: list[Chunk] = []
+    asked: list[tuple[int, str]] = []
+    for number, line in enumerate(_decoded(raw, name).splitlines(), 1):
+        if not line.strip():
+            continue
+        if len(chunks) == MAX_CHUNKS:
+            raise InputError(f"{name} has more than {MAX_CHUNKS} passages.", "Give a part of it.")
+        record = _record(line, number)
+        asked += [(len(chunks), q) for q in _strings(record, "questions", number)]
+        chunks.append(_chunk(record, number))
+    _check_set(chunks, name)
+    digest = hashlib.sha256(raw).hexdigest()
+    known_item = not asked
+    queries = _known_items(chunks) if known_item else _asked(chunks, asked)
+    if not queries:
+        raise InputError(
+            f"{name} gives nothing to ask: no questions, and no words to make some of.",
+            'Add "questions" to the passages that answer them.',
+        )
+    return ChunkSet(name, digest, tuple(chunks), queries, known_item)
+
+
+def _decoded(raw: bytes, name: str) -> str:
+    try:
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path.name}, line {line}: this is not UTF-8.", "Save it as UTF-8.") from error
-    return raw
+        raise InputError(f"{name}, line {line}: this is not UTF-8.", "Save it as UTF-8.") from error
 
 
 def _record(line: str, number: int) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from wfgy_triage.measure.tension import K_SWEEP
 from wfgy_triage.workload.chains import load_chains
+from wfgy_triage.workload.chunks import load_chunks
 from wfgy_triage.workload.citations import RECORD, WITH_K
 from wfgy_triage.workload.corpus import CORPUS, load_corpus
 from wfgy_triage.workload.json_records import JSON_RECORDS, load_json_workload
+from wfgy_triage.workload.passages import kept_passages
 
 
 def _json_notes(path: Path | None) -> Mapping[str, str]:
@@ -28,6 +31,16 @@ def _swept_questions(path: Path | None) -> Mapping[str, str]:
     }
 
 
+def _searches(path: Path | None) -> Mapping[str, str]:
+    kept = kept_passages(path) if path else None
+    return _passage_questions(kept.chunks_path) if kept is not None else _citation_questions(path)
+
+
+@lru_cache(maxsize=4)  # the page asks every second while a run is open, and a kept file never changes
+def _passage_questions(path: Path) -> Mapping[str, str]:
+    return {query.id: query.text for query in load_chunks(path).queries}
+
+
 def _chain_beginnings(path: Path | None) -> Mapping[str, str]:
     return {c.id: c.summary for c in load_chains().chains}
 
@@ -38,7 +51,7 @@ _TEXTS: Mapping[str, Callable[[Path | None], Mapping[str, str]]] = {
     "json_breaks": _json_notes,
     "long_chain": _chain_beginnings,
     "sixty_seconds": _swept_questions,
-    "wrong_snippet": _citation_questions,
+    "wrong_snippet": _searches,
 }
 """Symptom id to the texts of its questions. A probe with questions adds a line."""
 

@@ -11,11 +11,10 @@ from wfgy_triage.ui.cards import WELCOME, symptom_cards
 from wfgy_triage.ui.choice import choice, copy_panel, panel
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.pages.frame import page_frame
+from wfgy_triage.ui.pages.own_parts import build_engineer, build_own_file, build_own_workload
 from wfgy_triage.ui.pages.parts import Parts
 from wfgy_triage.ui.suggestions import suggestion_list
 from wfgy_triage.ui.trial_choice import USUAL
-from wfgy_triage.ui.upload import UPLOAD_HELP
-from wfgy_triage.workload.upload import SUFFIXES
 
 MODELS_HEADS = {
     True: ("Which models, and how many questions?", "Both sides get exactly the same questions."),
@@ -114,32 +113,7 @@ def _models_step(context: PageContext) -> dict[str, Any]:
             )
             with gr.Column() as trial_choice:
                 trials = choice("trials", "", USUAL)
-            with gr.Accordion(
-                "Ask your own questions instead", open=False, elem_id="own-questions"
-            ) as own_questions:
-                panel(UPLOAD_HELP)
-                with gr.Row(elem_classes="actions"):
-                    # A plain button: Gradio's drop zone nests buttons, which screen readers cannot use.
-                    upload = gr.UploadButton(
-                        "Choose question files",
-                        file_count="multiple",
-                        file_types=list(SUFFIXES),
-                        scale=0,
-                        elem_id="upload",
-                    )
-                    builtin = gr.Button(
-                        "Use the built-in questions", visible=False, scale=0, elem_id="builtin"
-                    )
-            upload_note = panel(elem_id="upload-note")
-            workload = gr.Textbox(visible="hidden", label="Question set", elem_id="workload")
-            with gr.Accordion("Details for engineers", open=False, elem_id="engineer") as engineer:
-                seed = gr.Number(
-                    0,
-                    label="Seed",
-                    precision=0,
-                    minimum=0,
-                    info="Base seed of every request, the same on both sides.",
-                )
+            own = build_own_workload() | build_engineer()
         with gr.Column(scale=3, min_width=300):
             plan = panel(elem_id="plan")
             with gr.Row(elem_classes="actions"):
@@ -152,15 +126,9 @@ def _models_step(context: PageContext) -> dict[str, Any]:
         "questions": questions,
         "trial_choice": trial_choice,
         "trials": trials,
-        "engineer": engineer,
-        "seed": seed,
-        "workload": workload,
-        "own_questions": own_questions,
-        "upload": upload,
-        "builtin": builtin,
-        "upload_note": upload_note,
         "plan": plan,
         "start": start,
+        **own,
     }
 
 
@@ -249,6 +217,7 @@ def _fix_step(context: PageContext) -> dict[str, Any]:
         with gr.Column(scale=3, min_width=320, visible=False) as fix_column:
             _, fix_plot, fix_note = _chart(FIX_FIGURE, visible=True)
     files = copy_panel(elem_id="files")
+    own_file = build_own_file()
     with gr.Row(elem_classes="actions"):
         again = gr.Button(APPLIED, variant="primary", scale=0, elem_id="again")
         more = gr.Button("Check with more questions", scale=0, elem_id="more-again")
@@ -260,6 +229,7 @@ def _fix_step(context: PageContext) -> dict[str, Any]:
         "fix_plot": fix_plot,
         "fix_note": fix_note,
         "files": files,
+        **own_file,
         "again": again,
         "more_again": more,
         "other": other,

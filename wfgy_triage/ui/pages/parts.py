@@ -36,10 +36,14 @@ class Parts:
     trial_choice: gr.Column
     trials: gr.HTML
     engineer: gr.Accordion
+    options: gr.HTML
     seed: gr.Number
     workload: gr.Textbox
     own_questions: gr.Accordion
     upload: gr.UploadButton
+    own_passages: gr.Accordion
+    upload_passages: gr.UploadButton
+    upload_index: gr.UploadButton
     builtin: gr.Button
     upload_note: gr.HTML
     plan: gr.HTML
@@ -73,6 +77,11 @@ class Parts:
     fix_plot: gr.Plot
     fix_note: gr.HTML
     files: gr.HTML
+    own_file: gr.Column
+    own_file_kinds: gr.HTML
+    own_file_kind: gr.HTML
+    own_file_give: gr.UploadButton
+    own_file_shown: gr.HTML
     again: gr.Button
     more_again: gr.Button
     other: gr.Button

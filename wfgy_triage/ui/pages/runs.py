@@ -7,7 +7,7 @@ import gradio as gr
 from wfgy_triage.errors import TriageError
 from wfgy_triage.ui.choice import panel
 from wfgy_triage.ui.context import PageContext
-from wfgy_triage.ui.handlers import error_callout
+from wfgy_triage.ui.notices import error_callout
 from wfgy_triage.ui.pages.frame import page_frame
 from wfgy_triage.ui.sessions import ListQuery, sessions_page
 

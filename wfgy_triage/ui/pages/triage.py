@@ -60,8 +60,11 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
     choosing(parts.trials.input, handlers.models, choices)
     on(parts.pairs_timer.tick, handlers.models, choices)
     on(parts.upload.upload, handlers.upload, [*choices, parts.upload])
+    on(parts.upload_passages.upload, handlers.upload_passages, [*choices, parts.upload_passages])
+    on(parts.upload_index.upload, handlers.upload_index, [*choices, parts.upload_index])
     on(parts.builtin.click, handlers.builtin_questions, choices)
-    moving(parts.start.click, handlers.start, [*choices, parts.seed])
+    on(parts.engineer.expand, handlers.show_options, [parts.symptom])
+    moving(parts.start.click, handlers.start, [*choices, parts.seed, parts.options])
 
     on(parts.run_timer.tick, handlers.poll, [parts.run_id, parts.step])
     on(parts.stop.click, handlers.stop, [parts.run_id])
@@ -71,6 +74,8 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
     moving(parts.to_fix.click, handlers.go_to_fix)
     choosing(parts.answers.input, handlers.choose_answer, [parts.run_id, parts.answers])
 
+    given = [parts.run_id, parts.own_file_kind, parts.own_file_give]
+    on(parts.own_file_give.upload, handlers.change_own_file, given)
     moving(parts.again.click, handlers.check_again, [parts.run_id])
     moving(parts.more.click, handlers.with_more, [parts.run_id])
     moving(parts.more_again.click, handlers.with_more, [parts.run_id])
