@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from wfgy_triage.report.provenance import READABLE
 from wfgy_triage.report.trials import chosen
 from wfgy_triage.result import Metric, Result
 
+_HASH = re.compile(r"[0-9a-f]{64}")
+SHOWN_OF_A_HASH = 16
 NOT_COMPARED = frozenset({"memory_bytes", "weights_modified", "total_bytes"})
 """Facts of a model that differ from machine to machine and move no number; the hashes tell what is the same."""
 
@@ -170,7 +173,7 @@ def _flat(data: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]
     for key, value in data.items():
         if key in NOT_COMPARED or value in (None, "", [], {}):
             continue
-        name = f"{before}{READABLE.get(key, key.replace('_', ' '))}"
+        name = before + READABLE.get(key, key.replace("_", " ").replace("sha256", "SHA-256"))
         if isinstance(value, Mapping):
             yield from _flat(value, f"{name}, ")
         else:
@@ -180,4 +183,6 @@ def _flat(data: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]
 def _text(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(map(str, value))
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value[:SHOWN_OF_A_HASH]}\N{HORIZONTAL ELLIPSIS}" if _HASH.fullmatch(str(value)) else str(value)

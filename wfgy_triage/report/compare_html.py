@@ -16,6 +16,7 @@ from wfgy_triage.report.trials import ARROW, GUARD_LOOKS
 from wfgy_triage.result import Metric
 
 SHOWN_QUESTIONS = 20
+NO_GATE = '<span class="dim">no gate</span>'
 WORKING = "The metrics are being paired question by question\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -103,8 +104,8 @@ def _values_table(pairs: Sequence[tuple[Metric | None, Metric | None]], beside: 
     title = "Other metrics that differ, not paired" if beside else "Metrics that differ, not paired"
     return (
         f'<div class="card table-card"><table class="metrics"><caption>{title}</caption><thead><tr>'
-        '<th scope="col">Metric</th><th scope="col">First<small>FP16, EXL2</small></th>'
-        '<th scope="col">Second<small>FP16, EXL2</small></th><th scope="col">State</th></tr></thead>'
+        '<th scope="col">Metric</th><th scope="col">First</th><th scope="col">Second</th>'
+        '<th scope="col">State</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
 
@@ -118,16 +119,16 @@ def _values_row(first: Metric | None, second: Metric | None) -> str:
     return (
         f'<tr><th scope="row"><span class="name">{escape(known.label)}</span></th>'
         f'<td data-l="First">{_sides(first)}</td><td data-l="Second">{_sides(second)}</td>'
-        f'<td data-l="State"><span>{state or MISSING}</span></td></tr>'
+        f'<td data-l="State"><span>{state or NO_GATE}</span></td></tr>'
     )
 
 
 def _sides(metric: Metric | None) -> str:
     if metric is None:
         return '<span class="dim">not measured</span>'
-    values = [quantity(v, metric.unit) for v in (metric.fp16, metric.exl2)]
-    asked = f"<small>{metric.n} questions</small>" if metric.n else ""
-    return f"<span>{values[0]}, {values[1]}</span>{asked}"
+    value = f"<span>{quantity(metric.exl2, metric.unit)}</span>"
+    fp16 = f"<small>FP16 {quantity(metric.fp16, metric.unit)}</small>" if metric.fp16 is not None else ""
+    return f"{value}{fp16}"
 
 
 def _questions(found: Comparison) -> str:

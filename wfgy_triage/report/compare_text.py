@@ -56,7 +56,8 @@ def _show_metrics(console: Console, found: Comparison) -> None:
     if found.pairing.metrics and not shown:
         console.print("No metric differs on the questions that both asked.")
     if shown:
-        table = _table("Metric (paired)", "First", "Second", "Difference", "Interval", "Reading")
+        level = f"{100 * shown[0].level:.4g} % interval"
+        table = _table("Metric (paired)", "First", "Second", "Difference", level, "Reading")
         for m in shown:
             table.add_row(*_paired(m))
         console.print(table)
@@ -74,13 +75,12 @@ def _show_metrics(console: Console, found: Comparison) -> None:
 
 
 def _paired(m: Paired) -> tuple[str, ...]:
-    level = f" ({100 * m.level:.4g} %)" if m.interval else ""
     return (
         escape(m.label),
         quantity(m.before, m.unit),
         quantity(m.after, m.unit),
         difference(m.difference, m.unit),
-        interval(m.interval, m.unit) + level,
+        interval(m.interval, m.unit),
         READINGS[m.better],
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from wfgy_triage.errors import InputError
 from wfgy_triage.report.compare import Pairing, why_unpaired
 from wfgy_triage.report.compare_html import comparison_page
 from wfgy_triage.report.export.session import Session
@@ -28,7 +29,10 @@ element.addEventListener('change', event => {
   go.href = './runs?compare=' + picked.map(box => encodeURIComponent(box.value)).reverse().join(',');
 });
 """
-COMPARE_BAR = '<div class="compare-bar" role="status" hidden><span></span><a href="./runs" hidden>Compare the two</a></div>'
+COMPARE_BAR = (
+    '<div class="compare-bar" role="status" hidden><span></span>'
+    '<a href="./runs" hidden>Compare the two</a></div>'
+)
 
 
 def compare_box(record: RunRecord, name: str) -> str:
@@ -41,26 +45,22 @@ def compare_box(record: RunRecord, name: str) -> str:
     )
 
 
-def compared_ids(parameter: str) -> tuple[str, str] | tuple[()]:
-    """The two ids of the address's parameter `ID,ID`; nothing where it does not name two."""
-    ids = parameter.split(",")
-    return (ids[0], ids[1]) if len(ids) == 2 and all(SESSION_ID.fullmatch(i) for i in ids) else ()
-
-
-def comparison(context: PageContext, first: str, second: str, pair: bool) -> str:
+def comparison(context: PageContext, asked: str, pair: bool) -> str:
     """Return what differs.
 
     Args:
         context: of the page.
-        first: id of the session to compare with.
-        second: id of the other.
+        asked: the address's parameter, `ID,ID`; the first is the session to compare with.
         pair: whether to pair the metrics, which takes seconds; without, the page says that it is being done.
 
     Raises:
-        InputError: no such session, one without a result, or twice the same.
+        InputError: not two ids, no such session, one without a result, or twice the same.
     """
+    ids = asked.split(",")
+    if len(ids) != 2 or not all(SESSION_ID.fullmatch(i) for i in ids):
+        raise InputError("This address does not name two sessions.", "Choose two in the list of sessions.")
     pairing = context.service.pair_elsewhere if pair else _later
-    return comparison_page(context.service.compare(first, second, pairing), context.catalog)
+    return comparison_page(context.service.compare(ids[0], ids[1], pairing), context.catalog)
 
 
 def _later(first: Session, second: Session) -> Pairing:

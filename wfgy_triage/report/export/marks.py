@@ -10,6 +10,8 @@ from typing import Any
 
 from wfgy_triage.report.export.scales import Axis
 
+CHARACTER = 6.8
+"""About the width of a character of the labels, in picture units."""
 DASHES = {"dash": "7 4", "dot": "2 3"}
 Point = tuple[float, float] | None
 """A place in the picture; None ends a line."""
@@ -172,7 +174,8 @@ def bars(traces: Sequence[Mapping[str, Any]], frame: Frame, gaps: tuple[float, f
             tips.append(tip)
             drawn.append(f"<rect {box} {ink}/>")
             if text and trace.get("textposition") != "none":
-                drawn.append(_bar_text(str(text), tip, frame, lying, trace))
+                room = tip[0] - frame.at_x(0) if lying and trace.get("textposition") == "auto" else 0.0
+                drawn.append(_bar_text(str(text), tip, lying, room))
         drawn.append(uncertainties(trace, frame, tips))
     return "".join(drawn)
 
@@ -212,14 +215,12 @@ def _bar_ink(trace: Mapping[str, Any], name: str) -> tuple[str, str]:
     return f'fill="url(#{name})" stroke="{colour}"', pattern
 
 
-def _bar_text(
-    text: str, tip: tuple[float, float], frame: Frame, lying: bool, trace: Mapping[str, Any]
-) -> str:
+def _bar_text(text: str, tip: tuple[float, float], lying: bool, room: float) -> str:
+    """The words of a bar: at its end, or inside it where there is room for them."""
     x, y = tip
     if not lying:
         return f'<text x="{x:.1f}" y="{y - 5:.1f}" text-anchor="middle">{escape(text)}</text>'
-    inside = trace.get("textposition") == "auto" and frame.right - x < 6.4 * len(text)
-    if inside:
+    if room > CHARACTER * len(text) + 12:
         return f'<text class="on-bar" x="{x - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>'
     return f'<text x="{x + 6:.1f}" y="{y + 4:.1f}">{escape(text)}</text>'
 

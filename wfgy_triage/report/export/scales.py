@@ -121,8 +121,8 @@ def _ticks(low: float, high: float, log: bool, layout: Mapping[str, Any]) -> Ite
 
 
 def _nice_step(span: float, most: int) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that gives at most `most` ticks."""
-    rough = (span or 1.0) / max(1, most - 1)
+    """The smallest of 1, 2, 5 times a power of ten that gives about `most` ticks at most."""
+    rough = (span or 1.0) / max(1, most)
     power = 10.0 ** math.floor(math.log10(rough))
     return next(f * power for f in (1, 2, 5, 10) if f * power >= rough * (1 - 1e-9))
 

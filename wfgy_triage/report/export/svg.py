@@ -9,15 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape, unescape
+from textwrap import wrap
 from typing import Any
 
 from wfgy_triage.report.charts import Figure
-from wfgy_triage.report.export.marks import Frame, Point, bars, line_path, scatter, stroke, symbol
+from wfgy_triage.report.export.marks import CHARACTER, Frame, Point, bars, line_path, scatter, stroke, symbol
 from wfgy_triage.report.export.scales import Tick, axis_of
 
 WIDTH = 440
-CHARACTER = 6.8
-"""About the width of a character of the labels, in picture units."""
 LINE = 15
 _TAG = re.compile(r"</?b>")
 
@@ -35,9 +34,10 @@ def figure_svg(figure: Figure, title: str, names: str) -> str:
     y = axis_of(list(_values(traces, "y")), layout["yaxis"], _bars_from_zero(traces, lying=False))
     legend, legend_height = _legend(traces, layout)
     height = int(layout["height"])
-    left = 10 + max((_width(t.label) for t in y.ticks), default=0) + (20 if y.title else 0)
     below = 10 + LINE * max((_lines(t) for t in x.ticks), default=0) + (22 if x.title else 4)
     top = 10 + legend_height + (18 if layout.get("annotations") else 0)
+    title_room = 5 + LINE * len(_title_lines(y.title, height - below - top)) if y.title else 0
+    left = 10 + max((_width(t.label) for t in y.ticks), default=0) + title_room
     frame = Frame(left, top, WIDTH - 18, height - below, x, y)
     parts = [_axes(frame), _shapes(layout, frame), _marks(traces, layout, frame, names), legend]
     parts.append(_annotations(layout, frame))
@@ -97,14 +97,23 @@ def _axis_titles(frame: Frame) -> str:
     drawn = ""
     if frame.x.title:
         below = frame.bottom + 24 + LINE * max((_lines(t) for t in frame.x.ticks), default=0)
-        drawn += _label(escape(frame.x.title), (frame.left + frame.right) / 2, below, "middle")
+        half = CHARACTER * len(unescape(frame.x.title)) / 2
+        middle = max(half, min((frame.left + frame.right) / 2, WIDTH - half))
+        drawn += _label(escape(frame.x.title), middle, below, "middle")
     if frame.y.title:
         middle = (frame.top + frame.bottom) / 2
-        drawn += (
-            f'<text x="12" y="{middle:.1f}" text-anchor="middle" transform="rotate(-90 12 {middle:.1f})">'
-            f"{escape(unescape(frame.y.title))}</text>"
-        )
+        for i, line in enumerate(_title_lines(frame.y.title, frame.bottom - frame.top)):
+            x = 12 + LINE * i
+            drawn += (
+                f'<text x="{x}" y="{middle:.1f}" text-anchor="middle" '
+                f'transform="rotate(-90 {x} {middle:.1f})">{escape(line)}</text>'
+            )
     return drawn
+
+
+def _title_lines(title: str, room: float) -> list[str]:
+    """A title in as many lines as its axis is short."""
+    return wrap(unescape(title), max(8, int(room / CHARACTER)))
 
 
 def _label(text: str, x: float, y: float, anchor: str) -> str:

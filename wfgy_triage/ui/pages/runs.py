@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import gradio as gr
 
 from wfgy_triage.errors import TriageError
 from wfgy_triage.ui.choice import panel
-from wfgy_triage.ui.compare import COMPARE_JS, compared_ids, comparison
+from wfgy_triage.ui.compare import COMPARE_JS, comparison
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.handlers import error_callout
 from wfgy_triage.ui.pages.frame import page_frame
@@ -29,25 +30,24 @@ def build_runs_page(context: PageContext) -> None:
     listing = gr.HTML(LOADING, apply_default_css=False, js_on_load=COMPARE_JS, elem_id="sessions")
 
     def show(request: gr.Request) -> tuple[str, str]:
-        ids = compared_ids(_parameter(request, "compare"))
-        if ids:
-            return COMPARE_HEAD, _explained(lambda: comparison(context, *ids, pair=False))
+        if asked := _parameter(request, "compare"):
+            return COMPARE_HEAD, _explained(lambda: comparison(context, asked, pair=False))
         known = list(context.catalog.symptoms)
         status, symptom, number = (_parameter(request, name) for name in ("status", "symptom", "page"))
         query = ListQuery.parse(status, symptom, number, known)
         return HEAD, _explained(lambda: sessions_page(context, query))
 
-    def pair(shown: str, request: gr.Request) -> str:
+    def pair(request: gr.Request) -> Any:
         """Pairing takes seconds; the rest of the comparison is on the page meanwhile."""
-        ids = compared_ids(_parameter(request, "compare"))
-        return _explained(lambda: comparison(context, *ids, pair=True)) if ids else shown
+        asked = _parameter(request, "compare")
+        return _explained(lambda: comparison(context, asked, pair=True)) if asked else gr.skip()
 
     blocks = gr.context.Context.root_block
     if blocks is None:
         raise RuntimeError("the sessions page is built inside a gr.Blocks route")
     blocks.load(
         show, None, [head, listing], queue=False, show_progress="hidden", api_visibility="private"
-    ).then(pair, [listing], [listing], queue=False, show_progress="hidden", api_visibility="private")
+    ).then(pair, None, [listing], queue=False, show_progress="hidden", api_visibility="private")
 
 
 def _parameter(request: gr.Request, name: str) -> str:
