@@ -12,7 +12,13 @@ import typer
 from rich.markup import escape
 from typer.exceptions import TyperException
 
-from wfgy_triage.cli import checkpoints, patches, serving, triage  # noqa: F401 - importing a file registers its commands
+from wfgy_triage.cli import (  # noqa: F401 - importing a file registers its commands
+    checkpoints,
+    patches,
+    serving,
+    sessions,
+    triage,
+)
 from wfgy_triage.cli.shared import EXIT_ERROR, EXIT_STOPPED, app, err
 from wfgy_triage.errors import TriageError
 

@@ -1,4 +1,4 @@
-"""Commands that measure: probe, gate, doctor, match; and the recorded sessions."""
+"""Commands that measure: probe, gate, doctor, match."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from wfgy_triage.cli.shared import (
     finish,
     out,
     progress_bars,
-    sessions,
 )
 from wfgy_triage.errors import InputError
 from wfgy_triage.result import State
@@ -169,23 +168,6 @@ def doctor(
     if json_file is not None:
         json_file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     raise typer.Exit(EXIT_CODES[State(record["state"])])
-
-
-@sessions.command("list")
-def sessions_list(limit: Annotated[int, typer.Option(min=1, max=1000)] = 50) -> None:
-    """List recorded sessions, newest first."""
-    from wfgy_triage.report.terminal import show_sessions
-    from wfgy_triage.runs.service import TriageService
-
-    show_sessions(out, TriageService(load_settings()).list(limit=limit))
-
-
-@sessions.command("show")
-def sessions_show(run_id: str, json_file: JsonFile = None) -> None:
-    """Show one recorded session; the exit code is its verdict."""
-    from wfgy_triage.runs.service import TriageService
-
-    raise typer.Exit(finish(TriageService(load_settings()).get(run_id), json_file))
 
 
 def _trial_options(no_fix: bool, seconds: int) -> dict[str, str]:

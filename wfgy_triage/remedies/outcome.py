@@ -168,10 +168,16 @@ def between_runs(
     before: Sequence[Sample], after: Sequence[Sample], probe: Probe, settings: ProbeSettings
 ) -> Effect | None:
     """The deciding metric of EXL2 in two runs, on the questions that both asked; None where they share none."""
-    earlier = [_moved(s, "fp16") for s in before if s.key.side == EXL2]
-    now = [s for s in after if s.key.side in (EXL2, FACTS)]
     name = deciding(probe.evaluate(before, (), settings).metrics)
-    return effect_of(primary_of(probe.evaluate([*earlier, *now], (), settings), name.id if name else None))
+    return effect_of(primary_of(paired_runs(before, after, probe, settings), name.id if name else None))
+
+
+def paired_runs(
+    before: Sequence[Sample], after: Sequence[Sample], probe: Probe, settings: ProbeSettings
+) -> Evaluation:
+    """What the probe says of two runs with the earlier EXL2 in FP16's place: every difference is after - before."""
+    earlier = [_moved(s, "fp16") for s in before if s.key.side == EXL2]
+    return probe.evaluate([*earlier, *(s for s in after if s.key.side in (EXL2, FACTS))], (), settings)
 
 
 def primary_of(evaluation: Evaluation, name: str | None) -> Metric | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
@@ -13,6 +14,8 @@ from wfgy_triage.store.records import RunStatus
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EM DASH}"
 OPERATORS = {">=": "\N{GREATER-THAN OR EQUAL TO}", "<=": "\N{LESS-THAN OR EQUAL TO}"}
+
+_UNIT = re.compile(r"[\w %/.,()\N{MIDDLE DOT}-]{1,40}")
 
 
 @dataclass(frozen=True)
@@ -88,14 +91,22 @@ def quantity(value: float | None, unit: str) -> str:
         return f"{number(value)} \N{MULTIPLICATION SIGN}"
     if unit in ("", "count"):
         return number(value)
-    return f"{number(value)} {unit}"
+    return f"{number(value)} {unit_words(unit)}".strip()
+
+
+def unit_words(unit: str) -> str:
+    """A unit as it may stand in any output; one that is not a few plain words is left out.
+
+    Units of imported results are foreign text, and this is the one place through which all of them pass.
+    """
+    return unit if _UNIT.fullmatch(unit) else ""
 
 
 def difference(value: float | None, unit: str) -> str:
     """Write a signed difference; shares become percentage points ("pts")."""
     if value is None:
         return MISSING
-    text, word = (percent(value), "pts") if unit == "share" else (number(value), unit)
+    text, word = (percent(value), "pts") if unit == "share" else (number(value), unit_words(unit))
     sign = "+" if value > 0 and text != "0" else ""
     return f"{sign}{text} {word}".strip()
 

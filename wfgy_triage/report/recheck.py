@@ -16,13 +16,22 @@ SAME_FILES = (
 )
 
 
-def recheck_line(result: Result) -> str:
-    """Return the comparison with the run before the change; empty for a run that is no re-check."""
+def recheck_line(result: Result, linked: bool = True) -> str:
+    """Return the comparison with the run before the change; empty for a run that is no re-check.
+
+    Args:
+        result: the stored result.
+        linked: whether the earlier run can be opened from where this is shown.
+    """
     found = result.recheck
     if found is None:
         return ""
     before = State(found["state_before"])
-    at = moment(datetime.fromisoformat(found["created_at"]))
+    at = escape(moment(datetime.fromisoformat(found["created_at"])))
+    link = (
+        f'<a href="./?run={quote(str(found["run_id"]))}" '
+        f'aria-label="Open the run before the change, {STATE_LOOKS[before].word}">{at}</a>'
+    )
     effect = found["effect"]
     moved = ""
     if effect is not None:
@@ -36,7 +45,6 @@ def recheck_line(result: Result) -> str:
     return (
         '<section class="card recheck" aria-label="Compared with the run before the change">'
         '<p class="eyebrow">Checked again after a change</p>'
-        f'<p class="recheck-states"><span>Before: <a href="./?run={quote(str(found["run_id"]))}" '
-        f'aria-label="Open the run before the change, {STATE_LOOKS[before].word}">{escape(at)}</a> '
+        f'<p class="recheck-states"><span>Before: {link if linked else at} '
         f"{state_chip(before)}</span><span>Now: {state_chip(result.state)}</span></p>{moved}{same}</section>"
     )

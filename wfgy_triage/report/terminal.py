@@ -157,7 +157,8 @@ def show_sessions(console: Console, runs: Sequence[RunRecord]) -> None:
         console.print("No sessions are recorded yet.")
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("Session", "Started (UTC)", "Symptom", "Pair", "Questions", "Status", "Verdict"):
+    table.add_column("Session", no_wrap=True)  # other commands take the whole id
+    for column in ("Started (UTC)", "Symptom", "Pair", "Questions", "Status", "Verdict"):
         table.add_column(column)
     for run in runs:
         table.add_row(
@@ -166,7 +167,7 @@ def show_sessions(console: Console, runs: Sequence[RunRecord]) -> None:
             run.spec.symptom,
             run.spec.pair_id,
             str(run.spec.questions),
-            str(run.status),
+            f"{run.status}, imported" if run.imported else str(run.status),
             run.state or "–",
         )
     console.print(table)

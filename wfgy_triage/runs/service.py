@@ -13,10 +13,16 @@ from wfgy_triage.errors import InputError
 from wfgy_triage.pairs import get_pair
 from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.probes.registry import available_symptoms, check_settings
+from wfgy_triage.report.compare import Comparison, Pairing, compare
+from wfgy_triage.report.export.formats import Exported, export
+from wfgy_triage.report.export.session import Session
+from wfgy_triage.runs.compare import pair_elsewhere
+from wfgy_triage.runs.sessions import Imported, import_session, read_session
 from wfgy_triage.runs.trial_options import RECHECK_OF, earlier_run, split_options
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Sample, Share
+from wfgy_triage.store.rows import IMPORT_KEY
 from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.store.shares import ShareRepository
 from wfgy_triage.store.workers import WorkerRepository
@@ -85,7 +91,7 @@ class TriageService:
         check_sources(self._settings, spec)
         if earlier := earlier_run(spec.options):
             self._runs.get(earlier)
-        if start_key is not None and not 0 < len(start_key) <= 64:
+        if start_key is not None and (not 0 < len(start_key) <= 64 or start_key.startswith(IMPORT_KEY)):
             raise InputError("The start key must have 1 to 64 characters.", "Use a random id for each form.")
         return self._runs.create(spec, start_key=start_key, queue_limit=MAX_QUEUED).id
 
@@ -142,7 +148,13 @@ class TriageService:
             InputError: no such run, or it is open or done; or its pair is no longer registered.
             PrerequisiteError: the pair's model folders are not there.
         """
-        get_pair(self._settings, self._runs.get(run_id).spec.pair_id)
+        record = self._runs.get(run_id)
+        if record.imported:
+            raise InputError(
+                "This session was measured elsewhere and imported; it cannot go on here.",
+                "Start a new one with the same choices.",
+            )
+        get_pair(self._settings, record.spec.pair_id)
         return self._runs.requeue(run_id)
 
     def share(self, run_id: str, days: int, redacted: bool = False) -> tuple[Share, str]:
@@ -172,6 +184,46 @@ class TriageService:
     def shared(self, token: str) -> Share | None:
         """The link that a token opens now; None for any other text."""
         return self._shares.find(token)
+
+    def export(self, run_id: str, form: str, redact: bool = False) -> Exported:
+        """A session as a file in one of the `report.export.formats`.
+
+        Args:
+            run_id: the run.
+            form: id of the format.
+            redact: leave the texts of questions and answers out.
+
+        Raises:
+            InputError: no such run or format, or the run has no result.
+        """
+        session = read_session(self._settings, self._runs, run_id, redact)
+        return export(session, form, load_catalog())
+
+    def import_session(self, data: bytes) -> Imported:
+        """Store a session from a session file; InputError when it cannot be used."""
+        return import_session(self._settings, self._database, data)
+
+    def compare(self, first: str, second: str, pair: Callable[[Session, Session], Pairing]) -> Comparison:
+        """What differs between two sessions.
+
+        Args:
+            first: id of the session to compare with.
+            second: id of the other.
+            pair: pairs their metrics; see `runs.compare`.
+
+        Raises:
+            InputError: no such run, one without a result, or twice the same.
+        """
+        if first == second:
+            raise InputError("These are one and the same session.", "Choose two different ones.")
+        one, other = (
+            read_session(self._settings, self._runs, run_id, leaving=False) for run_id in (first, second)
+        )
+        return compare(one, other, pair(one, other))
+
+    def pair_elsewhere(self, first: Session, second: Session) -> Pairing:
+        """Pair the metrics of two sessions in a process of its own; takes seconds when asked first."""
+        return pair_elsewhere(self._settings, first, second)
 
     def list(
         self,

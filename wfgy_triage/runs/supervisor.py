@@ -29,6 +29,18 @@ _LOG_LIMIT_BYTES = 5_000_000
 _log = logging.getLogger(__name__)
 
 
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The environment of a child of this program: it finds the package, and reads the same settings."""
+    python_path = [str(REPO_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(python_path),
+        "WFGY_TRIAGE_HOME": str(settings.home),
+        "WFGY_TRIAGE_PAIRS": str(settings.pairs_file),
+        "DATABASE_URL": settings.database_url,
+    }
+
+
 class ChildSupervisor:
     """Owns one child process.
 
@@ -120,16 +132,7 @@ class ChildSupervisor:
             self._talk(self._process)
 
     def _environment(self) -> dict[str, str]:
-        python_path = [str(REPO_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        return {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(python_path),
-            "WFGY_TRIAGE_HOME": str(self._settings.home),
-            "WFGY_TRIAGE_PAIRS": str(self._settings.pairs_file),
-            "DATABASE_URL": self._settings.database_url,
-            PARENT_VARIABLE: str(os.getpid()),
-            **self._more,
-        }
+        return {**child_environment(self._settings), PARENT_VARIABLE: str(os.getpid()), **self._more}
 
     def _keep_running(self) -> None:
         pause = _FIRST_PAUSE_S

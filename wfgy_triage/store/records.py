@@ -40,6 +40,7 @@ class RunRecord:
 
     `error_message` and `error_hint` are set for FAILED runs, and may be set for CANCELLED ones.
     `timings` are seconds by stage so far, summed over every pass of a resumed run. Lists leave `result` out.
+    `imported`: measured elsewhere and read from a session file.
     """
 
     id: str
@@ -55,6 +56,7 @@ class RunRecord:
     error_message: str
     error_hint: str
     timings: Mapping[str, float] = field(default_factory=dict)
+    imported: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Samp
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _EPOCH = 1_700_000_000
+IMPORT_KEY = "import:"
+"""How the start keys of imported sessions begin; the rest tells their content. Runs that are started have others."""
 
 
 class LeaseLostError(Exception):
@@ -107,6 +109,7 @@ def run_record(row: RunRow, result: Mapping[str, Any] | None = None) -> RunRecor
         error_message=row.error_message,
         error_hint=row.error_hint,
         timings={name: float(seconds) for name, seconds in row.timings.items()},
+        imported=(row.start_key or "").startswith(IMPORT_KEY),
     )
 
 

@@ -220,7 +220,7 @@ class RunRepository(LeaseRepository):
             for sample in samples:
                 if sample.key not in known:
                     fresh.setdefault(sample.key, sample)
-            session.add_all(_sample_row(run_id, sample) for sample in fresh.values())
+            session.add_all(sample_row(run_id, sample) for sample in fresh.values())
             if fresh:
                 row.barren_leases = 0
             return len(fresh)
@@ -283,7 +283,8 @@ def _keys(session: Session, run_id: str, questions: Collection[str] | None = Non
     return frozenset(SampleKey(*row) for row in session.execute(query))
 
 
-def _sample_row(run_id: str, sample: Sample) -> SampleRow:
+def sample_row(run_id: str, sample: Sample) -> SampleRow:
+    """The row of a measurement."""
     key = sample.key
     return SampleRow(
         run_id=run_id,

@@ -24,6 +24,7 @@ from wfgy_triage.probes.registry import available_symptoms
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.settings import REPO_ROOT, Settings
 from wfgy_triage.ui.context import PageContext
+from wfgy_triage.ui.exports import add_export_routes
 from wfgy_triage.ui.headers import SecurityHeaders
 from wfgy_triage.ui.pages.runs import build_runs_page
 from wfgy_triage.ui.pages.triage import build_triage_page
@@ -76,6 +77,7 @@ def build_app(
             return PlainTextResponse("There is no such template.", status_code=404)
         return FileResponse(TEMPLATE_FOLDER / name, filename=name)
 
+    add_export_routes(app, service)
     # Said of every mounted app with several pages, although server-side rendering is switched off below.
     warnings.filterwarnings("ignore", message="SSR mode is not supported")
     mounted: FastAPI = gr.mount_gradio_app(

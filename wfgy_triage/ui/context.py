@@ -96,7 +96,9 @@ class PageContext:
         """
         runs = self.service.list(limit=EARLIER_RUNS, symptom=symptom, status=RunStatus.DONE, pair_id=pair_id)
         spent = [
-            (r.timings.get("total", 0.0) - r.timings.get(TRIALS_TIMING, 0.0), r.spec.questions) for r in runs
+            (r.timings.get("total", 0.0) - r.timings.get(TRIALS_TIMING, 0.0), r.spec.questions)
+            for r in runs
+            if not r.imported  # measured on another machine
         ]
         seconds = [total / asked for total, asked in spent if total > 0]
         return duration(median(seconds) * questions) if seconds else None

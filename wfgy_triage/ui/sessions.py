@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from wfgy_triage.report.format import STATE_LOOKS, STATUS_LOOKS, chip, duration, moment
 from wfgy_triage.result import State
 from wfgy_triage.store.records import RunRecord, RunStatus
+from wfgy_triage.ui.compare import COMPARE_BAR, compare_box
 from wfgy_triage.ui.context import PageContext
 
 PAGE_SIZE = 25
@@ -21,6 +22,8 @@ STATUS_FILTERS = (
     ("cancelled", "Stopped"),
     ("failed", "Could not finish"),
 )
+
+IMPORTED = ' <span class="tag">imported</span>'
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,11 @@ def _table(context: PageContext, records: Sequence[RunRecord], query: ListQuery)
         return f'<div class="card"><p class="empty">{text}</p></div>'
     rows = "".join(_row(context, record) for record in records)
     return (
-        '<div class="card table-card"><table class="sessions"><caption>Recorded sessions</caption><thead><tr>'
+        f'{COMPARE_BAR}<div class="card table-card"><table class="sessions"><caption>Recorded sessions</caption>'
+        "<thead><tr>"
         '<th scope="col">Started</th><th scope="col">Symptom</th><th scope="col">Models</th>'
-        '<th scope="col">Questions</th><th scope="col">Took</th><th scope="col">State</th></tr></thead>'
+        '<th scope="col">Questions</th><th scope="col">Took</th><th scope="col">State</th>'
+        '<th scope="col">Compare</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
 
@@ -114,7 +119,8 @@ def _row(context: PageContext, record: RunRecord) -> str:
         f'<td data-l="Symptom">{escape(title)}</td>'
         f'<td data-l="Models">{escape(context.pair_name(record.spec.pair_id))}</td>'
         f'<td data-l="Questions">{_questions(context, record)}</td><td data-l="Took">{took}</td>'
-        f'<td data-l="State">{_state(record)}</td></tr>'
+        f'<td data-l="State">{_state(record)}{IMPORTED if record.imported else ""}</td>'
+        f'<td class="pick-two">{compare_box(record, started)}</td></tr>'
     )
 
 

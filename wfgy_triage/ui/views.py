@@ -11,22 +11,23 @@ from gradio.components.plot import PlotData
 
 from wfgy_triage.doctor.finding import DOCTOR_SIDE, Finding, in_order
 from wfgy_triage.remedies.told import TrialFacts, facts_of
-from wfgy_triage.remedies.vocabulary import load_vocabulary
 from wfgy_triage.report.answers import Row, answers_table, both_answers, collect_rows
 from wfgy_triage.report.answers_changed import Changed, changed_answers, collect_changed
 from wfgy_triage.report.charts import Figure
 from wfgy_triage.report.diagnosis import cause_card
 from wfgy_triage.report.doctor import checks_so_far, doctor_panel, exact_changes
 from wfgy_triage.report.figures import build_figures, figure_table, fix_figure
-from wfgy_triage.report.files import Kind, files_card
+from wfgy_triage.report.files import files_card
 from wfgy_triage.report.fix import fix_head, fix_rest
 from wfgy_triage.report.guide import guide_track, live_track
 from wfgy_triage.report.provenance import provenance_panel
 from wfgy_triage.report.recheck import recheck_line
 from wfgy_triage.report.verdict import baseline_note, metrics_table, verdict_header
 from wfgy_triage.result import Result, State
+from wfgy_triage.runs.sessions import changed_sides, file_kinds
 from wfgy_triage.store.records import OPEN_STATUSES, Event, RunRecord, RunStatus
 from wfgy_triage.ui.context import PageContext
+from wfgy_triage.ui.exports import export_menu
 from wfgy_triage.ui.live import answers_so_far, stage_name, status_card, trials_so_far
 from wfgy_triage.ui.own_file import kinds_line, own_file_kinds
 from wfgy_triage.ui.pages.layout import AGAIN, APPLIED, CHANGED
@@ -77,8 +78,7 @@ def read_run(context: PageContext, run_id: str) -> RunView:
     rows, trials = collect_rows(samples, texts), facts_of(samples)
     findings = in_order(Finding.from_json(s.payload) for s in samples if s.key.side == DOCTOR_SIDE)
     result = Result.from_json(record.result) if record.result else None
-    best = ((result.recommendation if result else None) or {}).get("candidate")
-    sides = next(((t.reference, t.deployed, t.side) for t in trials if best and t.id == best), None)
+    sides = changed_sides(result, samples) if result else None
     changed = tuple(collect_changed(samples, texts, *sides)) if sides else ()
     return RunView(record, rows, findings, context.service.events(run_id), result, trials, changed)
 
@@ -89,7 +89,7 @@ def live_updates(context: PageContext, parts: Parts, view: RunView) -> Updates:
     ended = not view.open
     position = context.service.queue_position(record.id)
     asks = context.asks_questions(record.spec.symptom)
-    resumable = record.status in (RunStatus.CANCELLED, RunStatus.FAILED)
+    resumable = record.status in (RunStatus.CANCELLED, RunStatus.FAILED) and not record.imported
     measured = answers_so_far(view.rows, ended) if asks else checks_so_far(view.findings, ended)
     return {
         parts.live: status_card(record, view.events, position, context.service.worker_alive(), asks),
@@ -122,6 +122,7 @@ def verdict_updates(context: PageContext, parts: Parts, view: RunView) -> Update
         parts.to_fix: gr.Button(
             "See what to change" if result.state is not State.PASS else "See the fix pages"
         ),
+        parts.export: export_menu(view.record.id),
         parts.metrics: metrics_table(result, catalog),
         parts.cause: cause_card(result, catalog, with_checks=asks),
         parts.doctor: doctor_panel(result, asks),
@@ -178,11 +179,6 @@ def _chart_updates(parts: Parts, result: Result) -> Updates:
         updates[parts.plots[name]] = _plot(figures[name]) if name in figures else None
         updates[parts.chart_notes[name]] = figure_table(name, result.charts)
     return updates
-
-
-def file_kinds() -> tuple[Kind, ...]:
-    """What is known of the files that a change can be written as."""
-    return tuple(Kind(t.id, t.title, t.file, t.fits) for t in load_vocabulary().targets.values())
 
 
 def _fix_updates(context: PageContext, parts: Parts, view: RunView, result: Result) -> Updates:

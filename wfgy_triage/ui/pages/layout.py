@@ -161,6 +161,7 @@ def _verdict_step(context: PageContext) -> dict[str, Any]:
     with gr.Row(elem_classes="actions", visible=False) as actions:
         to_fix = gr.Button("See what to change", variant="primary", scale=0, elem_id="to-fix")
         more = gr.Button("Check with more questions", scale=0, elem_id="more")
+        export = panel(elem_id="export")
     metrics = panel(elem_id="metrics")
     columns, plots, notes = {}, {}, {}
     with gr.Row(elem_classes="split-row", equal_height=False):
@@ -186,6 +187,7 @@ def _verdict_step(context: PageContext) -> dict[str, Any]:
         "verdict_actions": actions,
         "to_fix": to_fix,
         "more": more,
+        "export": export,
         "metrics": metrics,
         "cause": cause,
         "chart_columns": columns,

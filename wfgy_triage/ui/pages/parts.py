@@ -61,6 +61,7 @@ class Parts:
     verdict_actions: gr.Row
     to_fix: gr.Button
     more: gr.Button
+    export: gr.HTML
     metrics: gr.HTML
     cause: gr.HTML
     doctor: gr.HTML

@@ -1,35 +1,61 @@
-"""The page of recorded sessions, at `/runs`."""
+"""The page of recorded sessions, at `/runs`; with `?compare=ID,ID` two of them beside each other."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import gradio as gr
 
 from wfgy_triage.errors import TriageError
 from wfgy_triage.ui.choice import panel
+from wfgy_triage.ui.compare import COMPARE_JS, comparison
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.notices import error_callout
 from wfgy_triage.ui.pages.frame import page_frame
 from wfgy_triage.ui.sessions import ListQuery, sessions_page
 
 HEAD = '<div class="step-head"><h2>Sessions</h2><p>Every run is recorded. Open one to see its verdict again.</p></div>'
+COMPARE_HEAD = (
+    '<div class="step-head"><h2>Two sessions compared</h2><p>Only what differs is shown. Differences are second '
+    "minus first.</p></div>"
+)
+LOADING = '<p class="empty">Loading the sessions\N{HORIZONTAL ELLIPSIS}</p>'
 
 
 def build_runs_page(context: PageContext) -> None:
     """Build the page inside the current route."""
     page_frame()
-    panel(HEAD)
-    listing = panel('<p class="empty">Loading the sessions\N{HORIZONTAL ELLIPSIS}</p>', elem_id="sessions")
+    head = panel(HEAD)
+    listing = gr.HTML(LOADING, apply_default_css=False, js_on_load=COMPARE_JS, elem_id="sessions")
 
-    def show(request: gr.Request) -> str:
-        get = request.query_params.get
+    def show(request: gr.Request) -> tuple[str, str]:
+        if asked := _parameter(request, "compare"):
+            return COMPARE_HEAD, _explained(lambda: comparison(context, asked, pair=False))
         known = list(context.catalog.symptoms)
-        query = ListQuery.parse(get("status", ""), get("symptom", ""), get("page", ""), known)
-        try:
-            return sessions_page(context, query)
-        except TriageError as error:
-            return error_callout(error)
+        status, symptom, number = (_parameter(request, name) for name in ("status", "symptom", "page"))
+        query = ListQuery.parse(status, symptom, number, known)
+        return HEAD, _explained(lambda: sessions_page(context, query))
+
+    def pair(request: gr.Request) -> Any:
+        """Pairing takes seconds; the rest of the comparison is on the page meanwhile."""
+        asked = _parameter(request, "compare")
+        return _explained(lambda: comparison(context, asked, pair=True)) if asked else gr.skip()
 
     blocks = gr.context.Context.root_block
     if blocks is None:
         raise RuntimeError("the sessions page is built inside a gr.Blocks route")
-    blocks.load(show, None, [listing], queue=False, show_progress="hidden", api_visibility="private")
+    blocks.load(
+        show, None, [head, listing], queue=False, show_progress="hidden", api_visibility="private"
+    ).then(pair, None, [listing], queue=False, show_progress="hidden", api_visibility="private")
+
+
+def _parameter(request: gr.Request, name: str) -> str:
+    return str(request.query_params.get(name, ""))
+
+
+def _explained(show: Callable[[], str]) -> str:
+    try:
+        return show()
+    except TriageError as error:
+        return error_callout(error)
