@@ -29,6 +29,7 @@ from wfgy_triage.ui.headers import SecurityHeaders
 from wfgy_triage.ui.pages.runs import build_runs_page
 from wfgy_triage.ui.pages.triage import build_triage_page
 from wfgy_triage.ui.received import MAX_UPLOAD
+from wfgy_triage.ui.sharing import add_share_routes
 from wfgy_triage.ui.theme import FAVICON, STYLE_SHEET, build_theme
 from wfgy_triage.ui.upload import TEMPLATES
 from wfgy_triage.workload.texts import question_texts
@@ -78,6 +79,7 @@ def build_app(
         return FileResponse(TEMPLATE_FOLDER / name, filename=name)
 
     add_export_routes(app, service)
+    add_share_routes(app, service)
     # Said of every mounted app with several pages, although server-side rendering is switched off below.
     warnings.filterwarnings("ignore", message="SSR mode is not supported")
     mounted: FastAPI = gr.mount_gradio_app(

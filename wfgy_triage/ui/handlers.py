@@ -14,6 +14,7 @@ from wfgy_triage.ui.notices import error_callout, explained
 from wfgy_triage.ui.option_fields import NOTHING
 from wfgy_triage.ui.own_file import in_own_file
 from wfgy_triage.ui.pages.layout import MAX_QUESTIONS, USUAL_QUESTIONS
+from wfgy_triage.ui.share_handlers import ShareHandlers
 from wfgy_triage.ui.suggestions import not_matched, suggestions
 from wfgy_triage.ui.trial_choice import USUAL
 from wfgy_triage.ui.views import Updates, both_panel, live_updates, read_run, verdict_updates
@@ -21,7 +22,7 @@ from wfgy_triage.ui.views import Updates, both_panel, live_updates, read_run, ve
 MORE_QUESTIONS = 60
 
 
-class TriageHandlers(ModelsHandlers):
+class TriageHandlers(ModelsHandlers, ShareHandlers):
     """The behaviour of the page: that of step 2 (`models_handlers.py`), and of the others here."""
 
     def load(self, request: gr.Request) -> Updates:
@@ -105,7 +106,7 @@ class TriageHandlers(ModelsHandlers):
             view = read_run(self.context, run_id)
             updates = live_updates(self.context, self.parts, view)
             if not view.open:
-                updates |= verdict_updates(self.context, self.parts, view)
+                updates |= verdict_updates(self.context, self.parts, view) | self.links(run_id)
                 if view.result and step == str(MEASURE_STEP):
                     updates[self.parts.walk] = gr.Walkthrough(selected=VERDICT_STEP)
         except TriageError as error:
@@ -148,4 +149,5 @@ class TriageHandlers(ModelsHandlers):
             }
             | live_updates(self.context, self.parts, view)
             | verdict_updates(self.context, self.parts, view)
+            | self.links(run_id)
         )

@@ -13,6 +13,7 @@ from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.pages.frame import page_frame
 from wfgy_triage.ui.pages.own_parts import build_engineer, build_own_file, build_own_workload
 from wfgy_triage.ui.pages.parts import Parts
+from wfgy_triage.ui.pages.share_parts import build_share
 from wfgy_triage.ui.suggestions import suggestion_list
 from wfgy_triage.ui.trial_choice import USUAL
 
@@ -182,6 +183,7 @@ def _verdict_step(context: PageContext) -> dict[str, Any]:
                 both = panel(elem_id="both")
     provenance = panel(elem_id="provenance")
     return {
+        **build_share(),
         "verdict": verdict,
         "recheck": recheck,
         "verdict_actions": actions,

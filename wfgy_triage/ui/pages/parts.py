@@ -72,6 +72,13 @@ class Parts:
     answers: gr.HTML
     both: gr.HTML
     provenance: gr.HTML
+    share_days: gr.HTML
+    share_redact: gr.Checkbox
+    share_make: gr.Button
+    share_path: gr.Textbox
+    share_link: gr.Textbox
+    share_list: gr.HTML
+    share_back: gr.Button
     # 5 Fix and re-check
     fix: gr.HTML
     fix_column: gr.Column

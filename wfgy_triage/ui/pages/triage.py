@@ -11,6 +11,7 @@ from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.handlers import TriageHandlers
 from wfgy_triage.ui.pages.layout import build_layout
 from wfgy_triage.ui.pages.parts import Parts
+from wfgy_triage.ui.pages.share_parts import LINK_JS
 
 # Puts the run's id into the address bar, so that a reload or another tab finds it; an empty id takes it out.
 ADDRESS_JS = """(id) => {
@@ -76,6 +77,13 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
 
     given = [parts.run_id, parts.own_file_kind, parts.own_file_give]
     on(parts.own_file_give.upload, handlers.change_own_file, given)
+    showing = on(
+        parts.share_make.click, handlers.make_link, [parts.run_id, parts.share_days, parts.share_redact]
+    )
+    showing.then(None, [parts.share_path], [parts.share_link], js=LINK_JS)
+    showing = on(parts.share_back.click, handlers.take_back, [parts.run_id, parts.share_list])
+    showing.then(None, [parts.share_path], [parts.share_link], js=LINK_JS)
+
     moving(parts.again.click, handlers.check_again, [parts.run_id])
     moving(parts.more.click, handlers.with_more, [parts.run_id])
     moving(parts.more_again.click, handlers.with_more, [parts.run_id])

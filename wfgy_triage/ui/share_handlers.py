@@ -1,0 +1,49 @@
+"""What happens in the block "Share a read-only link" on the verdict."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from wfgy_triage.errors import InputError
+from wfgy_triage.store.rows import now
+from wfgy_triage.ui.context import PageContext
+from wfgy_triage.ui.notices import explained
+from wfgy_triage.ui.pages.parts import Parts
+from wfgy_triage.ui.sharing import DAYS, any_open, share_list
+from wfgy_triage.ui.views import Updates
+
+
+class ShareHandlers:
+    """The behaviour of the block."""
+
+    context: PageContext
+    parts: Parts
+
+    @explained
+    def make_link(self, run_id: str, days: str, redacted: bool) -> Updates:
+        """Make a link and show it, once."""
+        if days not in DAYS:
+            raise InputError(
+                "How long the link is to open is not known.", f"Choose one of: {', '.join(DAYS.values())}."
+            )
+        _, token = self.context.service.share(run_id, int(days), bool(redacted))
+        shown = {self.parts.share_path: f"s/{token}", self.parts.share_link: gr.Textbox(visible=True)}
+        return {**self.links(run_id), **shown}
+
+    @explained
+    def take_back(self, run_id: str, share_id: str) -> Updates:
+        """Take the chosen link back; the one that was just made is no longer shown."""
+        if not share_id:
+            raise InputError("No link was chosen.", "Choose the link that is to be taken back.")
+        self.context.service.revoke(run_id, share_id)
+        hidden = {self.parts.share_path: "", self.parts.share_link: gr.Textbox(visible=False)}
+        return {**self.links(run_id), **hidden}
+
+    def links(self, run_id: str) -> Updates:
+        """The list of links as it is now."""
+        shares = self.context.service.shares(run_id) if run_id else ()
+        moment = now()
+        return {
+            self.parts.share_list: gr.HTML(options=share_list(shares, moment), value=""),
+            self.parts.share_back: gr.Button(visible=any_open(shares, moment)),
+        }
