@@ -36,7 +36,8 @@ def build_share() -> dict[str, Any]:
             elem_id="share-link",
         )
         shares = choice("share", "", elem_id="share-list")
-        back = gr.Button("Take the chosen link back", visible=False, scale=0, elem_id="share-back")
+        with gr.Row(elem_classes="actions"):
+            back = gr.Button("Take the chosen link back", visible=False, scale=0, elem_id="share-back")
     return {
         "share_days": days,
         "share_redact": redact,
