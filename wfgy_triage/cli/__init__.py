@@ -17,6 +17,7 @@ from wfgy_triage.cli import (  # noqa: F401 - importing a file registers its com
     patches,
     serving,
     sessions,
+    shares,
     triage,
 )
 from wfgy_triage.cli.shared import EXIT_ERROR, EXIT_STOPPED, app, err
