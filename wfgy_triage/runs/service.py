@@ -21,6 +21,7 @@ from wfgy_triage.runs.sessions import Imported, import_session, read_session
 from wfgy_triage.runs.trial_options import RECHECK_OF, earlier_run, split_options
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import open_database
+from wfgy_triage.store.descriptions import described
 from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Sample, Share
 from wfgy_triage.store.rows import IMPORT_KEY
 from wfgy_triage.store.runs import RunRepository
@@ -157,6 +158,10 @@ class TriageService:
         get_pair(self._settings, record.spec.pair_id)
         return self._runs.requeue(run_id)
 
+    def describe(self, run_id: str, title: str, note: str, tags: str) -> RunRecord:
+        """Keep a name, notes and tags of a session; InputError for no such session or too much text."""
+        return self._runs.describe(run_id, described(title, note, tags))
+
     def share(self, run_id: str, days: int, redacted: bool = False) -> tuple[Share, str]:
         """Make a read-only link to a session with a result; returns it with its token, which is shown once.
 
@@ -232,9 +237,14 @@ class TriageService:
         symptom: str | None = None,
         status: RunStatus | None = None,
         pair_id: str | None = None,
+        text: str = "",
+        tag: str = "",
     ) -> tuple[RunRecord, ...]:
-        """Runs that match, newest first, without their results (`state` is there)."""
-        return self._runs.list(limit, offset, symptom, status, pair_id)
+        """Runs that match, newest first, without their results (`state` is there).
+
+        `text` stands in name, notes, tags, symptom, pair or id; `tag` is one of theirs.
+        """
+        return self._runs.list(limit, offset, symptom, status, pair_id, text, tag)
 
     def count(
         self, symptom: str | None = None, status: RunStatus | None = None, pair_id: str | None = None

@@ -84,6 +84,9 @@ class RunRow(Base):
     result: Mapped[Mapping[str, Any] | None] = mapped_column(deferred=True, deferred_raiseload=True)
     error_message: Mapped[str] = mapped_column(Text)
     error_hint: Mapped[str] = mapped_column(Text)
+    title: Mapped[str] = mapped_column(String(120), default="", server_default="")
+    note: Mapped[str] = mapped_column(Text, default="", server_default="")
+    tags: Mapped[str] = mapped_column(String(400), default="", server_default="")
 
 
 class EventRow(Base):

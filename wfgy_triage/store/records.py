@@ -40,7 +40,7 @@ class RunRecord:
 
     `error_message` and `error_hint` are set for FAILED runs, and may be set for CANCELLED ones.
     `timings` are seconds by stage so far, summed over every pass of a resumed run. Lists leave `result` out.
-    `imported`: measured elsewhere and read from a session file.
+    `imported`: measured elsewhere and read from a session file. `title`, `note` and `tags` are what people wrote.
     """
 
     id: str
@@ -57,6 +57,9 @@ class RunRecord:
     error_hint: str
     timings: Mapping[str, float] = field(default_factory=dict)
     imported: bool = False
+    title: str = ""
+    note: str = ""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

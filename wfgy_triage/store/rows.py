@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from wfgy_triage.errors import InputError
+from wfgy_triage.store.descriptions import parted
 from wfgy_triage.store.models import EventRow, RunRow, SampleRow
 from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Sample, SampleKey
 
@@ -109,6 +110,9 @@ def run_record(row: RunRow, result: Mapping[str, Any] | None = None) -> RunRecor
         error_message=row.error_message,
         error_hint=row.error_hint,
         timings={name: float(seconds) for name, seconds in row.timings.items()},
+        title=row.title,
+        note=row.note,
+        tags=parted(row.tags),
         imported=(row.start_key or "").startswith(IMPORT_KEY),
     )
 

@@ -7,12 +7,14 @@ run's events are numbered without gaps and its samples are stored exactly once, 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, undefer
 
 from wfgy_triage.errors import InputError
+from wfgy_triage.store.descriptions import Description, joined
+from wfgy_triage.store.filters import matching
 from wfgy_triage.store.leases import LeaseRepository, take
 from wfgy_triage.store.models import EventRow, RunRow, SampleRow
 from wfgy_triage.store.records import (
@@ -35,8 +37,6 @@ from wfgy_triage.store.rows import (
     set_status,
     unknown_run,
 )
-
-_Query = TypeVar("_Query", bound=Select[Any])
 
 
 class RunRepository(LeaseRepository):
@@ -96,18 +96,31 @@ class RunRepository(LeaseRepository):
         symptom: str | None = None,
         status: RunStatus | None = None,
         pair_id: str | None = None,
+        text: str = "",
+        tag: str = "",
     ) -> tuple[RunRecord, ...]:
         """Runs that match, newest first, without their results (`state` is there)."""
-        query = _matching(select(RunRow), symptom, status, pair_id)
+        query = matching(select(RunRow), symptom, status, pair_id, text, tag)
         query = query.order_by(RunRow.created_at.desc(), RunRow.id.desc()).limit(limit).offset(offset)
         with self._db.read() as session:
             return tuple(run_record(row) for row in session.scalars(query))
+
+    def describe(self, run_id: str, description: Description) -> RunRecord:
+        """Keep what people wrote about a run, in the place of what they wrote before.
+
+        Raises:
+            InputError: no such run.
+        """
+        with self._db.write() as session:
+            row = locked_run(session, run_id)
+            row.title, row.note, row.tags = description.title, description.note, joined(description.tags)
+            return run_record(row)
 
     def count(
         self, symptom: str | None = None, status: RunStatus | None = None, pair_id: str | None = None
     ) -> int:
         """How many runs match."""
-        query = _matching(select(func.count()).select_from(RunRow), symptom, status, pair_id)
+        query = matching(select(func.count()).select_from(RunRow), symptom, status, pair_id)
         with self._db.read() as session:
             return session.scalar(query) or 0
 
@@ -255,16 +268,6 @@ def _new_row(spec: RunSpec, start_key: str | None) -> RunRow:
         error_message="",
         error_hint="",
     )
-
-
-def _matching(query: _Query, symptom: str | None, status: RunStatus | None, pair_id: str | None) -> _Query:
-    if symptom is not None:
-        query = query.where(RunRow.symptom == symptom)
-    if status is not None:
-        query = query.where(RunRow.status == status)
-    if pair_id is not None:
-        query = query.where(RunRow.pair_id == pair_id)
-    return query
 
 
 def _queued(session: Session) -> int:

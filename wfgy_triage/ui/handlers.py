@@ -150,4 +150,5 @@ class TriageHandlers(ModelsHandlers, ShareHandlers):
             | live_updates(self.context, self.parts, view)
             | verdict_updates(self.context, self.parts, view)
             | self.links(run_id)
+            | self.written(view.record)
         )

@@ -9,9 +9,11 @@ from urllib.parse import urlencode
 
 from wfgy_triage.report.format import STATE_LOOKS, STATUS_LOOKS, chip, duration, moment
 from wfgy_triage.result import State
+from wfgy_triage.store.filters import LONGEST_SEARCH
 from wfgy_triage.store.records import RunRecord, RunStatus
 from wfgy_triage.ui.compare import COMPARE_BAR, compare_box
 from wfgy_triage.ui.context import PageContext
+from wfgy_triage.ui.described import search_form, tag_links
 
 PAGE_SIZE = 25
 STATUS_FILTERS = (
@@ -33,11 +35,23 @@ class ListQuery:
     status: RunStatus | None = None
     symptom: str | None = None
     page: int = 1
+    text: str = ""
+    tag: str = ""
 
     @classmethod
-    def parse(cls, status: str, symptom: str, page: str, known_symptoms: Sequence[str]) -> ListQuery:
+    def parse(
+        cls,
+        status: str,
+        symptom: str,
+        page: str,
+        known_symptoms: Sequence[str],
+        text: str = "",
+        tag: str = "",
+    ) -> ListQuery:
         """Read the address's parameters; anything not understood is dropped."""
         return cls(
+            text=text.strip()[:LONGEST_SEARCH],
+            tag=tag.strip()[:LONGEST_SEARCH],
             status=RunStatus(status) if status in set(RunStatus) else None,
             symptom=symptom if symptom in known_symptoms else None,
             page=max(1, int(page)) if page.isdecimal() and len(page) < 6 else 1,
@@ -45,7 +59,8 @@ class ListQuery:
 
     def url(self, **changes: object) -> str:
         """The address of the list with some parameters changed; relative, so it holds under any root path."""
-        values = {"status": self.status or "", "symptom": self.symptom or "", "page": self.page} | changes
+        now = {"status": self.status or "", "symptom": self.symptom or "", "q": self.text, "tag": self.tag}
+        values = {**now, "page": self.page, **changes}
         kept = {k: str(v) for k, v in values.items() if v not in ("", None) and not (k == "page" and v == 1)}
         return f"./runs?{urlencode(kept)}" if kept else "./runs"
 
@@ -57,9 +72,12 @@ def sessions_page(context: PageContext, query: ListQuery) -> str:
         offset=(query.page - 1) * PAGE_SIZE,
         symptom=query.symptom,
         status=query.status,
+        text=query.text,
+        tag=query.tag,
     )
     shown, more = records[:PAGE_SIZE], len(records) > PAGE_SIZE
-    return f"{_filters(context, query)}{_table(context, shown, query)}{_pager(query, more)}"
+    search = search_form(query.text, query.tag)
+    return f"{search}{_filters(context, query)}{_table(context, shown, query)}{_pager(query, more)}"
 
 
 def _filters(context: PageContext, query: ListQuery) -> str:
@@ -92,7 +110,7 @@ def _table(context: PageContext, records: Sequence[RunRecord], query: ListQuery)
     if not records:
         text = (
             "No session matches this filter."
-            if query.status or query.symptom or query.page > 1
+            if query != ListQuery()
             else 'No sessions yet. <a href="./">Start the first triage</a>; it is recorded here by itself.'
         )
         return f'<div class="card"><p class="empty">{text}</p></div>'
@@ -116,12 +134,18 @@ def _row(context: PageContext, record: RunRecord) -> str:
     return (
         f'<tr><th scope="row"><a href="./?run={escape(record.id)}" '
         f'aria-label="Open the session of {started}: {escape(title)}">{started}</a></th>'
-        f'<td data-l="Symptom">{escape(title)}</td>'
+        f'<td data-l="Symptom">{_named(record)}{escape(title)}</td>'
         f'<td data-l="Models">{escape(context.pair_name(record.spec.pair_id))}</td>'
         f'<td data-l="Questions">{_questions(context, record)}</td><td data-l="Took">{took}</td>'
         f'<td data-l="State">{_state(record)}{IMPORTED if record.imported else ""}</td>'
         f'<td class="pick-two">{compare_box(record, started)}</td></tr>'
     )
+
+
+def _named(record: RunRecord) -> str:
+    """What people call it, and its tags."""
+    name = f"<b>{escape(record.title)}</b><br>" if record.title else ""
+    return f'{name}<span class="tags">{tag_links(record)}</span>' if name or record.tags else ""
 
 
 def _questions(context: PageContext, record: RunRecord) -> str:

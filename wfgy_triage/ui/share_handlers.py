@@ -1,10 +1,11 @@
-"""What happens in the block "Share a read-only link" on the verdict."""
+"""What happens in the blocks "Name and notes" and "Share a read-only link" on the verdict."""
 
 from __future__ import annotations
 
 import gradio as gr
 
 from wfgy_triage.errors import InputError
+from wfgy_triage.store.records import RunRecord
 from wfgy_triage.store.rows import now
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.notices import explained
@@ -14,10 +15,25 @@ from wfgy_triage.ui.views import Updates
 
 
 class ShareHandlers:
-    """The behaviour of the block."""
+    """The behaviour of the blocks."""
 
     context: PageContext
     parts: Parts
+
+    @explained
+    def describe(self, run_id: str, title: str, tags: str, note: str) -> Updates:
+        """Keep what was written about the session."""
+        record = self.context.service.describe(run_id, title or "", note or "", tags or "")
+        return {**self.written(record), self.parts.describe_saved: '<p class="dim" role="status">Saved.</p>'}
+
+    def written(self, record: RunRecord) -> Updates:
+        """What is kept of it, as it is shown."""
+        return {
+            self.parts.describe_title: record.title,
+            self.parts.describe_tags: ", ".join(record.tags),
+            self.parts.describe_note: record.note,
+            self.parts.describe_saved: "",
+        }
 
     @explained
     def make_link(self, run_id: str, days: str, redacted: bool) -> Updates:

@@ -10,6 +10,7 @@ from wfgy_triage.report.figures import FIGURES, FIX_FIGURE, FigureKind
 from wfgy_triage.ui.cards import WELCOME, symptom_cards
 from wfgy_triage.ui.choice import choice, copy_panel, panel
 from wfgy_triage.ui.context import PageContext
+from wfgy_triage.ui.pages.describe_parts import build_describe
 from wfgy_triage.ui.pages.frame import page_frame
 from wfgy_triage.ui.pages.own_parts import build_engineer, build_own_file, build_own_workload
 from wfgy_triage.ui.pages.parts import Parts
@@ -183,6 +184,7 @@ def _verdict_step(context: PageContext) -> dict[str, Any]:
                 both = panel(elem_id="both")
     provenance = panel(elem_id="provenance")
     return {
+        **build_describe(),
         **build_share(),
         "verdict": verdict,
         "recheck": recheck,

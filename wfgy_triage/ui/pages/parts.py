@@ -72,6 +72,11 @@ class Parts:
     answers: gr.HTML
     both: gr.HTML
     provenance: gr.HTML
+    describe_title: gr.Textbox
+    describe_tags: gr.Textbox
+    describe_note: gr.Textbox
+    describe_save: gr.Button
+    describe_saved: gr.HTML
     share_days: gr.HTML
     share_redact: gr.Checkbox
     share_make: gr.Button

@@ -34,7 +34,8 @@ def build_runs_page(context: PageContext) -> None:
             return COMPARE_HEAD, _explained(lambda: comparison(context, asked, pair=False))
         known = list(context.catalog.symptoms)
         status, symptom, number = (_parameter(request, name) for name in ("status", "symptom", "page"))
-        query = ListQuery.parse(status, symptom, number, known)
+        text, tag = (_parameter(request, name) for name in ("q", "tag"))
+        query = ListQuery.parse(status, symptom, number, known, text, tag)
         return HEAD, _explained(lambda: sessions_page(context, query))
 
     def pair(request: gr.Request) -> Any:

@@ -77,6 +77,9 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
 
     given = [parts.run_id, parts.own_file_kind, parts.own_file_give]
     on(parts.own_file_give.upload, handlers.change_own_file, given)
+    written = [parts.run_id, parts.describe_title, parts.describe_tags, parts.describe_note]
+    on(parts.describe_save.click, handlers.describe, written)
+
     showing = on(
         parts.share_make.click, handlers.make_link, [parts.run_id, parts.share_days, parts.share_redact]
     )
