@@ -119,7 +119,9 @@ def test_code_shows_the_text_itself(text: str):
 @given(st.text(alphabet="`~ab\n#>-", max_size=80))
 def test_a_fence_holds_whatever_is_in_it(text: str):
     tokens = MARKDOWN.parse(f"before\n\n{fenced(text)}\n\nafter")
-    assert [t.type for t in tokens if t.type in ("fence", "heading_open", "hr", "bullet_list_open")] == ["fence"]
+    assert [t.type for t in tokens if t.type in ("fence", "heading_open", "hr", "bullet_list_open")] == [
+        "fence"
+    ]
     assert next(t.content for t in tokens if t.type == "fence").rstrip("\n") == text.rstrip("\n")
 
 
@@ -137,5 +139,7 @@ def test_every_text_of_the_tables_is_guarded():
     for form in ("csv", "answers-csv"):
         rows = list(csv.reader(io.StringIO(written(hostile(), form))))
         assert len({len(row) for row in rows}) == 1
-        bad = [c for row in rows for c in row if c[:1] in "=+-@\t\r" and c and not re.fullmatch(r"-?[\d.e-]+", c)]
+        bad = [
+            c for row in rows for c in row if c[:1] in "=+-@\t\r" and c and not re.fullmatch(r"-?[\d.e-]+", c)
+        ]
         assert bad == []

@@ -59,9 +59,15 @@ def test_the_metrics_table_holds_every_metric_as_measured():
     rows = list(csv.DictReader(io.StringIO(written(session, "csv"))))
     assert [r["metric"] for r in rows] == [m.id for m in session.result.metrics]
     first, m = rows[0], session.result.metrics[0]
-    assert (float(first["fp16"]), float(first["exl2"]), float(first["difference"])) == (m.fp16, m.exl2, m.difference)
+    assert (float(first["fp16"]), float(first["exl2"]), float(first["difference"])) == (
+        m.fp16,
+        m.exl2,
+        m.difference,
+    )
     assert (float(first["interval_low"]), first["decides"], first["state"]) == (-0.42, "yes", "FAIL")
-    assert rows[-1]["fp16"] == rows[-1]["difference"] == rows[-1]["gate"] == ""  # not measured is empty, never 0
+    assert (
+        rows[-1]["fp16"] == rows[-1]["difference"] == rows[-1]["gate"] == ""
+    )  # not measured is empty, never 0
 
 
 def test_the_answers_table_holds_every_answer():
@@ -156,16 +162,35 @@ def test_no_export_tells_paths_or_the_name_of_this_machine(form: str):
     result = replace(
         session.result,
         headline=f"Read {where}/config.json on gpu-box-7, and C:\\Users\\someone\\model.bin, ~/keys/id.txt.",
-        pair={**session.result.pair, "exl2": {**session.result.pair["exl2"], "engine_notes": [f"loaded from {where}"]}},
-        recommendation={**session.result.recommendation, "renders": {"shell": f"python convert.py -i {where} -o /data/out/x"}},
+        pair={
+            **session.result.pair,
+            "exl2": {**session.result.pair["exl2"], "engine_notes": [f"loaded from {where}"]},
+        },
+        recommendation={
+            **session.result.recommendation,
+            "renders": {"shell": f"python convert.py -i {where} -o /data/out/x"},
+        },
         settings={**session.result.settings, "chunks": "file:///srv/private/corpus.jsonl"},
     )  # fmt: skip
-    samples = (*session.samples, Sample(SampleKey("json_breaks", "q", 0, 0, "exl2"), {"text": f"see {where}/a"}))
+    samples = (
+        *session.samples,
+        Sample(SampleKey("json_breaks", "q", 0, 0, "exl2"), {"text": f"see {where}/a"}),
+    )
     leaving = scrubbed(
-        replace(session, result=result, samples=samples), Scrubber(["/home/someone", "/opt/app"], ["gpu-box-7"])
+        replace(session, result=result, samples=samples),
+        Scrubber(["/home/someone", "/opt/app"], ["gpu-box-7"]),
     )
     text = written(leaving, form)
-    for secret in ("/home", "someone", "gpu-box-7", "/srv", "/data/out", "id.txt.ssh", "C:\\\\Users", "C:\\Users"):
+    for secret in (
+        "/home",
+        "someone",
+        "gpu-box-7",
+        "/srv",
+        "/data/out",
+        "id.txt.ssh",
+        "C:\\\\Users",
+        "C:\\Users",
+    ):
         assert secret not in text
     assert HOST in text or form in ("csv", "answers-csv", "packet")
 

@@ -23,8 +23,8 @@ from wfgy_triage.report.recheck import recheck_line
 from wfgy_triage.report.terminal import show_result
 from wfgy_triage.report.trials import TRIAL_LOOKS, recommended
 from wfgy_triage.result import Gate, Result, State
-from wfgy_triage.store.records import Sample, SampleKey
 from wfgy_triage.runs.sessions import file_kinds
+from wfgy_triage.store.records import Sample, SampleKey
 
 CATALOG = load_catalog()
 EVIL = "<script>alert(1)</script>"
