@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -138,3 +139,9 @@ def test_the_page_asks_a_process_once_and_again_after_a_failure(before, after, t
     assert pair_elsewhere(settings, before, after).reason == "as told"
     assert pair_elsewhere(settings, before, after).reason == "as told"
     assert asked == [["paired", "before", "after"]] * 2
+
+
+def test_more_comparisons_than_there_are_places_are_put_off_politely(before, after, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs_compare, "_places", threading.BoundedSemaphore(1))
+    runs_compare._places.acquire()
+    assert "in a moment" in pair_elsewhere(load_settings(home=tmp_path), before, after).reason
