@@ -13,7 +13,7 @@ from tests.browser.scripted_trials import CONFIG
 from tests.report.sessions_made import RUN_ID, made_session, written
 from wfgy_triage.catalog import load_catalog, validate_result
 from wfgy_triage.errors import InputError
-from wfgy_triage.report.answers import collect_rows
+from wfgy_triage.report.answers import answers_table, both_answers, collect_rows
 from wfgy_triage.report.diagnosis import cause_card
 from wfgy_triage.report.export.formats import FORMATS, export
 from wfgy_triage.report.export.redact import LEFT_OUT, redacted
@@ -155,6 +155,18 @@ def test_a_redacted_export_holds_no_question_and_no_answer(form: str):
         assert json.loads(text)["metrics"] == session.result.to_json()["metrics"]
 
 
+def test_texts_that_were_left_out_are_not_called_the_same_or_empty():
+    rows = redacted(made_session()).rows
+    assert not any(r.different or r.known for r in rows)
+    table = answers_table(rows)
+    assert "texts left out" in table
+    assert "same text" not in table
+    both = both_answers(rows[0])
+    assert "(left out)" in both
+    assert "exactly the same text" not in both
+    assert "same text" in answers_table(made_session().rows)
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_no_export_tells_paths_or_the_name_of_this_machine(form: str):
     session = made_session(options={"chunks": "/srv/private/corpus.jsonl"})
@@ -162,8 +174,14 @@ def test_no_export_tells_paths_or_the_name_of_this_machine(form: str):
     result = replace(
         session.result,
         headline=f"Read {where}/config.json on gpu-box-7, and C:\\Users\\someone\\model.bin, ~/keys/id.txt.",
-        pair={**session.result.pair, "exl2": {**session.result.pair["exl2"], "engine_notes": [f"loaded from {where}"]}},
-        recommendation={**session.result.recommendation, "renders": {"shell": f"python convert.py -i {where} -o /data/out/x"}},
+        pair={
+            **session.result.pair,
+            "exl2": {**session.result.pair["exl2"], "engine_notes": [f"loaded from {where}"]},
+        },
+        recommendation={
+            **session.result.recommendation,
+            "renders": {"shell": f"python convert.py -i {where} -o /data/out/x"},
+        },
         settings={**session.result.settings, "chunks": "file:///srv/private/corpus.jsonl"},
     )  # fmt: skip
     samples = (

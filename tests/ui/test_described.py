@@ -38,7 +38,9 @@ def test_the_list_shows_names_and_tags_as_text(stage: Stage, run_id: str):
     assert 'href="./runs?tag=prod"' in html
 
 
-def test_search_and_tag_narrow_the_list_and_stay_in_the_address(stage: Stage, run_id: str, settings: Settings):
+def test_search_and_tag_narrow_the_list_and_stay_in_the_address(
+    stage: Stage, run_id: str, settings: Settings
+):
     other = ScriptedWorker(settings).finished_run()
     stage.call("describe", run_id, "Nightly", "prod", "")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +13,22 @@ import typer
 
 from wfgy_triage.cli.shared import JsonFile, app, err, finish, out, sessions
 from wfgy_triage.errors import InputError
-from wfgy_triage.report.export.formats import FORMATS
-from wfgy_triage.report.export.session_file import LARGEST
 from wfgy_triage.settings import load_settings
 
-Format = Annotated[str, typer.Option("--format", "-f", help=f"One of: {', '.join(FORMATS)}.")]
+
+class Form(StrEnum):
+    """What `sessions export` writes: the ids of `report.export.formats`, which is not imported for every command."""
+
+    html = "html"
+    markdown = "markdown"
+    session = "session"
+    json = "json"
+    csv = "csv"
+    answers_csv = "answers-csv"
+    packet = "packet"
+
+
+Format = Annotated[Form, typer.Option("--format", "-f", help="What to write; see docs/sessions.md.")]
 RunId = Annotated[str, typer.Argument(metavar="ID", help="A session's id, see `sessions list`.")]
 
 
@@ -50,10 +63,13 @@ def sessions_export(
     """Write a session as a file: report, Markdown, JSON, CSV, debug packets, or a session file to import again."""
     from wfgy_triage.runs.service import TriageService
 
-    text = TriageService(load_settings()).export(run_id, form, redact).text
+    text = TriageService(load_settings()).export(run_id, form.value, redact).text
     if file is None:
-        sys.stdout.buffer.write(text.encode())
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(text.encode())
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:  # whoever read it has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     try:
         file.write_bytes(text.encode())
@@ -108,6 +124,8 @@ def paired(first: str, second: str) -> None:
 
 def _read(file: Path) -> bytes:
     """The file's bytes, at most one more than is allowed: what is larger is refused, not read."""
+    from wfgy_triage.report.export.session_file import LARGEST
+
     try:
         with file.open("rb") as source:
             return source.read(LARGEST + 1)

@@ -31,7 +31,8 @@ class Answer:
     """One side's answer to one question, as the probe classed it.
 
     `kind` is the probe's class (`valid`, `truncated`, ...); `valid` is None when the probe gave no judgement.
-    `mark` is what its badge says where the probe has words of its own.
+    `mark` is what its badge says where the probe has words of its own. `known` is false where the text was left out
+    when the session was exported elsewhere.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Answer:
     truncated: bool
     tokens: int | None
     mark: str = ""
+    known: bool = True
 
     @property
     def look(self) -> Look | None:
@@ -71,6 +73,11 @@ class Row:
     def different(self) -> bool:
         """Whether both sides answered, and not with the same text."""
         return self.fp16 is not None and self.exl2 is not None and self.fp16.text != self.exl2.text
+
+    @property
+    def known(self) -> bool:
+        """Whether the texts of the answers are there."""
+        return all(a.known for a in (self.fp16, self.exl2) if a)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -162,6 +169,7 @@ def both_answers(row: Row) -> str:
     left, right = marked(row.fp16.text if row.fp16 else "", row.exl2.text if row.exl2 else "")
     same = row.fp16 and row.exl2 and not row.different
     note = "Both sides gave exactly the same text." if same else "Marked: what only this side wrote."
+    note = note if row.known else "The texts were left out when this session was exported."
     return (
         f'<div class="pair-answers"><h4>{escape(row.question)}</h4><p class="dim small">{note}</p>'
         f'<div class="two">{_panel("FP16 answer", row.fp16, left, "a")}'
@@ -198,12 +206,14 @@ def read_answer(payload: Mapping[str, Any]) -> Answer:
         valid=None if valid is None else bool(valid),
         truncated=bool(payload.get("truncated", payload.get("finish_reason") == "length")),
         mark=str(payload.get("mark") or ""),
+        known="text" in payload,
         tokens=tokens if isinstance(tokens, int) else len(tokens) if isinstance(tokens, list) else None,
     )
 
 
 def _table_row(number: int, row: Row, selected: bool) -> str:
     texts = "texts differ" if row.different else "same text" if row.fp16 and row.exl2 else "one side only"
+    texts = texts if row.known else "texts left out"
     return (
         f'<label class="answer-row" data-classes="{" ".join(row.classes)}">'
         f'<input type="radio" name="answer" value="{escape(row.key)}"{" checked" if selected else ""}>'
@@ -222,7 +232,7 @@ def _panel(title: str, answer: Answer | None, marked_text: str, side: str) -> st
     if answer.tokens is not None:
         facts.append(f"{answer.tokens} tokens")
     footnote = escape(" \N{MIDDLE DOT} ".join(facts))
-    body = marked_text or '<span class="dim">(empty)</span>'
+    body = marked_text or f'<span class="dim">({"empty" if answer.known else "left out"})</span>'
     return (
         f'<section class="answer side-{side}"><h5>{title} {answer_chip(answer)}</h5>'
         f'<pre tabindex="0" aria-label="{title}">{body}</pre>'

@@ -28,7 +28,7 @@ def show_comparison(console: Console, found: Comparison) -> None:
         )
         for title, pairs in (("only in the second", found.gained), ("only in the first", found.dropped)):
             for _, row in pairs:
-                console.print(f"  well {title}: {escape(row.question)}", style="dim", highlight=False)
+                console.print(f"  well {title}: {escape(_line(row.question))}", style="dim", highlight=False)
     if found.differences:
         table = _table("Part", "What", "First", "Second")
         for d in found.differences:
@@ -89,6 +89,11 @@ def _sides(metric: Metric | None) -> tuple[str, str]:
     if metric is None:
         return MISSING, MISSING
     return quantity(metric.fp16, metric.unit), quantity(metric.exl2, metric.unit)
+
+
+def _line(text: str) -> str:
+    """A question on one line, without what a terminal would obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _table(*columns: str) -> Table:

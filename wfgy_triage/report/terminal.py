@@ -214,7 +214,7 @@ def _metrics_table(metrics: Sequence[Metric]) -> Table:
         difference = _number(m.difference) if m.difference is not None else _number(m.exl2)
         gate = "" if m.gate is None else f"{m.gate.op} {m.gate.value:g}"
         state = "" if m.state is None else f"[{STYLES[m.state]}]{m.state}[/]"
-        name = f"[bold]{m.label}[/]" if m.primary else m.label
+        name = f"[bold]{escape(m.label)}[/]" if m.primary else escape(m.label)
         table.add_row(
             name, _number(m.fp16), _number(m.exl2), difference + lo_hi, _number(m.floor), gate, state
         )

@@ -24,6 +24,8 @@ PATIENCE_S = 120.0
 KEPT = 256
 _FAILED = "What is stored of these sessions could not be evaluated again."
 _one_at_a_time = threading.Lock()
+_places = threading.BoundedSemaphore(4)
+"""For the one at work and those that wait for it: threads that wait are threads that the page lacks."""
 _log = logging.getLogger(__name__)
 
 
@@ -56,11 +58,15 @@ def pair_elsewhere(settings: Settings, first: Session, second: Session) -> Pairi
     """The same in a process of its own; known answers come at once. Sessions must be finished."""
     if reason := why_unpaired(first, second):
         return Pairing(reason=reason)
+    if not _places.acquire(blocking=False):
+        return Pairing(reason="Several comparisons are being worked out. Open this one again in a moment.")
     try:
         return _asked(settings, *((s.record.id, str(s.record.finished_at)) for s in (first, second)))
     except (subprocess.SubprocessError, OSError, ValueError) as error:
         _log.warning("two sessions could not be paired: %s", error)
         return Pairing(reason="They could not be paired now. Open the comparison again to try it once more.")
+    finally:
+        _places.release()
 
 
 @lru_cache(maxsize=KEPT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _ZERO_WIDTH = "\u200b"
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#|!~$^])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]#|!~$^])")
 _RUNS = re.compile(r"`+")
 _SPACE = re.compile(r"\s+")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]")

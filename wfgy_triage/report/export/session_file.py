@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -25,6 +26,8 @@ from wfgy_triage.store.records import RunRecord, RunSpec, RunStatus, Sample, Sam
 SCHEMA = "wfgy-triage/session-1"
 LARGEST = 64 * 1024 * 1024
 """Bytes of the largest file that is read: 200 questions with all their measurements take about a third."""
+_CONTROL = re.compile(r"\\u00(?:0[0-8bcef]|1[0-9a-f]|7f|9b)|\\[bf]|[\x7f\x9b]")
+"""As JSON writes them. In a terminal they would be commands."""
 _HINT = "Export the session again where it was recorded, as `session`."
 
 
@@ -111,6 +114,8 @@ def _parse(data: bytes) -> dict[str, Any]:
 def _session(content: Mapping[str, Any]) -> Session:
     run, spec, result = content["session"], content["spec"], content["result"]
     validate_result(result)
+    if _CONTROL.search(json.dumps(result, ensure_ascii=False)):
+        raise InputError("The session file is damaged: there are control characters in its result.", _HINT)
     if result["run_id"] != run["id"] or result["symptom"] != spec["symptom"]:
         raise InputError("The session file is damaged: its result is that of another session.", _HINT)
     load_catalog().symptoms[spec["symptom"]]
