@@ -111,6 +111,9 @@ class ExLlamaV2Tokenizer:
     def __init__(self, config):
         self.inner = AutoTokenizer.from_pretrained(config.model_dir)
 
+    def get_vocab_size(self):
+        return len(self.inner)
+
     def encode(self, text, add_bos=False, add_eos=False, encode_special_tokens=False):
         assert encode_special_tokens
         assert not add_bos
@@ -226,6 +229,7 @@ class ExLlamaV2DynamicGenerator:
             assert f.can_mask_logits()
             assert f.get_next(mask=True) is True
             masked = f.mask_logits(masked[0][0]).view(1, 1, -1)
+        masked[:, :, self.tokenizer.get_vocab_size() :] = -torch.inf
         token = masked.argmax(-1)
         for f in job.filters:
             f.feed(token)

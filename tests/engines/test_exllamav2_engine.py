@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from wfgy_triage.engine_settings import EngineSettings
 from wfgy_triage.engines import exllamav2_loading
 from wfgy_triage.engines.base import Engine, GenerationRequest, Grammar, ScoreRequest
 from wfgy_triage.engines.exllamav2_engine import ExLlamaV2Engine
+from wfgy_triage.engines.exllamav2_filter import TokenChooser
 from wfgy_triage.engines.exllamav2_generation import STARTING_JOBS, finish_reason
 from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.engines.scoring import score_pair
@@ -242,3 +244,45 @@ def test_a_closed_engine_has_given_its_memory_back(opened, make_folder):
     for use in (lambda: mine.generate([]), lambda: mine.logits([]), lambda: mine.encode("x")):
         with pytest.raises(ProbeError, match="closed"):
             use()
+
+
+def test_masks_are_the_same_from_several_threads(engine):
+    """The library samples in a pool of threads, and prepares masks in another."""
+    compiler = engine._grammars()
+    requests = [GenerationRequest(str(n), (1,), 4, grammar=Grammar("regex", f"[{n}-9]x*")) for n in range(8)]
+
+    def mask(request: GenerationRequest) -> torch.Tensor:
+        chooser = TokenChooser(request, lambda: compiler, engine.end_ids, engine.info.vocab_size)
+        return chooser.narrowed(torch.zeros(288))
+
+    alone = [mask(r) for r in requests]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(mask, requests * 20))
+    assert all(torch.equal(t, alone[i % 8]) for i, t in enumerate(together))
+    assert [int((a == 0).sum()) for a in alone] == [10 - n for n in range(8)]
+
+
+def test_a_mask_leaves_the_logits_as_they_were(engine):
+    compiler = engine._grammars()
+    request = GenerationRequest("a", (1,), 4, temperature=0.7, seed=3, grammar=Grammar("regex", "[0-9]{2}"))
+    chooser = TokenChooser(request, lambda: compiler, engine.end_ids, engine.info.vocab_size)
+    logits = torch.linspace(-3, 3, 288)
+    kept = logits.clone()
+    for step in range(2):
+        narrowed = chooser.narrowed(logits)
+        assert torch.equal(logits, kept)
+        (chosen,) = torch.isfinite(narrowed).nonzero().flatten().tolist()
+        assert narrowed[chosen] == logits[chosen]
+        assert engine.decode([chosen]).isdigit()
+        assert not chooser.complete, step
+        chooser.feed(chosen)
+    assert chooser.complete
+    assert set(torch.isfinite(chooser.narrowed(logits)).nonzero().flatten().tolist()) <= engine.end_ids
+    chooser.feed(257)
+    chooser.prepare()
+
+
+def test_a_grammar_needs_a_token_to_end_with(engine):
+    request = GenerationRequest("a", (1,), 4, grammar=DIGITS)
+    with pytest.raises(InputError, match="no token that ends"):
+        TokenChooser(request, engine._grammars, frozenset(), engine.info.vocab_size)

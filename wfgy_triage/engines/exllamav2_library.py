@@ -92,19 +92,29 @@ def check_gpu() -> None:
 
 @contextmanager
 def stream_kept() -> Iterator[None]:
-    """Around every call of the library: it leaves its own CUDA stream current, where other engines must not go on.
+    """Around every call of the library: it leaves its own CUDA streams current, where other engines must not go on.
 
-    Its work is finished at the end, so that what comes next may read the results on any stream.
+    Its work is finished at the end, so that what comes next may read the results on any stream. GPUs that hold nothing
+    are left alone: asking for their stream would set them up.
     """
     if not torch.cuda.is_available():
         yield
         return
-    before = torch.cuda.current_stream()
+    device = torch.cuda.current_device()
+    before = {i: torch.cuda.current_stream(i) for i in _used_gpus() | {device}}
     try:
         yield
-        torch.cuda.current_stream().synchronize()
+        for i in _used_gpus():
+            torch.cuda.current_stream(i).synchronize()
     finally:
-        torch.cuda.set_stream(before)
+        for stream in before.values():
+            torch.cuda.set_stream(stream)
+        torch.cuda.set_device(device)
+
+
+def _used_gpus() -> set[int]:
+    """GPUs on which PyTorch holds memory."""
+    return {i for i in range(torch.cuda.device_count()) if torch.cuda.memory_allocated(i) > 0}
 
 
 def load_library() -> Library:
