@@ -21,7 +21,17 @@ class TriageError(Exception):
 
 
 class PrerequisiteError(TriageError):
-    """Something that must be there before a measurement is missing or broken (a file, a tensor, a package)."""
+    """Something that must be there before a measurement is missing or broken (a file, a tensor, a package).
+
+    Args:
+        message: see `TriageError`.
+        hint: see `TriageError`.
+        cause: id of the fix map's cause, where the error itself says it.
+    """
+
+    def __init__(self, message: str, hint: str = "", cause: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.cause = cause
 
 
 class InputError(TriageError):

@@ -52,14 +52,27 @@ def test_attention_without_a_causal_mask_is_seen(loaded):
     fp16, exl2 = loaded
 
     def sees_the_future(requests: list[ScoreRequest], chunk: int = 128) -> Iterator[LogitChunk]:
+        # As a real engine without a mask: every row depends on all tokens that are computed, the last is not.
         for part in exl2.logits(requests, chunk):
-            yield LogitChunk(part.id, part.start, part.logits + requests[0].token_ids[-1])
+            yield LogitChunk(part.id, part.start, part.logits + sum(requests[0].token_ids[:-1]))
 
     found = check_engines(fp16, Changed(exl2, logits=sees_the_future))
     assert failed(found) == ["causal_attention"]
     seen = next(f for f in found if f.check == "causal_attention")
     assert "on EXL2 " in seen.seen
     assert seen.cause == "noncausal_prefill"
+
+
+def test_a_real_engine_without_its_mask_is_seen(loaded, monkeypatch: pytest.MonkeyPatch):
+    fp16, exl2 = loaded
+    states = exl2.runner.prefill
+
+    def unmasked(rows, cache):
+        hidden = states(rows, cache)
+        return hidden + hidden.mean(dim=1, keepdim=True)
+
+    monkeypatch.setattr(exl2.runner, "prefill", unmasked)
+    assert failed(check_engines(fp16, exl2)) == ["causal_attention"]
 
 
 def test_logits_that_are_not_numbers_do_not_pass(loaded):
@@ -107,6 +120,8 @@ def test_models_that_are_not_there():
     found = not_loaded(error)
     assert [f.check for f in found] == MADE
     assert failed(found) == ["models_load"]
+    skew = not_loaded(PrerequisiteError("It does not import.", "Rebuild it.", cause="kernel_version_skew"))
+    assert skew[0].cause == "kernel_version_skew"
     assert (found[0].seen, found[0].do, found[0].cause) == (error.message, error.hint, "model_not_loadable")
     assert prevents_loading(found)
     assert failed(not_loaded()) == []

@@ -22,7 +22,8 @@ from wfgy_triage.engines.grammar_builders import (
     record_grammar,
 )
 from wfgy_triage.engines.loading import open_engine
-from wfgy_triage.engines.transformers_engine import TransformersEngine, tokenizer_definition
+from wfgy_triage.engines.tokens import tokenizer_definition
+from wfgy_triage.engines.transformers_engine import TransformersEngine
 from wfgy_triage.errors import InputError, ProbeError
 from wfgy_triage.measure.citations import classify_citations, classify_record
 from wfgy_triage.measure.json_validity import classify_json

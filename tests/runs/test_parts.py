@@ -74,7 +74,7 @@ def test_nothing_stays_loaded_when_one_side_fails(pair):
 def test_engine_settings_of_a_pair_are_used_or_refused(pair):
     opener = Opener()
     ModelCache(opener).acquire(dataclasses.replace(pair, engine={"device": "cuda"}))
-    assert {how["device"] for _, how in opener.calls} == {"cuda"}
+    assert {how["settings"].device for _, how in opener.calls} == {"cuda"}
     with pytest.raises(InputError, match="gpu_split"):
         ModelCache(opener).acquire(dataclasses.replace(pair, engine={"gpu_split": "auto"}))
 

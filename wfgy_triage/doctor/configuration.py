@@ -8,9 +8,8 @@ from typing import Any
 from wfgy_triage.doctor.finding import Finding, Patch, failed, passed, skipped, warned
 from wfgy_triage.doctor.patches import json_patch, server_patch
 from wfgy_triage.doctor.side import Side
+from wfgy_triage.exl2.positions import LIBRARY_THETA, nested_theta, number, rope_theta
 
-LIBRARY_THETA = 10000.0
-"""What exllamav2 uses when config.json has no top-level rope_theta."""
 LIBRARY_SCALINGS = {"linear", "su", "longrope", "llama3", "yarn", "mrope", "default"}
 """Kinds of RoPE scaling that exllamav2 applies; it ignores any other without a word."""
 SIZES = (
@@ -91,7 +90,7 @@ def _settings(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Finding:
 
 def _context(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Finding:
     key = "max_position_embeddings"
-    base, served = _number(ours.get(key)), _number(theirs.get(key))
+    base, served = number(ours.get(key)), number(theirs.get(key))
     if base is None or served is None or base == served:
         return passed("same_context", f"{theirs.get(key, 'no stated number of')} tokens on both sides.")
     seen = f"FP16 {base:.0f} tokens, EXL2 {served:.0f}."
@@ -100,7 +99,7 @@ def _context(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Finding:
 
 
 def _rope(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Finding:
-    base, top = rope_theta(ours), _number(theirs.get("rope_theta"))
+    base, top = rope_theta(ours), number(theirs.get("rope_theta"))
     used = LIBRARY_THETA if base is None else base
     patch = json_patch("config.json", _rope_values(ours, theirs))
     if top is None and used != LIBRARY_THETA:
@@ -111,7 +110,7 @@ def _rope(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Finding:
             patch,
         )
     # transformers reads rope_parameters first, exllamav2 the top level only: both places have to be right.
-    stated = [t for t in (top, _nested_theta(theirs)) if t is not None] or [LIBRARY_THETA]
+    stated = [t for t in (top, nested_theta(theirs)) if t is not None] or [LIBRARY_THETA]
     wrong = next((t for t in stated if t != used), None)
     if wrong is not None:
         return failed("same_rope", f"rope_theta: FP16 {used:g}, EXL2 {wrong:g}.", patch)
@@ -135,17 +134,6 @@ def _rope_supported(config: Mapping[str, Any]) -> Finding:
     if kind not in LIBRARY_SCALINGS:
         return warned("rope_supported", f"The EXL2 config.json asks for {kind!r} scaling.")
     return passed("rope_supported", f"Scaling is {kind!r}.")
-
-
-def rope_theta(config: Mapping[str, Any]) -> float | None:
-    """The base of the rotary encoding: top level in older configurations, in `rope_parameters` in newer ones."""
-    top = _number(config.get("rope_theta"))
-    return _nested_theta(config) if top is None else top
-
-
-def _nested_theta(config: Mapping[str, Any]) -> float | None:
-    nested = config.get("rope_parameters")
-    return _number(nested.get("rope_theta")) if isinstance(nested, Mapping) else None
 
 
 def scaling(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,7 +210,7 @@ def _differences(
 
 
 def _same(a: Any, b: Any) -> bool:
-    x, y = _number(a), _number(b)
+    x, y = number(a), number(b)
     # A number written in fp32 and read back differs in its last digits.
     return a == b if x is None or y is None else abs(x - y) <= 1e-6 * max(abs(x), abs(y))
 
@@ -252,10 +240,6 @@ def _rope_values(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str
 
 def _shown(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{k} {v}" for k, v in settings.items()) or "none"
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _first(value: Any) -> str | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from wfgy_triage.checks import load_checks
 from wfgy_triage.doctor.finding import Finding, Outcome, finding, in_order, skipped
-from wfgy_triage.errors import TriageError
+from wfgy_triage.errors import PrerequisiteError
 
 
-def not_loaded(error: TriageError | None = None) -> tuple[Finding, ...]:
+def not_loaded(error: PrerequisiteError | None = None) -> tuple[Finding, ...]:
     """The same checks where there are no models.
 
     Args:
@@ -18,7 +18,7 @@ def not_loaded(error: TriageError | None = None) -> tuple[Finding, ...]:
         load = skipped("models_load", "Loading was not tried, because a check of the folders failed.")
     else:
         why = "A model does not load."
-        load = finding("models_load", Outcome.FAIL, error.message, do=error.hint or None)
+        load = finding("models_load", Outcome.FAIL, error.message, do=error.hint or None, cause=error.cause)
     rest = [
         c.id
         for c in load_checks().values()

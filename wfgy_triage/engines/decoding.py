@@ -19,6 +19,7 @@ from wfgy_triage.engines.batching import (
     waves,
 )
 from wfgy_triage.engines.grammar import GrammarCompiler, GrammarState
+from wfgy_triage.engines.requests import check_generation
 from wfgy_triage.engines.runner import QUERY_TOKENS, ModelRunner
 from wfgy_triage.engines.sampling import Choice, greedy, sample
 from wfgy_triage.engines.text import TextStream, first_stop
@@ -101,31 +102,10 @@ class Decoder:
             InputError: a request cannot be run; raised before anything is computed.
             ProbeError: the model gave logits that are not numbers, or a grammar leaves no token.
         """
-        self._check(requests)
+        check_generation(requests, self._runner.vocab_size, self._max_context)
         for request in requests:
             self._start_grammar(request)
         return self._run(requests, should_stop or (lambda: False))
-
-    def _check(self, requests: Sequence[GenerationRequest]) -> None:
-        ids = [r.id for r in requests]
-        if len(set(ids)) != len(ids):
-            raise InputError("Two requests of one call have the same id.", "Give every request its own id.")
-        for request in requests:
-            check_tokens(request.id, request.prompt_ids, self._runner.vocab_size)
-            if request.max_new_tokens < 1:
-                raise InputError(f"Request {request.id!r} asks for no new tokens.", "Ask for at least one.")
-            if request.temperature < 0 or not 0 < request.top_p <= 1:
-                raise InputError(
-                    f"Request {request.id!r} has temperature {request.temperature} and top_p {request.top_p}.",
-                    "The temperature must be 0 or more, top_p above 0 and at most 1.",
-                )
-            total = len(request.prompt_ids) + request.max_new_tokens
-            if total > self._max_context:
-                raise InputError(
-                    f"Request {request.id!r} needs {total} tokens with its answer, the model's context has"
-                    f" {self._max_context}.",
-                    "Shorten the prompt or ask for fewer new tokens.",
-                )
 
     def _run(
         self, requests: Sequence[GenerationRequest], should_stop: Callable[[], bool]
@@ -302,18 +282,3 @@ class Decoder:
         else:
             text = self._decode(row.tokens)
         return Completion(row.request.id, text, tuple(row.tokens), tuple(row.logprobs), row.finish)
-
-
-def check_tokens(request_id: str, ids: Sequence[int], vocab_size: int) -> None:
-    """Refuse an empty sequence and ids outside the vocabulary.
-
-    Raises:
-        InputError: names the request.
-    """
-    if not ids:
-        raise InputError(f"Request {request_id!r} has no tokens.", "Give it a prompt.")
-    if min(ids) < 0 or max(ids) >= vocab_size:
-        raise InputError(
-            f"Request {request_id!r} has a token id outside the vocabulary of {vocab_size}.",
-            "Encode the text with this model's own tokenizer.",
-        )

@@ -9,9 +9,8 @@ import torch
 from wfgy_triage.engines.attention import PrefixGroup, PrefixKV, SegmentedCache
 from wfgy_triage.engines.base import LogitChunk, ScoreRequest
 from wfgy_triage.engines.batching import MIN_SHARED, by_length, micro_batches, shared_prefix
-from wfgy_triage.engines.decoding import check_tokens
+from wfgy_triage.engines.requests import check_layers, check_scoring
 from wfgy_triage.engines.runner import QUERY_TOKENS, ModelRunner
-from wfgy_triage.errors import InputError
 
 # Sequences whose hidden states are held at a time.
 BLOCK_SEQUENCES = 16
@@ -33,20 +32,7 @@ def forced_logits(
     Raises:
         InputError: a sequence cannot be scored; raised before anything is computed.
     """
-    for request in requests:
-        check_tokens(request.id, request.token_ids, runner.vocab_size)
-        if not 1 <= request.first < len(request.token_ids):
-            raise InputError(
-                f"Request {request.id!r} scores from position {request.first} of {len(request.token_ids)}.",
-                "Score from position 1 or later, and at least one position.",
-            )
-        if len(request.token_ids) > max_context:
-            raise InputError(
-                f"Request {request.id!r} has {len(request.token_ids)} tokens, the model's context {max_context}.",
-                "Score a shorter sequence.",
-            )
-    if chunk < 1:
-        raise InputError(f"A chunk of {chunk} positions is not possible.", "Use 1 or more.")
+    check_scoring(requests, chunk, runner.vocab_size, max_context)
     return _stream(runner, requests, chunk)
 
 
@@ -108,9 +94,7 @@ def pooled_states(
         InputError: there is no such layer.
     """
     last = runner.kv_shape.layers
-    for layer in layers:
-        if not 0 <= layer <= last:
-            raise InputError(f"There is no layer {layer}.", f"Layers of this model: 0 to {last}.")
+    check_layers(layers, last)
     lengths = [len(s) for s in sequences]
     order = by_length(lengths)
     pooled = torch.zeros(len(layers), len(sequences), runner.hidden_size)

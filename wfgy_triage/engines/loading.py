@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from wfgy_triage.engine_settings import EngineSettings
 from wfgy_triage.engines.base import Engine, Mode
 from wfgy_triage.engines.transformers_engine import TransformersEngine
 
 Side = Literal["fp16", "exl2"]
+DEFAULTS = EngineSettings()
 
 
 def open_engine(
@@ -17,26 +20,39 @@ def open_engine(
     side: Side,
     mode: Mode = "reproducible",
     share_with: Engine | None = None,
-    device: str = "cpu",
+    settings: EngineSettings = DEFAULTS,
 ) -> Engine:
     """Open one side of a pair.
 
     Args:
         folder: the model folder.
         side: "fp16" for an ordinary transformers folder, "exl2" for an EXL2 or GPTQ one.
-        mode: "reproducible" (fp32) or "fast" (bf16 where the processor has it).
+        mode: "reproducible" (fp32) or "fast" (bf16 where the processor has it); exllamav2 has one way of its own.
         share_with: an open engine of the same model, whose equal tensors are then held once.
-        device: a torch device, "cpu" or "cuda".
+        settings: what computes, and where.
 
     Raises:
-        PrerequisiteError: the folder cannot be loaded; says why and what to do.
+        PrerequisiteError: the folder cannot be loaded, or what is to run it is not there; says why and what to do.
     """
     path = Path(folder)
+    if uses_library(settings, side):
+        from wfgy_triage.engines.exllamav2_loading import open_exllamav2
+
+        return open_exllamav2(path, side=side, mode=mode, settings=settings)
     if side == "fp16":
         from wfgy_triage.engines.fp16 import open_fp16
 
-        return open_fp16(path, mode=mode, device=device)
+        return open_fp16(path, mode=mode, device=settings.device)
     from wfgy_triage.engines.exl2_reference import open_exl2_reference
 
     twin = share_with if isinstance(share_with, TransformersEngine) else None
-    return open_exl2_reference(path, mode=mode, share_with=twin, device=device)
+    return open_exl2_reference(path, mode=mode, share_with=twin, device=settings.device)
+
+
+def uses_library(settings: EngineSettings, side: Side) -> bool:
+    """Whether a side runs in exllamav2 itself. Where `auto` meets an installed library on a GPU it does."""
+    if side == "fp16":
+        return settings.baseline == "exllamav2"
+    if settings.backend == "auto":
+        return settings.on_cuda and find_spec("exllamav2") is not None
+    return settings.backend == "exllamav2"

@@ -23,6 +23,7 @@ from wfgy_triage.engines.linear import (
     replace_module,
 )
 from wfgy_triage.engines.runner import ModelRunner, kv_shape
+from wfgy_triage.engines.tokens import end_ids
 from wfgy_triage.engines.transformers_engine import TransformersEngine
 from wfgy_triage.errors import PrerequisiteError
 
@@ -178,7 +179,7 @@ def build_engine(
         notes=notes,
         layers=runner.kv_shape.layers,
     )
-    return TransformersEngine(runner, tokenizer, info, _end_ids(model, tokenizer, folder))
+    return TransformersEngine(runner, tokenizer, info, end_ids(folder, config, tokenizer))
 
 
 def _notes(mode: Mode, dtype: torch.dtype, config: Any) -> tuple[tuple[str, ...], bool]:
@@ -211,18 +212,6 @@ def _window(config: Any) -> int | None:
 def _max_context(config: Any) -> int:
     longest = int(getattr(config, "max_position_embeddings", None) or 2048)
     return min(longest, _window(config) or longest)
-
-
-def _end_ids(model: nn.Module, tokenizer: Any, folder: Path) -> frozenset[int]:
-    """Ids that end an answer: those of the generation settings, the configuration and the tokenizer."""
-    ids: set[int] = set()
-    generation: Any = getattr(model, "generation_config", None)
-    if (folder / "generation_config.json").is_file():
-        generation = transformers.GenerationConfig.from_pretrained(folder)
-    for holder in (generation, model.config, tokenizer):
-        value = getattr(holder, "eos_token_id", None)
-        ids.update([value] if isinstance(value, int) else value or [])
-    return frozenset(ids)
 
 
 def first_line(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -22,8 +21,10 @@ from wfgy_triage.engines.base import (
 from wfgy_triage.engines.decoding import Decoder, DecodingOptions
 from wfgy_triage.engines.forced import forced_logits, pooled_states
 from wfgy_triage.engines.grammar import GrammarCompiler
+from wfgy_triage.engines.requests import check_texts
 from wfgy_triage.engines.runner import ModelRunner
-from wfgy_triage.errors import InputError, ProbeError
+from wfgy_triage.engines.tokens import decoded, rendered_chat, tokenizer_definition
+from wfgy_triage.errors import ProbeError
 
 
 class TransformersEngine:
@@ -73,10 +74,7 @@ class TransformersEngine:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of the ids; see the protocol."""
-        text: str = self._tokenizer.decode(
-            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text
+        return decoded(self._tokenizer, token_ids)
 
     def render_chat(self, messages: Sequence[dict[str, str]]) -> str:
         """Render the chat template; see the protocol.
@@ -84,15 +82,7 @@ class TransformersEngine:
         Raises:
             InputError: the model has no chat template.
         """
-        if not self._tokenizer.chat_template:
-            raise InputError(
-                "The model has no chat template.",
-                "Add chat_template.jinja to its folder, or use plain prompts.",
-            )
-        text: str = self._tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=True
-        )
-        return text
+        return rendered_chat(self._tokenizer, messages)
 
     def generate(
         self, requests: Sequence[GenerationRequest], should_stop: Callable[[], bool] | None = None
@@ -122,12 +112,7 @@ class TransformersEngine:
             InputError: an empty text, one longer than the context, or no such layer.
         """
         sequences = [self.encode(t) for t in texts]
-        for number, ids in enumerate(sequences):
-            if not 1 <= len(ids) <= self.info.max_context:
-                raise InputError(
-                    f"Text {number} has {len(ids)} tokens.",
-                    f"Embed texts of 1 to {self.info.max_context} tokens.",
-                )
+        check_texts(sequences, self.info.max_context)
         return pooled_states(self.runner, sequences, layers).numpy()
 
     def close(self) -> None:
@@ -136,21 +121,3 @@ class TransformersEngine:
         gc.collect()
         if self.info.device.startswith("cuda"):
             torch.cuda.empty_cache()
-
-
-def tokenizer_definition(tokenizer: Any) -> str:
-    """A tokenizer of transformers as the text of a tokenizer.json, added tokens included.
-
-    Raises:
-        InputError: it is not one of the fast tokenizers, which alone have this form.
-    """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise InputError(
-            "The model's tokenizer cannot be used with a grammar.", "Its folder needs a tokenizer.json."
-        )
-    plain = copy.copy(backend)
-    plain.no_padding()
-    plain.no_truncation()
-    text: str = plain.to_str()
-    return text

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from wfgy_triage.engine_settings import EngineSettings, engine_settings
 from wfgy_triage.engines.base import Engine, Mode
-from wfgy_triage.errors import InputError
 from wfgy_triage.pairs import Pair, files_signature
 
 
@@ -23,7 +23,7 @@ class OpenEngine(Protocol):
         side: Literal["fp16", "exl2"],
         mode: Mode = "reproducible",
         share_with: Engine | None = None,
-        device: str = "cpu",
+        settings: EngineSettings = ...,
     ) -> Engine:
         """Load one side of a pair."""
         ...
@@ -65,19 +65,19 @@ class ModelCache:
             progress: told how many of the two sides are loaded.
 
         Raises:
-            TriageError: a side cannot be loaded; nothing stays loaded then.
+            TriageError: a side cannot be loaded (nothing stays loaded then), or the pair's engine settings are wrong.
         """
         signature = files_signature(pair)
         if self._loaded is not None and (self._pair, self._signature) == (pair, signature):
             progress(2)
             return self._loaded
         self.close()
-        device = _device(pair)
+        settings = engine_settings(pair.engine, pair.id)
         with ExitStack() as undo:
-            fp16 = self._open_engine(pair.fp16, side="fp16", device=device)
+            fp16 = self._open_engine(pair.fp16, side="fp16", settings=settings)
             undo.callback(fp16.close)
             progress(1)
-            exl2 = self._open_engine(pair.exl2, side="exl2", share_with=fp16, device=device)
+            exl2 = self._open_engine(pair.exl2, side="exl2", share_with=fp16, settings=settings)
             undo.pop_all()
         self._pair, self._signature, self._loaded = pair, signature, LoadedPair(fp16, exl2)
         progress(2)
@@ -92,9 +92,8 @@ class ModelCache:
         if self._pair is None:
             raise RuntimeError("floor() before acquire()")
         if self._floor is None:
-            self._floor = self._open_engine(
-                self._pair.fp16, side="fp16", mode="fast", device=_device(self._pair)
-            )
+            settings = engine_settings(self._pair.engine, self._pair.id)
+            self._floor = self._open_engine(self._pair.fp16, side="fp16", mode="fast", settings=settings)
         return self._floor
 
     def close(self) -> None:
@@ -106,13 +105,3 @@ class ModelCache:
         for engine in engines:
             if engine is not None:
                 engine.close()
-
-
-def _device(pair: Pair) -> str:
-    unknown = set(pair.engine) - {"device"}
-    if unknown:
-        raise InputError(
-            f"The pair {pair.id!r} has unknown engine settings: {', '.join(sorted(unknown))}.",
-            "Correct its entry in the pairs file; known: device.",
-        )
-    return str(pair.engine.get("device", "cpu"))

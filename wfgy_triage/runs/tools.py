@@ -36,8 +36,8 @@ def default_tools() -> RunTools:
     """The real parts. Imports torch and transformers, hence only called by processes that measure."""
     from wfgy_triage.doctor.engines import check_engines
     from wfgy_triage.doctor.folders import check_folders
-    from wfgy_triage.engines.loading import open_engine
     from wfgy_triage.probes.registry import get_probe
+    from wfgy_triage.runs.import_guard import GuardedOpening
     from wfgy_triage.runs.provenance import describe_pair
 
-    return RunTools(get_probe, open_engine, check_folders, check_engines, describe_pair)
+    return RunTools(get_probe, GuardedOpening(), check_folders, check_engines, describe_pair)

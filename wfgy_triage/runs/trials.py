@@ -14,6 +14,7 @@ from wfgy_triage.diagnosis import CHECK_CAUSES, OK, ONE_PART
 from wfgy_triage.doctor.engines import check_first_answer
 from wfgy_triage.doctor.finding import Finding, prevents_loading
 from wfgy_triage.doctor.loading import not_loaded
+from wfgy_triage.engine_settings import EngineSettings, engine_settings
 from wfgy_triage.engines.base import Engine
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.guide import load_guide
@@ -84,16 +85,16 @@ class Workshop:
             PrerequisiteError: it cannot be loaded.
         """
         if self._fp16 is None:
-            self._fp16 = self._open_engine(self._pair.fp16, side="fp16", device=self._device)
+            self._fp16 = self._open_engine(self._pair.fp16, side="fp16", settings=self._engine_settings)
             self._opened.callback(self._fp16.close)
         return self._fp16
 
     @property
-    def _device(self) -> str:
-        return str(self._pair.engine.get("device", "cpu"))
+    def _engine_settings(self) -> EngineSettings:
+        return engine_settings(self._pair.engine, self._pair.id)
 
     def _open_exl2(self, folder: Path) -> Engine:
-        return self._open_engine(folder, side="exl2", share_with=self._fp16, device=self._device)
+        return self._open_engine(folder, side="exl2", share_with=self._fp16, settings=self._engine_settings)
 
     def _examine(self, folder: Path) -> Sequence[Finding]:
         found = self._check_folders(replace(self._pair, exl2=folder), lambda done, total: None)

@@ -1,0 +1,212 @@
+"""What of `make gpu-check` runs without a GPU: the refusal, the report, the folders that it makes, its sums."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.gpu_check import __main__ as gpu_check
+from benchmarks.gpu_check import agreement, latency, probes, weights
+from benchmarks.gpu_check.part import Bench, passed_if
+from benchmarks.gpu_check.synthetic import BODY, SHAPES, Shape, make_pair
+from benchmarks.gpu_check.table import markdown
+from tests.engines.conftest import FAMILIES, build_model, save_tokenizer
+from wfgy_triage.engines.base import Completion, ScoreRequest
+from wfgy_triage.engines.loading import open_engine
+from wfgy_triage.engines.scoring import score_pair
+from wfgy_triage.exl2.checkpoint import Checkpoint
+from wfgy_triage.exl2.presets import HEAD_PRESETS, PRESETS
+
+TINY = Shape("tiny", 128, 256, 2, 2, 1)
+
+
+@pytest.fixture(scope="module")
+def fp16(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gpu") / "fp16"
+    build_model(**FAMILIES["llama"]).half().save_pretrained(folder)
+    save_tokenizer(folder)
+    return folder
+
+
+def test_without_a_gpu_it_says_so_and_ends_with_2(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    target = tmp_path / "report.json"
+    assert gpu_check.main(["--json", str(target)]) == 2
+    assert "no GPU" in capsys.readouterr().out
+    assert not target.exists()
+
+
+def on_gpu(monkeypatch, outcomes):
+    """As if there were a GPU: every part ends as told."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu_check, "machine", lambda: {"gpus": [{"name": "GPU X"}], "cuda": "12.8"})
+    monkeypatch.setattr(gpu_check, "run_part", lambda name, *rest: outcomes(name))
+
+
+def test_a_failing_part_hides_no_other_and_a_part_can_be_left_out(monkeypatch, tmp_path, capsys):
+    state = {"logits": "FAIL"}
+    on_gpu(monkeypatch, lambda name: {"state": state.get(name, "PASS"), "said": f"of {name} | x", "rows": []})
+    target = tmp_path / "report.json"
+    given = ["--fp16", "a", "--exl2", "b", "--json", str(target)]
+    assert gpu_check.main([*given, "--skip", "latency"]) == 1
+    parts = json.loads(target.read_text())["parts"]
+    assert list(parts) == list(gpu_check.PARTS)
+    assert {n for n, p in parts.items() if p["state"] == "PASS"} == {
+        "extension",
+        "weights",
+        "probes",
+        "traps",
+    }
+    assert parts["latency"]["state"] == "NOT MEASURED"
+    shown = capsys.readouterr().out
+    assert "| logits | FAIL | of logits \\| x |" in shown
+    assert gpu_check.main([*given, "traps"]) == 0
+
+
+def test_a_part_whose_process_dies_is_a_failure_with_its_last_words(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        gpu_check.subprocess,
+        "run",
+        lambda *a, real=gpu_check.subprocess.run, **k: real(
+            [sys.executable, "-c", "import sys; sys.exit('GPU fell off')"], **k
+        ),
+    )
+    found = gpu_check.run_part("weights", Path("a"), [Path("b")], tmp_path, True)
+    assert found["state"] == "FAIL"
+    assert "exit code 1" in found["said"]
+    assert "GPU fell off" in found["said"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_table_says_what_was_not_measured():
+    row = {"model": "demo", "arm": "x", "prompt": 8, "batch": 1, **latency.medians([])}
+    report = {
+        "machine": {"gpus": [], "cuda": None},
+        "fast": True,
+        "parts": {"latency": {"state": "PASS", "said": "1 row.", "rows": [row]}},
+    }
+    assert "| demo | x | 8 | 1 | NOT MEASURED | NOT MEASURED | 0 |" in markdown(report)
+
+
+def test_small_folders_hold_every_mix_of_widths_and_decode_to_what_was_rounded(fp16, tmp_path):
+    for turn in range(len(HEAD_PRESETS)):
+        assert set(weights.presets_of(turn).values()) == set(PRESETS)
+    folder = weights.small_folder(tmp_path / "s", fp16, 3, turn=1)
+    with Checkpoint.open(folder) as checkpoint:
+        keys = checkpoint.quantized_keys()
+        assert len(keys) == weights.LAYERS * 7 + 1
+        bits = {g.bits for key in keys for g in checkpoint.contents.exl2[key].groups}
+        assert bits == {2, 3, 4, 5, 6, 8}
+        key = "model.layers.0.self_attn.q_proj"
+        assert checkpoint.row_order(key).tolist() != sorted(checkpoint.row_order(key).tolist())
+    engine = open_engine(folder, side="exl2")
+    assert engine.info.layers == weights.LAYERS
+    engine.close()
+
+
+def test_synthetic_folders_load_and_are_of_the_sizes_they_name(fp16, tmp_path):
+    sizes = [shape.weights(49152) / 1e9 for shape in SHAPES]
+    assert [round(s) for s in sizes] == [1, 7]
+    plain, packed = make_pair(TINY, fp16, tmp_path, "cpu")
+    for folder, side in ((plain, "fp16"), (packed, "exl2")):
+        engine = open_engine(folder, side=side)
+        assert engine.info.layers == TINY.layers
+        engine.close()
+    with Checkpoint.open(packed) as checkpoint:
+        layout = checkpoint.contents.exl2["model.layers.1.mlp.down_proj"]
+        assert layout.groups == BODY.groups(TINY.inter)
+        spread = float(checkpoint.decode("model.layers.1.mlp.down_proj").float().std())
+    assert 0.005 < spread < 0.05, "about the size of trained weights"
+
+
+def test_agreement_sums_are_those_of_the_scores(fp16):
+    engine = open_engine(fp16, side="fp16")
+    other = open_engine(fp16, side="fp16", mode="fast")
+    ids = engine.encode("A sentence of which every token is scored.")
+    scores = list(score_pair(engine, other, [ScoreRequest("a", ids, 1)]))
+    found = agreement.summary(scores)
+    assert found["positions"] == len(ids) - 1
+    assert found["mean_kl"] == pytest.approx(float(scores[0].kl.mean()))
+    assert found["same_top"] == pytest.approx(float(scores[0].same_top.mean()))
+    for e in (engine, other):
+        e.close()
+
+
+@pytest.mark.parametrize(("apart", "state"), [(0.0, "PASS"), (0.5, "FAIL")])
+def test_the_library_may_differ_by_no_more_than_twice_the_floor(fp16, tmp_path, monkeypatch, apart, state):
+    monkeypatch.setattr(agreement, "evaluation_text", lambda: "Some running text. " * 80)
+    engines = {name: open_engine(fp16, side="fp16") for name in ("one", "two")}
+
+    class Moved:
+        """The library's arm: a little off on both folders, and more by `apart` on the EXL2 one."""
+
+        def __init__(self, engine, by):
+            self._engine, self._by = engine, by
+
+        def __getattr__(self, name):
+            return getattr(self._engine, name)
+
+        def logits(self, requests, chunk=128):
+            for part in self._engine.logits(requests, chunk):
+                moved = part.logits.clone()
+                moved[:, ::2] += self._by
+                yield type(part)(part.id, part.start, moved)
+
+        def close(self): ...
+
+    def opened(folder, side, settings):
+        if side == "fp16":
+            return engines["one"] if settings.baseline == "transformers" else Moved(engines["two"], 0.05)
+        return Moved(engines["one"], 0.0 if settings.backend == "reference" else 0.05 + apart)
+
+    found = agreement.compare(Bench(fp16, (fp16,), tmp_path, True), opened)
+    assert found.state == state, found.said
+    assert [r["kind"] for r in found.rows] == ["floor", "engines", "repeat", "weights"]
+    for engine in engines.values():
+        engine.close()
+
+
+def test_a_probe_counts_as_measured_only_in_the_library_and_with_a_verdict():
+    def result(engine, state):
+        return {"pair": {"exl2": {"engine": engine}}, "state": state, "headline": "h"}
+
+    assert probes.judged("s", result("exllamav2", "FAIL"))["measured"]
+    assert not probes.judged("s", result("exl2_reference", "PASS"))["measured"]
+    assert not probes.judged("s", result("exllamav2", "NOT MEASURED"))["measured"]
+
+
+class Timed:
+    """Takes 1 s for a prompt and 0.1 s for each further token, on a clock of its own."""
+
+    def __init__(self, info, stops_after=None):
+        self.info, self.now, self._stops = info, 0.0, stops_after
+
+    def generate(self, requests, should_stop=None):
+        count = min(requests[0].max_new_tokens, self._stops or 10**6)
+        self.now += 1.0 + 0.1 * (count - 1)
+        return [Completion(r.id, "", (1,) * count, (0.0,) * count, "length") for r in requests]
+
+
+def test_times_are_of_the_first_token_and_of_each_further_one(fp16):
+    engine = open_engine(fp16, side="fp16")
+    timed = Timed(engine.info)
+    rows = latency.time_arms({"a": timed}, new=11, repeats=3, clock=lambda: timed.now)
+    assert len(rows) == len(latency.PROMPTS) * len(latency.BATCHES)
+    for row in rows:
+        assert (row["ttft_ms"], row["tpot_ms"]) == (pytest.approx(1000), pytest.approx(100))
+        assert row["repeats"] == 3
+    early = Timed(engine.info, stops_after=4)
+    assert latency.time_once(early, 8, 1, 11, 1, lambda: early.now) is None
+    asked = latency.requests(engine, 16, 2, 5, "x")
+    assert asked == latency.requests(engine, 16, 2, 5, "x")
+    assert asked[0].prompt_ids != latency.requests(engine, 16, 2, 5, "y")[0].prompt_ids
+    assert max(max(r.prompt_ids) for r in asked) < engine.info.vocab_size
+    engine.close()
+
+
+def test_pass_and_fail():
+    assert (passed_if(True, "a", []).state, passed_if(False, "a", []).state) == ("PASS", "FAIL")

@@ -1,0 +1,181 @@
+"""The engine on exllamav2 itself: the EXL2 side as it is deployed, or an FP16 folder in the same engine."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from wfgy_triage.engines.base import (
+    Capabilities,
+    Completion,
+    EngineInfo,
+    GenerationRequest,
+    LogitChunk,
+    ScoreRequest,
+)
+from wfgy_triage.engines.exllamav2_forward import ForwardPasses
+from wfgy_triage.engines.exllamav2_generation import AnswerLoop, JobContext
+from wfgy_triage.engines.exllamav2_library import Library
+from wfgy_triage.engines.grammar import GrammarCompiler
+from wfgy_triage.engines.requests import check_texts
+from wfgy_triage.engines.tokens import decoded, rendered_chat, tokenizer_definition
+from wfgy_triage.errors import ProbeError
+
+
+@dataclass
+class LoadedModel:
+    """What is loaded on the GPU.
+
+    Attributes:
+        library: the imported library.
+        model: `ExLlamaV2`.
+        cache: the generator's cache.
+        generator: `ExLlamaV2DynamicGenerator`.
+        tokenizer: `ExLlamaV2Tokenizer`.
+        make_cache: gives another empty cache of the same kind for so many tokens.
+        exact_cache: caches keep keys and values as they are.
+    """
+
+    library: Library
+    model: Any
+    cache: Any
+    generator: Any
+    tokenizer: Any
+    make_cache: Callable[[int], Any]
+    exact_cache: bool
+
+
+class ExLlamaV2Engine:
+    """An `Engine` around the library; see `wfgy_triage.engines.base.Engine`.
+
+    Text becomes token ids by the library's own tokenizer, as in a server; ids become text by transformers', as on the
+    baseline, so that equal ids are equal text.
+
+    Args:
+        loaded: the model and its generator.
+        tokenizer: the folder's tokenizer in transformers.
+        info: what is loaded.
+        end_ids: any of these ends an answer.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, tokenizer: Any, info: EngineInfo, end_ids: frozenset[int]
+    ) -> None:
+        self.info = info
+        self.capabilities = Capabilities()
+        self._loaded: LoadedModel | None = loaded
+        self._tokenizer, self._end = tokenizer, end_ids
+        self._compiler: GrammarCompiler | None = None
+        self._answers: AnswerLoop | None = AnswerLoop(
+            JobContext(
+                library=loaded.library,
+                model=loaded.model,
+                tokenizer=loaded.tokenizer,
+                generator=loaded.generator,
+                decode=self.decode,
+                end_ids=end_ids,
+                vocab_size=info.vocab_size,
+                max_context=info.max_context,
+                grammars=self._grammars,
+            )
+        )
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The loaded model.
+
+        Raises:
+            ProbeError: the engine is closed.
+        """
+        if self._loaded is None:
+            raise ProbeError("The engine is closed.", "Open the model again.")
+        return self._loaded
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Token ids that end an answer."""
+        return self._end
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of `text` by the library's tokenizer; see the protocol."""
+        if not text:
+            return ()
+        ids = self.loaded.tokenizer.encode(text, add_bos=False, add_eos=False, encode_special_tokens=True)
+        return tuple(ids[0].tolist())
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of the ids; see the protocol."""
+        return decoded(self._tokenizer, token_ids)
+
+    def render_chat(self, messages: Sequence[dict[str, str]]) -> str:
+        """Render the folder's chat template, which the library itself ignores; see the protocol.
+
+        Raises:
+            InputError: the model has no chat template.
+        """
+        return rendered_chat(self._tokenizer, messages)
+
+    def generate(
+        self, requests: Sequence[GenerationRequest], should_stop: Callable[[], bool] | None = None
+    ) -> Iterator[Completion]:
+        """Complete the requests; see the protocol."""
+        if self._answers is None:
+            raise ProbeError("The engine is closed.", "Open the model again.")
+        return self._answers.run(requests, should_stop)
+
+    def logits(self, requests: Sequence[ScoreRequest], chunk: int = 128) -> Iterator[LogitChunk]:
+        """Teacher-forced logits; see the protocol."""
+        return self._passes().logits(requests, chunk)
+
+    def embed(self, texts: Sequence[str], layers: Sequence[int]) -> np.ndarray:
+        """Mean-pooled hidden states; see the protocol.
+
+        Raises:
+            InputError: an empty text, one longer than the context, or no such layer.
+        """
+        sequences = [self.encode(t) for t in texts]
+        check_texts(sequences, self.info.max_context)
+        return self._passes().pooled(sequences, layers)
+
+    def close(self) -> None:
+        """Give the memory back; the engine is unusable afterwards."""
+        loaded, self._loaded, self._answers, self._compiler = self._loaded, None, None, None
+        if loaded is None:
+            return
+        release(loaded.model, loaded.generator)
+        del loaded
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _passes(self) -> ForwardPasses:
+        loaded = self.loaded
+        return ForwardPasses(
+            loaded.model,
+            loaded.make_cache,
+            loaded.exact_cache,
+            self.info.vocab_size,
+            self.info.max_context,
+        )
+
+    def _grammars(self) -> GrammarCompiler:
+        """The compiler of grammars for this tokenizer, made when it is first needed."""
+        if self._compiler is None:
+            self._compiler = GrammarCompiler(
+                tokenizer_definition(self._tokenizer), self._end, self.info.vocab_size
+            )
+        return self._compiler
+
+
+def release(model: Any, generator: Any | None = None) -> None:
+    """Unload a model and end the threads of its generator."""
+    for name in ("sampling_pool", "filter_pool"):
+        pool = getattr(generator, name, None)
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
+    model.unload()
