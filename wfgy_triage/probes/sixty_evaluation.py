@@ -27,7 +27,7 @@ from wfgy_triage.probes.paired import (
     missing_metric,
     rate_metric,
 )
-from wfgy_triage.probes.token_metrics import bucket_chart, divergence
+from wfgy_triage.probes.token_metrics import divergence
 from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample
 from wfgy_triage.verdict import Judgement, combine_full_check, judge_mean, not_measured
@@ -81,7 +81,7 @@ def evaluate_samples(
         "ds_drift": shift_evidence(m.signed, m.floor, tokens, level),
     }
     right = rate_metric("accuracy", m.sides.each(lambda a: a["right"]), level)
-    details = (right, distance_metric("ds_shift", m.signed, {}, level), *tokens.metrics)
+    details = (right, distance_metric("ds_shift", m.signed, {}, level))
     return Evaluation(
         state=whole.state,
         headline=_headline(whole.state, rules),
@@ -96,7 +96,6 @@ def evaluate_samples(
             ],
             "rates": rate_charts([right], level),
             "failure_classes": class_chart(m.sides.each(lambda a: str(a["kind"])), CLASSES),
-            "kld_buckets": bucket_chart(tokens.exl2),
         },
     )
 

@@ -1,8 +1,8 @@
 """Probe "Fix in 60 seconds": the drift of the answers, and whether they hold when more passages are put in.
 
-Every question is asked with three numbered passages, as the citation probe asks it, and again with 5, 10 and 20
-(question id with `WITH_K` and the number behind it). All answers of a side are stored under that side, so that a change
-is tried on the whole of it. ΔS to the reference answer is measured while an answer is judged.
+Every question is asked with three numbered passages, as the citation probe asks it, and the first half of them again
+with 5, 10 and 20 (question id with `WITH_K` and the number behind it). All answers of a side are stored under that
+side, so that a change is tried on the whole of it. ΔS to the reference answer is measured while an answer is judged.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from wfgy_triage.store.records import Sample
 from wfgy_triage.workload.citations import WITH_K, CitationWorkload, load_citations, load_sweep
 
 SYMPTOM = "sixty_seconds"
+LEAST_SWEPT = 5
+"""Questions that are asked with more passages at least: fewer give no verdict."""
 SWEEP_STAGES = {"fp16": "FP16 with 5, 10 and 20 passages", "exl2": "EXL2 with 5, 10 and 20 passages"}
 
 
@@ -54,8 +56,12 @@ class SixtySeconds:
         """Both sides with three passages and their comparison, then both with more; skips what is stored."""
         subject = self.subject(context)
         refuse_too_long(subject.items, context.fp16.info.max_context)
-        first = [i for i in subject.items if i.compared]
-        Measuring(context, SYMPTOM, first, STAGES).run(subject.judge)
+        first = Measuring(context, SYMPTOM, [i for i in subject.items if i.compared], STAGES)
+        first.answer("fp16", context.fp16, subject.judge)
+        first.answer("exl2", context.exl2, subject.judge)
+        # The noise floor of the drift. Word-by-word comparisons are left to the other probes: this one is to be short.
+        if first.missing("fp16_floor") and not context.should_stop():
+            first.answer("fp16_floor", context.open_floor(), subject.judge)
 
         def progress(stage: str, label: str, done: int, total: int) -> None:
             # The same sides as above, but a step of its own: the page gives each step its seconds.
@@ -108,11 +114,12 @@ PROBE = SixtySeconds()
 
 
 def _workload(settings: ProbeSettings) -> CitationWorkload:
-    """The first tasks with three passages, then the same questions with each larger number."""
+    """The first tasks with three passages, then the first half of them with each larger number."""
     base = load_citations(settings.workload)
     tasks = list(base.tasks[: settings.questions])
+    swept = max(LEAST_SWEPT, len(tasks) // 2)
     for k in K_SWEEP:
-        for task in load_sweep(k, settings.workload).tasks[: settings.questions]:
+        for task in load_sweep(k, settings.workload).tasks[: min(swept, len(tasks))]:
             named = replace(task.question, id=f"{task.question.id}{WITH_K}{k}")
             tasks.append(replace(task, question=named))
     return replace(base, tasks=tuple(tasks))
