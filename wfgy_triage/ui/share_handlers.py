@@ -43,8 +43,7 @@ class ShareHandlers:
                 "How long the link is to open is not known.", f"Choose one of: {', '.join(DAYS.values())}."
             )
         _, token = self.context.service.share(run_id, int(days), bool(redacted))
-        shown = {self.parts.share_path: f"s/{token}", self.parts.share_link: gr.Textbox(visible=True)}
-        return {**self.links(run_id), **shown}
+        return {**self.links(run_id), self.parts.share_path: f"s/{token}"}
 
     @explained
     def take_back(self, run_id: str, share_id: str) -> Updates:
@@ -52,8 +51,7 @@ class ShareHandlers:
         if not share_id:
             raise InputError("No link was chosen.", "Choose the link that is to be taken back.")
         self.context.service.revoke(run_id, share_id)
-        hidden = {self.parts.share_path: "", self.parts.share_link: gr.Textbox(visible=False)}
-        return {**self.links(run_id), **hidden}
+        return {**self.links(run_id), self.parts.share_path: ""}
 
     def links(self, run_id: str) -> Updates:
         """The list of links as it is now."""

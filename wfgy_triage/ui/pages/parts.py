@@ -81,7 +81,7 @@ class Parts:
     share_redact: gr.Checkbox
     share_make: gr.Button
     share_path: gr.Textbox
-    share_link: gr.Textbox
+    share_link: gr.HTML
     share_list: gr.HTML
     share_back: gr.Button
     # 5 Fix and re-check

@@ -6,11 +6,14 @@ from typing import Any
 
 import gradio as gr
 
-from wfgy_triage.ui.choice import choice, fixed_select, panel
+from wfgy_triage.ui.choice import choice, copy_panel, fixed_select, panel
 from wfgy_triage.ui.sharing import SHARE_HELP, USUAL_DAYS, days_field
 
-# The address is put together in the browser, which alone knows under which name the server is reached.
-LINK_JS = "(path) => path ? new URL(path, location.origin + location.pathname).href : ''"
+# The address is put together in the browser, which alone knows under which name the server is reached. A parsed address
+# has no sign that could be markup.
+LINK_JS = """(path) => path ? `<div class="copy"><div><h4>The link, shown once</h4><pre tabindex="0">${
+  new URL(path, location.origin + location.pathname).href
+}</pre></div><button type="button" data-copy>Copy</button></div>` : ''"""
 
 
 def build_share() -> dict[str, Any]:
@@ -28,13 +31,7 @@ def build_share() -> dict[str, Any]:
             )
             make = gr.Button("Make a link", scale=0, elem_id="share-make")
         path = gr.Textbox(visible="hidden", label="Path", elem_id="share-path")
-        link = gr.Textbox(
-            label="The link, shown once",
-            interactive=False,
-            visible=False,
-            buttons=["copy"],
-            elem_id="share-link",
-        )
+        link = copy_panel(elem_id="share-link")
         shares = choice("share", "", elem_id="share-list")
         with gr.Row(elem_classes="actions"):
             back = gr.Button("Take the chosen link back", visible=False, scale=0, elem_id="share-back")
