@@ -116,3 +116,21 @@ def test_every_cause_is_known_and_never_ruled_out_at_once(lost, won, state, base
     assert found.cause in causes
     assert found.cause not in found.ruled_out
     assert set(found.ruled_out) <= set(causes)
+
+
+def test_a_loss_whose_interval_ends_at_zero_but_for_rounding_is_not_beyond_chance():
+    def found(low: float) -> bool:
+        return MeanEvidence(
+            state=State.FAIL,
+            baseline_state=State.PASS,
+            questions=10,
+            loss=0.37,
+            interval=(low, 0.71),
+            certain_interval=(low, 0.9),
+            floor=None,
+            kld=None,
+            kld_floor=None,
+        ).evidence().above_noise  # fmt: skip
+
+    assert not found(2.2e-16)
+    assert found(0.01)

@@ -8,6 +8,8 @@ from wfgy_triage.result import State
 
 SIGNIFICANT = 0.05
 CERTAIN = 0.01
+ROUNDING = 1e-9
+"""An interval that ends here or below ends at zero: the rest is what adding floats leaves."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ class MeanEvidence:
     def evidence(self) -> Evidence:
         """The form that the ladder reads."""
         loss = self.loss or 0.0
-        beyond_chance = self.interval is not None and self.interval[0] > 0
+        beyond_chance = self.interval is not None and self.interval[0] > ROUNDING
         beyond_floor = self.floor is None or loss > self.floor
         spread = "" if self.interval is None else f" ({self.interval[0]:.3g} to {self.interval[1]:.3g})"
         twin = (
@@ -205,7 +207,9 @@ class MeanEvidence:
             measured=self.loss is not None,
             worse=loss > 0,
             above_noise=beyond_chance and beyond_floor,
-            certain=self.certain_interval is not None and self.certain_interval[0] > 0 and beyond_floor,
+            certain=self.certain_interval is not None
+            and self.certain_interval[0] > ROUNDING
+            and beyond_floor,
             noise_detail=f"Over {self.questions} questions EXL2 loses {loss:.3g} on average{spread}; {twin}.",
             kld=self.kld,
             kld_floor=self.kld_floor,
