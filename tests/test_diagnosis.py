@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.diagnosis import CHECK_CAUSES, EQUAL_IN_THIS_RUN, ONLY_WEIGHTS, RateEvidence, diagnose_rate
+from wfgy_triage.evidence import MeanEvidence
 from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact, tango
 from wfgy_triage.result import Check, State
 
