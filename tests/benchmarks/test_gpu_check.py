@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from benchmarks.gpu_check import __main__ as gpu_check
-from benchmarks.gpu_check import agreement, latency, probes, weights
+from benchmarks.gpu_check import agreement, latency, probes, traps, weights
 from benchmarks.gpu_check.part import Bench, passed_if
 from benchmarks.gpu_check.synthetic import BODY, SHAPES, Shape, make_pair
 from benchmarks.gpu_check.table import markdown
 from tests.engines.conftest import FAMILIES, build_model, save_tokenizer
+from tests.engines.fake_exllamav2 import fake_library
+from tests.remedies.library_sources import class_of, fields
+from wfgy_triage.engines import exllamav2_loading
 from wfgy_triage.engines.base import Completion, ScoreRequest
+from wfgy_triage.engines.exllamav2_engine import ExLlamaV2Engine
 from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.engines.scoring import score_pair
 from wfgy_triage.exl2.checkpoint import Checkpoint
@@ -210,3 +218,51 @@ def test_times_are_of_the_first_token_and_of_each_further_one(fp16):
 
 def test_pass_and_fail():
     assert (passed_if(True, "a", []).state, passed_if(False, "a", []).state) == ("PASS", "FAIL")
+
+
+def test_every_part_is_a_module_with_a_run():
+    for module in gpu_check.PARTS.values():
+        run = importlib.import_module(f"benchmarks.gpu_check.{module}").run
+        assert list(inspect.signature(run).parameters) == ["bench"]
+
+
+class WithModules(ExLlamaV2Engine):
+    """An engine that holds nothing but modules with weights."""
+
+    def __init__(self, modules):
+        self._loaded = SimpleNamespace(model=SimpleNamespace(modules_dict=modules))
+
+    def close(self): ...
+
+
+def test_one_wrong_bit_in_one_layer_is_found(fp16, tmp_path, monkeypatch):
+    folder = weights.small_folder(tmp_path / "s", fp16, 2, turn=0)
+    with Checkpoint.open(folder) as checkpoint:
+        theirs = {key: checkpoint.decode(key).T.contiguous() for key in checkpoint.quantized_keys()}
+    # As the library: rows are inputs, and columns are padded.
+    padded = {key: torch.nn.functional.pad(w, (0, -w.shape[1] % 32)) for key, w in theirs.items()}
+    modules = {key: SimpleNamespace(get_weight_tensor_dq=lambda w=w: w) for key, w in padded.items()}
+    monkeypatch.setattr(weights, "open_engine", lambda *a, **k: WithModules(modules))
+    assert weights.compare_folder(folder) == {"folder": "s", "layers": len(theirs), "different": {}}
+    key = "model.layers.2.mlp.up_proj"
+    padded[key].view(torch.int16)[3, 5] ^= 1
+    assert weights.compare_folder(folder)["different"] == {key: 1}
+
+
+def test_what_the_comparison_reads_is_the_librarys():
+    assert "modules_dict" in fields(class_of("model.py", "ExLlamaV2"))
+    linear = class_of("linear.py", "ExLlamaV2Linear")
+    assert "get_weight_tensor_dq" in fields(linear)
+    assert "self.linear.weight.data.T" in ast.unparse(linear), "rows are inputs"
+
+
+def test_the_prefill_trap_is_seen_where_it_is_set(fp16, tmp_path, monkeypatch):
+    monkeypatch.setattr(exllamav2_loading, "check_gpu", lambda: None)
+    monkeypatch.setattr(exllamav2_loading, "load_library", fake_library)
+    found = traps.run(Bench(fp16, (fp16,), tmp_path, True))
+    assert found.state == "PASS", found.said
+    assert [r["seen"] for r in found.rows] == [False, True]
+    monkeypatch.setattr(exllamav2_loading, "load_library", lambda: fake_library(flash=True))
+    assert traps.run(Bench(fp16, (fp16,), tmp_path, True)).state == "FAIL", (
+        "the trap was not there to be seen"
+    )

@@ -38,6 +38,8 @@ class ExLlamaV2Config:
 
 
 class ExLlamaV2:
+    _masked = False
+
     def __init__(self, config, lazy_load=False, archparams=None):
         self.config = config
         self.modules = [SimpleNamespace()]
@@ -84,10 +86,14 @@ class ExLlamaV2:
         if preprocess_only:
             return found
         logits = out.logits[:, past:]
-        if not self.config.no_sdpa and input_ids.shape[1] > 1:
+        if not (self.config.no_sdpa or self._masked) and input_ids.shape[1] > 1:
             logits = logits + input_ids.sum() % 97  # no causal mask: every row knows the whole piece
         padding = -logits.shape[-1] % 32
         return found | {"logits": torch.nn.functional.pad(logits, (0, padding), value=-65504.0)}
+
+
+class WithFlashAttention(ExLlamaV2):
+    _masked = True
 
 
 class ExLlamaV2Cache:
@@ -202,6 +208,7 @@ class ExLlamaV2DynamicGenerator:
         self.pending_jobs.clear()
         self.active_jobs.clear()
 
+    @torch.inference_mode()
     def iterate(self):
         self.steps += 1
         results = []
@@ -285,7 +292,7 @@ class _Pool:
 def fake_library(flash: bool = False, **changes: Any) -> Library:
     values = {
         "version": "0.3.2",
-        "model": ExLlamaV2,
+        "model": WithFlashAttention if flash or changes.get("xformers") else ExLlamaV2,
         "config": ExLlamaV2Config,
         "tokenizer": ExLlamaV2Tokenizer,
         "caches": {kind: globals()[name] for kind, name in CACHES.items()},
