@@ -64,6 +64,7 @@ def main() -> int:
     parser.add_argument("--url", required=True, help="address of the served app")
     parser.add_argument("--out", type=Path, default=Path("assets/screenshots"))
     parser.add_argument("--run", help="id of a finished run; default: the newest")
+    parser.add_argument("--guide", help="id of a finished run of 'Fix in 60 seconds', for its picture")
     parser.add_argument("--live", action="store_true", help="start a run and picture it while it measures")
     parser.add_argument("--pair", help="with --live: the model pair to choose")
     parser.add_argument("--wait", type=int, default=1200, help="seconds that a live run may take")
@@ -80,6 +81,8 @@ def main() -> int:
             return 2
         for variant in VARIANTS:
             picture_steps(chromium, url, run, variant, arguments.out, with_measure=not arguments.live)
+            if arguments.guide:
+                picture_guide(chromium, url, arguments.guide, variant, arguments.out)
     return 0
 
 
@@ -172,6 +175,18 @@ def picture_steps(
     page.goto(f"{url}/runs")
     page.wait_for_selector("#sessions tbody a")
     camera.take(page, "6-sessions")
+    page.context.close()
+
+
+def picture_guide(chromium: Browser, url: str, run: str, variant: Variant, out: Path) -> None:
+    """Picture the four steps of "Fix in 60 seconds" in one variant."""
+    page = new_page(chromium, variant)
+    page.goto(f"{url}/?run={run}")
+    page.wait_for_selector("#verdict .guide-steps")
+    page.wait_for_timeout(SETTLE_MS)
+    path = out / f"{variant.name}-7-guide.png"
+    page.locator("#verdict").screenshot(path=path, animations="disabled")
+    print(path)
     page.context.close()
 
 
