@@ -32,6 +32,9 @@ def test_the_whole_way_by_keyboard(page: Page, served: Served, worker: ScriptedW
     expect(page.locator("#to-models")).to_be_enabled()
     tab_to(page, "#to-models")
     page.keyboard.press("Enter")
+    # The list of pairs comes from the server; tabs are pressed faster than it answers.
+    expect(page.locator("input[name=pair][value=second]")).to_be_attached()
+    expect(page.get_by_role("heading", name="Which models, and how many questions?")).to_be_visible()
     tab_to(page, "input[name=pair]")
     page.keyboard.press("ArrowDown")
     expect(page.locator("input[name=pair][value=second]")).to_be_checked()

@@ -39,7 +39,7 @@ def test_the_menu_gives_the_report_with_and_without_texts(
     assert download.value.suggested_filename == f"json_breaks-{run_id}.html"
     saved = tmp_path / "report.html"
     download.value.save_as(saved)
-    page.get_by_label("Leave out the texts of questions and answers").check()
+    page.locator("#export").get_by_label("Leave out the texts of questions and answers").check()
     with page.expect_download() as download:
         page.get_by_role("link", name="Download: Debug packets without texts").click()
     assert not any("q" in packet for packet in json.loads(download.value.path().read_text()))

@@ -62,7 +62,7 @@ def test_a_matcher_that_died_is_said_and_comes_back(page: Page, served: Served):
     matchers[0].wait(10)
     ask(page, "stuck in a loop")
     expect(said).to_contain_text("The text matcher is starting.")
-    expect(page.get_by_role("radio")).to_have_count(6)
+    expect(page.get_by_role("radio")).to_have_count(7)
 
     def answered() -> bool:
         ask(page, "stuck in a loop")

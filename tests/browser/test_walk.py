@@ -16,7 +16,7 @@ from wfgy_triage.store.records import RunStatus
 def test_first_visit_explains_itself_and_waits_for_a_choice(page: Page, served: Served):
     open_page(page, served.url)
     expect(page.get_by_role("heading", name="How this works")).to_be_visible()
-    expect(page.get_by_role("radio")).to_have_count(6)
+    expect(page.get_by_role("radio")).to_have_count(7)
     expect(page.get_by_role("button", name="Continue")).to_be_disabled()
 
 
