@@ -21,9 +21,8 @@ from wfgy_triage.engines.base import (
 from wfgy_triage.engines.exllamav2_forward import ForwardPasses
 from wfgy_triage.engines.exllamav2_generation import AnswerLoop, JobContext
 from wfgy_triage.engines.exllamav2_library import Library
-from wfgy_triage.engines.grammar import GrammarCompiler
 from wfgy_triage.engines.requests import check_texts
-from wfgy_triage.engines.tokens import decoded, rendered_chat, tokenizer_definition
+from wfgy_triage.engines.tokens import TokenizerSide
 from wfgy_triage.errors import ProbeError
 
 
@@ -50,7 +49,7 @@ class LoadedModel:
     exact_cache: bool
 
 
-class ExLlamaV2Engine:
+class ExLlamaV2Engine(TokenizerSide):
     """An `Engine` around the library; see `wfgy_triage.engines.base.Engine`.
 
     Text becomes token ids by the library's own tokenizer, as in a server; ids become text by transformers', as on the
@@ -66,11 +65,9 @@ class ExLlamaV2Engine:
     def __init__(
         self, loaded: LoadedModel, tokenizer: Any, info: EngineInfo, end_ids: frozenset[int]
     ) -> None:
-        self.info = info
+        super().__init__(tokenizer, info, end_ids)
         self.capabilities = Capabilities()
         self._loaded: LoadedModel | None = loaded
-        self._tokenizer, self._end = tokenizer, end_ids
-        self._compiler: GrammarCompiler | None = None
         self._answers: AnswerLoop | None = AnswerLoop(
             JobContext(
                 library=loaded.library,
@@ -96,29 +93,12 @@ class ExLlamaV2Engine:
             raise ProbeError("The engine is closed.", "Open the model again.")
         return self._loaded
 
-    @property
-    def end_ids(self) -> frozenset[int]:
-        """Token ids that end an answer."""
-        return self._end
-
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of `text` by the library's tokenizer; see the protocol."""
         if not text:
             return ()
         ids = self.loaded.tokenizer.encode(text, add_bos=False, add_eos=False, encode_special_tokens=True)
         return tuple(ids[0].tolist())
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of the ids; see the protocol."""
-        return decoded(self._tokenizer, token_ids)
-
-    def render_chat(self, messages: Sequence[dict[str, str]]) -> str:
-        """Render the folder's chat template, which the library itself ignores; see the protocol.
-
-        Raises:
-            InputError: the model has no chat template.
-        """
-        return rendered_chat(self._tokenizer, messages)
 
     def generate(
         self, requests: Sequence[GenerationRequest], should_stop: Callable[[], bool] | None = None
@@ -162,14 +142,6 @@ class ExLlamaV2Engine:
             self.info.vocab_size,
             self.info.max_context,
         )
-
-    def _grammars(self) -> GrammarCompiler:
-        """The compiler of grammars for this tokenizer, made when it is first needed."""
-        if self._compiler is None:
-            self._compiler = GrammarCompiler(
-                tokenizer_definition(self._tokenizer), self._end, self.info.vocab_size
-            )
-        return self._compiler
 
 
 def release(model: Any, generator: Any | None = None) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import transformers
 
+from wfgy_triage.engines.base import EngineInfo
+from wfgy_triage.engines.grammar import GrammarCompiler
 from wfgy_triage.errors import InputError
 
 
@@ -67,3 +69,42 @@ def end_ids(folder: Path, *holders: Any) -> frozenset[int]:
         value = getattr(holder, "eos_token_id", None)
         ids.update([value] if isinstance(value, int) else value or [])
     return frozenset(ids)
+
+
+class TokenizerSide:
+    """The part of an engine that its transformers tokenizer answers for, whatever computes the model.
+
+    Args:
+        tokenizer: of the model's folder.
+        info: what is loaded.
+        end_ids: any of these ends an answer.
+    """
+
+    def __init__(self, tokenizer: Any, info: EngineInfo, end_ids: frozenset[int]) -> None:
+        self.info = info
+        self._tokenizer, self._end = tokenizer, end_ids
+        self._compiler: GrammarCompiler | None = None
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Token ids that end an answer."""
+        return self._end
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of the ids; see the protocol."""
+        return decoded(self._tokenizer, token_ids)
+
+    def render_chat(self, messages: Sequence[dict[str, str]]) -> str:
+        """Render the folder's chat template; see the protocol.
+
+        Raises:
+            InputError: the model has no chat template.
+        """
+        return rendered_chat(self._tokenizer, messages)
+
+    def _grammars(self) -> GrammarCompiler:
+        """The compiler of grammars for this tokenizer, made when it is first needed."""
+        if self._compiler is None:
+            definition = tokenizer_definition(self._tokenizer)
+            self._compiler = GrammarCompiler(definition, self._end, self.info.vocab_size)
+        return self._compiler

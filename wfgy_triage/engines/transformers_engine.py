@@ -20,14 +20,13 @@ from wfgy_triage.engines.base import (
 )
 from wfgy_triage.engines.decoding import Decoder, DecodingOptions
 from wfgy_triage.engines.forced import forced_logits, pooled_states
-from wfgy_triage.engines.grammar import GrammarCompiler
 from wfgy_triage.engines.requests import check_texts
 from wfgy_triage.engines.runner import ModelRunner
-from wfgy_triage.engines.tokens import decoded, rendered_chat, tokenizer_definition
+from wfgy_triage.engines.tokens import TokenizerSide
 from wfgy_triage.errors import ProbeError
 
 
-class TransformersEngine:
+class TransformersEngine(TokenizerSide):
     """An `Engine` around a `ModelRunner` and its tokenizer; see `wfgy_triage.engines.base.Engine`.
 
     Args:
@@ -40,12 +39,9 @@ class TransformersEngine:
     def __init__(
         self, runner: ModelRunner, tokenizer: Any, info: EngineInfo, eos_ids: frozenset[int]
     ) -> None:
-        self.info = info
+        super().__init__(tokenizer, info, eos_ids)
         self.capabilities = Capabilities()
         self._runner: ModelRunner | None = runner
-        self._tokenizer = tokenizer
-        self._eos = eos_ids
-        self._compiler: GrammarCompiler | None = None
         self._options = DecodingOptions(name=info.engine, settle_ties=info.mode == "reproducible")
 
     @property
@@ -59,11 +55,6 @@ class TransformersEngine:
             raise ProbeError("The engine is closed.", "Open the model again.")
         return self._runner
 
-    @property
-    def end_ids(self) -> frozenset[int]:
-        """Token ids that end an answer."""
-        return self._eos
-
     def set_prefix_sharing(self, on: bool) -> None:
         """Whether prompts that share a prefix have it computed once (on at first)."""
         self._options = replace(self._options, share_prefix=on)
@@ -72,34 +63,14 @@ class TransformersEngine:
         """Token ids of `text`; see the protocol."""
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of the ids; see the protocol."""
-        return decoded(self._tokenizer, token_ids)
-
-    def render_chat(self, messages: Sequence[dict[str, str]]) -> str:
-        """Render the chat template; see the protocol.
-
-        Raises:
-            InputError: the model has no chat template.
-        """
-        return rendered_chat(self._tokenizer, messages)
-
     def generate(
         self, requests: Sequence[GenerationRequest], should_stop: Callable[[], bool] | None = None
     ) -> Iterator[Completion]:
         """Complete the requests; see the protocol."""
         decoder = Decoder(
-            self.runner, self.decode, self._eos, self.info.max_context, self._options, self._grammars
+            self.runner, self.decode, self._end, self.info.max_context, self._options, self._grammars
         )
         return decoder.run(requests, should_stop)
-
-    def _grammars(self) -> GrammarCompiler:
-        """The compiler of grammars for this tokenizer, made when it is first needed."""
-        if self._compiler is None:
-            self._compiler = GrammarCompiler(
-                tokenizer_definition(self._tokenizer), self._eos, self.info.vocab_size
-            )
-        return self._compiler
 
     def logits(self, requests: Sequence[ScoreRequest], chunk: int = 128) -> Iterator[LogitChunk]:
         """Teacher-forced logits; see the protocol."""
