@@ -84,6 +84,30 @@ def deciding(metrics: Sequence[Metric]) -> Metric | None:
 
 
 @dataclass(frozen=True)
+class Effect:
+    """A metric of EXL2 before and after a change, or in two sessions, on the questions asked both times.
+
+    `difference` is after minus before; `better` says which way that is, None where the interval holds 0.
+    """
+
+    id: str
+    label: str
+    unit: str
+    before: float | None
+    after: float | None
+    difference: float | None
+    interval: tuple[float, float] | None
+    level: float
+    n: int
+    better: bool | None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Effect:
+        """Rebuild it from its plain form (`remedies.effect.effect_json`)."""
+        return cls(**{**data, "interval": tuple(data["interval"]) if data["interval"] else None})
+
+
+@dataclass(frozen=True)
 class Check:
     """One rung of the isolation ladder: `result` is `ok`, `fault` or `unknown`."""
 

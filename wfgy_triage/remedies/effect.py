@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from wfgy_triage.catalog import load_catalog
-from wfgy_triage.result import Metric
-
-
-@dataclass(frozen=True)
-class Effect:
-    """A metric before and after a change, on the questions asked both times.
-
-    `difference` is after minus before; `better` says which way the change moved it, None where the interval holds 0.
-    """
-
-    id: str
-    label: str
-    unit: str
-    before: float | None
-    after: float | None
-    difference: float | None
-    interval: tuple[float, float] | None
-    level: float
-    n: int
-    better: bool | None
+from wfgy_triage.result import Effect, Metric
 
 
 def effect_of(metric: Metric | None) -> Effect | None:

@@ -11,7 +11,7 @@ from wfgy_triage.report.answers import Row
 from wfgy_triage.report.export.session import Session
 from wfgy_triage.report.provenance import READABLE
 from wfgy_triage.report.trials import chosen
-from wfgy_triage.result import Metric, Result
+from wfgy_triage.result import Effect, Metric, Result
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 SHOWN_OF_A_HASH = 16
@@ -20,34 +20,10 @@ NOT_COMPARED = frozenset({"memory_bytes", "weights_modified", "total_bytes"})
 
 
 @dataclass(frozen=True)
-class Paired:
-    """A metric of EXL2 in both sessions on the questions that both asked.
-
-    `difference` is second minus first, `better` which way that is (None where the interval holds 0).
-    """
-
-    id: str
-    label: str
-    unit: str
-    before: float | None
-    after: float | None
-    difference: float | None
-    interval: tuple[float, float] | None
-    level: float
-    n: int
-    better: bool | None
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Paired:
-        """Rebuild it from its plain form (`remedies.effect.effect_json`)."""
-        return cls(**{**data, "interval": tuple(data["interval"]) if data["interval"] else None})
-
-
-@dataclass(frozen=True)
 class Pairing:
     """The paired metrics, or in a sentence why there are none. `pending`: they are still being worked out."""
 
-    metrics: tuple[Paired, ...] = ()
+    metrics: tuple[Effect, ...] = ()
     reason: str = ""
     pending: bool = False
 

@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 from wfgy_triage.catalog import Catalog
 from wfgy_triage.report.answers import Row, answer_chip, marked
-from wfgy_triage.report.compare import Comparison, Difference, Paired, metric_pairs
+from wfgy_triage.report.compare import Comparison, Difference, metric_pairs
 from wfgy_triage.report.export.session import Session
 from wfgy_triage.report.format import MISSING, chip, difference, interval, moment, quantity, state_chip
 from wfgy_triage.report.icons import icon
 from wfgy_triage.report.trials import ARROW, GUARD_LOOKS
-from wfgy_triage.result import Metric
+from wfgy_triage.result import Effect, Metric
 
 SHOWN_QUESTIONS = 20
 NO_GATE = '<span class="dim">no gate</span>'
@@ -66,7 +66,7 @@ def _metrics(found: Comparison) -> str:
     return f"{f'<section class=card>{reason}</section>' if reason else ''}{table}{others}"
 
 
-def _paired_table(metrics: Sequence[Paired]) -> str:
+def _paired_table(metrics: Sequence[Effect]) -> str:
     shown = [m for m in metrics if m.difference or m.better is not None]
     if not metrics:
         return ""
@@ -86,7 +86,7 @@ def _paired_table(metrics: Sequence[Paired]) -> str:
     )
 
 
-def _paired_row(m: Paired) -> str:
+def _paired_row(m: Effect) -> str:
     bounds = f"<small>{interval(m.interval, m.unit)}</small>" if m.interval else ""
     return (
         f'<tr><th scope="row"><span class="name">{escape(m.label)}</span></th>'

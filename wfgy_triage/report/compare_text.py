@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wfgy_triage.report.compare import Comparison, Paired, metric_pairs
+from wfgy_triage.report.compare import Comparison, metric_pairs
 from wfgy_triage.report.export.session import Session
 from wfgy_triage.report.format import MISSING, difference, interval, moment, quantity
 from wfgy_triage.report.terminal import STYLES
-from wfgy_triage.result import Metric
+from wfgy_triage.result import Effect, Metric
 
 READINGS = {True: "[green]better[/]", False: "[bold red]worse[/]", None: "no clear change"}
 
@@ -74,7 +74,7 @@ def _show_metrics(console: Console, found: Comparison) -> None:
         console.print(table)
 
 
-def _paired(m: Paired) -> tuple[str, ...]:
+def _paired(m: Effect) -> tuple[str, ...]:
     return (
         escape(m.label),
         quantity(m.before, m.unit),

@@ -13,8 +13,10 @@ import sys
 import threading
 from functools import lru_cache
 
-from wfgy_triage.report.compare import Paired, Pairing, why_unpaired
+from wfgy_triage.report.compare import Pairing, why_unpaired
 from wfgy_triage.report.export.session import Session
+from wfgy_triage.result import Effect
+from wfgy_triage.runs.sessions import MISSHAPEN
 from wfgy_triage.runs.supervisor import child_environment
 from wfgy_triage.runs.trial_options import split_options
 from wfgy_triage.settings import Settings
@@ -35,23 +37,17 @@ def pair_here(first: Session, second: Session) -> Pairing:
         return Pairing(reason=reason)
     from wfgy_triage.probes.base import ProbeSettings
     from wfgy_triage.probes.registry import get_probe
-    from wfgy_triage.remedies.effect import effect_json, effect_of
+    from wfgy_triage.remedies.effect import effect_of
     from wfgy_triage.remedies.outcome import paired_runs
 
     spec = second.record.spec
     settings = ProbeSettings(spec.questions, spec.seed, options=split_options(spec.options)[0])
     try:
         metrics = paired_runs(first.samples, second.samples, get_probe(spec.symptom), settings).metrics
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        IndexError,
-    ):  # imported, and not as a probe stores it
+    except MISSHAPEN:  # imported, and not as a probe stores it
         return Pairing(reason=_FAILED)
-    effects = [e for m in metrics if (e := effect_json(effect_of(m))) is not None]
-    return Pairing(tuple(Paired.from_json(e) for e in effects), "" if effects else _FAILED)
+    effects = tuple(e for m in metrics if (e := effect_of(m)) is not None)
+    return Pairing(effects, "" if effects else _FAILED)
 
 
 def pair_elsewhere(settings: Settings, first: Session, second: Session) -> Pairing:
@@ -78,4 +74,4 @@ def _asked(settings: Settings, first: tuple[str, str], second: tuple[str, str]) 
             command, capture_output=True, timeout=PATIENCE_S, check=True, env=child_environment(settings)
         )
     found = json.loads(done.stdout)
-    return Pairing(tuple(Paired.from_json(m) for m in found["metrics"]), str(found["reason"]))
+    return Pairing(tuple(Effect.from_json(m) for m in found["metrics"]), str(found["reason"]))

@@ -35,6 +35,17 @@ from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.workload.stored import workload_path
 from wfgy_triage.workload.texts import question_texts
 
+MISSHAPEN = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What reading samples ends with that an imported file holds and no probe would have stored."""
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -162,15 +173,7 @@ def _must_render(session: Session) -> None:
         for sample in session.samples:
             if sample.key.side == DOCTOR_SIDE:
                 Finding.from_json(sample.payload)
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        IndexError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:
+    except MISSHAPEN as error:
         raise InputError(
             f"The session file is damaged: what it holds cannot be shown ({type(error).__name__}).",
             "Export the session again where it was recorded, as `session`.",

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from wfgy_triage.store.database import Database
 from wfgy_triage.store.models import RunRow
 from wfgy_triage.store.records import RunRecord, Sample
-from wfgy_triage.store.rows import IMPORT_KEY, append_event, new_run_id, run_record
+from wfgy_triage.store.rows import IMPORT_KEY, append_event, new_run_id, run_record, spec_columns
 from wfgy_triage.store.runs import sample_row
 
 _KEY_LENGTH = 64
@@ -86,15 +86,9 @@ def _store(
 
 
 def _row(record: RunRecord, result: Mapping[str, Any], content: str) -> RunRow:
-    spec = record.spec
     return RunRow(
         id=record.id,
-        symptom=spec.symptom,
-        pair_id=spec.pair_id,
-        questions=spec.questions,
-        seed=spec.seed,
-        workload_id=spec.workload_id,
-        options=dict(spec.options),
+        **spec_columns(record.spec),
         status=record.status,
         state=str(result["state"]),
         created_at=record.created_at,

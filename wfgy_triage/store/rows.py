@@ -86,6 +86,18 @@ def set_status(session: Session, row: RunRow, status: RunStatus) -> None:
     append_event(session, row.id, "status", {"status": str(status)})
 
 
+def spec_columns(spec: RunSpec) -> dict[str, Any]:
+    """What was asked for, as the columns of a run's row; the other way round than `run_record`."""
+    return {
+        "symptom": spec.symptom,
+        "pair_id": spec.pair_id,
+        "questions": spec.questions,
+        "seed": spec.seed,
+        "workload_id": spec.workload_id,
+        "options": dict(spec.options),
+    }
+
+
 def run_record(row: RunRow, result: Mapping[str, Any] | None = None) -> RunRecord:
     """The frozen record of a row; `result` is passed by those who loaded it."""
     spec = RunSpec(

@@ -35,6 +35,7 @@ from wfgy_triage.store.rows import (
     run_record,
     sample_record,
     set_status,
+    spec_columns,
     unknown_run,
 )
 
@@ -253,12 +254,7 @@ class RunRepository(LeaseRepository):
 def _new_row(spec: RunSpec, start_key: str | None) -> RunRow:
     return RunRow(
         id=new_run_id(),
-        symptom=spec.symptom,
-        pair_id=spec.pair_id,
-        questions=spec.questions,
-        seed=spec.seed,
-        workload_id=spec.workload_id,
-        options=dict(spec.options),
+        **spec_columns(spec),
         status=RunStatus.QUEUED,
         created_at=now(),
         cancel_requested=False,
