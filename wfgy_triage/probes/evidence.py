@@ -58,13 +58,13 @@ def lost_questions(evidence: RateEvidence, usable: PerSide[bool]) -> tuple[str, 
     return tuple(q for q in usable.both if usable.fp16[q] and not usable.exl2[q])
 
 
-def mean_evidence(name: str, numbers: Numbers, tokens: Divergence, level: float) -> Evidence:
+def mean_evidence(name: str, numbers: Numbers, tokens: Divergence | None, level: float) -> Evidence:
     """Evidence of a metric that is a mean over questions, larger being better.
 
     Args:
         name: id of the metric; with a gate on the value FP16's own mean is held against it too.
         numbers: by question and side.
-        tokens: the token comparison.
+        tokens: the token comparison; None where the probe has none.
         level: two-sided confidence level.
     """
     both, gate = numbers.both, gate_of(name)
@@ -77,12 +77,11 @@ def mean_evidence(name: str, numbers: Numbers, tokens: Divergence, level: float)
 
 
 def shift_evidence(
-    signed: Mapping[str, float], floor: Mapping[str, float], tokens: Divergence, level: float
+    signed: Mapping[str, float], floor: Mapping[str, float], tokens: Divergence | None, level: float
 ) -> Evidence:
     """Evidence of answers that moved: away from the reference answer is the loss; FP16 alone has no gate there."""
-    twin = list(floor.values())
-    losses = list(signed.values())
-    return _loss_evidence(losses, float(np.mean(twin)) if twin else None, tokens, level, State.NOT_MEASURED)
+    twin = float(np.mean(list(floor.values()))) if floor else None
+    return _loss_evidence(list(signed.values()), twin, tokens, level, State.NOT_MEASURED)
 
 
 def strongest(found: Mapping[str, Evidence], state: State, failed: Collection[str]) -> Evidence:
@@ -93,7 +92,7 @@ def strongest(found: Mapping[str, Evidence], state: State, failed: Collection[st
 
 
 def _loss_evidence(
-    losses: Sequence[float], floor: float | None, tokens: Divergence, level: float, baseline: State
+    losses: Sequence[float], floor: float | None, tokens: Divergence | None, level: float, baseline: State
 ) -> Evidence:
     several = len(losses) > 1
     return MeanEvidence(
@@ -104,6 +103,6 @@ def _loss_evidence(
         interval=mean_interval(losses, level).bounds if several else None,
         certain_interval=mean_interval(losses, 0.99).bounds if several else None,
         floor=floor,
-        kld=tokens.kld,
-        kld_floor=tokens.kld_floor,
+        kld=tokens.kld if tokens else None,
+        kld_floor=tokens.kld_floor if tokens else None,
     ).evidence()

@@ -27,7 +27,6 @@ from wfgy_triage.probes.paired import (
     missing_metric,
     rate_metric,
 )
-from wfgy_triage.probes.token_metrics import divergence
 from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample
 from wfgy_triage.verdict import Judgement, combine_full_check, judge_mean, not_measured
@@ -72,13 +71,12 @@ def evaluate_samples(
 ) -> Evaluation:
     """Evaluate whatever is stored; the order of the samples does not matter."""
     level, m = settings.level, _Measured.of(samples)
-    tokens = divergence(m.sides.pair, m.sides.pair_floor, level)
     rules = _rules(m, level)
     whole = combine_full_check(_judgements(m, level), level)
     evidence = {
-        "coverage": mean_evidence("coverage", m.covered, tokens, level),
-        "lambda_over_k": mean_evidence("lambda_over_k", m.stable, tokens, level),
-        "ds_drift": shift_evidence(m.signed, m.floor, tokens, level),
+        "coverage": mean_evidence("coverage", m.covered, None, level),
+        "lambda_over_k": mean_evidence("lambda_over_k", m.stable, None, level),
+        "ds_drift": shift_evidence(m.signed, m.floor, None, level),
     }
     right = rate_metric("accuracy", m.sides.each(lambda a: a["right"]), level)
     details = (right, distance_metric("ds_shift", m.signed, {}, level))
@@ -145,12 +143,12 @@ def _judgements(m: _Measured, level: float) -> dict[str, Judgement]:
         "lambda_over_k": [m.stable.exl2[q] for q in m.stable.both],
         "coverage": [m.covered.exl2[q] for q in m.covered.both],
     }
-    judged = {}
-    for name, found in values.items():
-        gate = gate_of(name)
-        usable = gate is not None and bool(found)
-        judged[name] = judge_mean(found, gate.gate(), level) if usable and gate else not_measured(NO_ANSWERS)
-    return judged
+    return {
+        name: judge_mean(found, gate.gate(), level)
+        if found and (gate := gate_of(name)) is not None
+        else not_measured(NO_ANSWERS)
+        for name, found in values.items()
+    }
 
 
 def _headline(state: State, rules: Sequence[Metric]) -> str:

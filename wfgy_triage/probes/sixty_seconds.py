@@ -53,7 +53,7 @@ class SixtySeconds:
         return {"id": workload.id, "sha256": workload.sha256, "questions": used}
 
     def run(self, context: ProbeContext) -> None:
-        """Both sides with three passages and their comparison, then both with more; skips what is stored."""
+        """Both sides and the twin with three passages, then both sides with more; skips what is stored."""
         subject = self.subject(context)
         refuse_too_long(subject.items, context.fp16.info.max_context)
         first = Measuring(context, SYMPTOM, [i for i in subject.items if i.compared], STAGES)
