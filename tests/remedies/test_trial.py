@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.probes.fakes import ScriptedEngine
 from tests.remedies.bench import BROKEN, GOLD, WORKLOAD, Clock, FailedRun, Impossible, ScriptedRemedy
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.remedies.outcome import FP16_MORE, WORDS
+from wfgy_triage.remedies.outcome import FP16_MORE, WORDS, recommend
 from wfgy_triage.remedies.trial import FIRST_LOST
 from wfgy_triage.result import State
 
@@ -208,3 +210,19 @@ def test_what_meets_the_gate_on_few_changes_is_called_promising():
     found = bench.recommended()
     assert (found["remedy"], found["verified"]) == ("alternate_paths", False)
     assert "too few to verify" in str(found["summary"])
+
+
+def test_answers_that_cannot_be_judged_are_what_keeps_a_change_from_being_verified():
+    lost = [q for q in ORDER[:20] if BROKEN[q] != GOLD[q]][:5]
+    bench = FailedRun({q: BROKEN[q] if q in lost else GOLD[q] for q in GOLD})
+    # One of the further questions is cut off where it may still have come right.
+    late = next(q for q in ORDER[20:] if GOLD[q].startswith("{"))
+    cut = {**GOLD, late: GOLD[late][:-1] + " " * 5000}
+    (trial,) = bench.search(ScriptedRemedy("alternate_paths", {"a": cut}))
+    assert (trial.questions, trial.state) == (183, State.INCONCLUSIVE)
+    assert "1 of 183 questions could not be judged" in str(bench.recommended()["summary"])
+    # The same where the effect on the run's own questions is no more than chance.
+    trial = replace(trial, status="promising")
+    found = recommend([trial], State.FAIL)
+    assert found is not None
+    assert "that is not verified. 1 of 183" in str(found["summary"])

@@ -64,6 +64,11 @@ def needed_to_pass(after: Evaluation) -> int | None:
     return max((m.more_questions or 0 for m in open_rules), default=None)
 
 
+def why_open(after: Evaluation) -> str:
+    """What keeps the rules from being decided (answers that could not be judged, say); empty where they are."""
+    return next((m.note for m in after.metrics if m.primary and m.state is State.INCONCLUSIVE), "")
+
+
 def _met(rule: Metric) -> bool:
     if rule.gate is None or rule.exl2 is None:
         return False

@@ -17,7 +17,6 @@ from wfgy_triage.probes.base import Evaluation, Probe, ProbeSettings
 from wfgy_triage.probes.retrieval_samples import FACTS
 from wfgy_triage.probes.subject import EXL2
 from wfgy_triage.remedies.effect import (
-    Effect,
     counted,
     effect_json,
     effect_of,
@@ -25,7 +24,7 @@ from wfgy_triage.remedies.effect import (
     unpaired,
 )
 from wfgy_triage.remedies.told import FP16_MORE, TRIAL_SIDE, TRY, TrialFacts, facts_of
-from wfgy_triage.result import Metric, State, deciding
+from wfgy_triage.result import Effect, Metric, State, deciding
 from wfgy_triage.store.records import Sample
 
 Status = Literal[
@@ -43,7 +42,7 @@ Status = Literal[
 WORDS: Mapping[Status, str] = {
     "verified": "Verified: the re-check passed",
     "better": "Better, measured in the same way; the re-check did not pass",
-    "promising": "Meets the gate on these questions, too few to verify it",
+    "promising": "Meets the gate on these questions; not verified",
     "loads": "The model can be loaded with it; the re-check did not pass",
     "unclear": "No clear effect",
     "worse": "Worse",
@@ -270,6 +269,13 @@ def _best(trials: Sequence[Trial]) -> Trial | None:
     return next((t for t in trials if t.status == "loads"), None)
 
 
+def _why_only_promising(trial: Trial) -> str:
+    """What keeps a change that meets the gate from being verified: too few questions, or some without a judgement."""
+    if any(m.state is State.INCONCLUSIVE and m.more_questions is None for m in trial.rules):
+        return "these questions meet the gate with it, but that is not verified."
+    return "these questions meet the gate with it, but they are too few to verify that."
+
+
 def _summary(chosen: Trial | None, trials: Sequence[Trial]) -> str:
     tried = [t for t in trials if t.status != "skipped"]
     if chosen is not None and chosen.status == "verified":
@@ -283,7 +289,7 @@ def _summary(chosen: Trial | None, trials: Sequence[Trial]) -> str:
         found = (
             "measurably better on the same questions, but the re-check did not pass."
             if chosen.status == "better"
-            else "these questions meet the gate with it, but they are too few to verify that."
+            else _why_only_promising(chosen)
         )
         return f"{chosen.facts.label}: {found} {chosen.facts.reason}".strip()
     if not tried:

@@ -18,7 +18,7 @@ from wfgy_triage.probes.subject import Shown
 from wfgy_triage.remedies.asking import STAGE, ask
 from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError, Remedy
 from wfgy_triage.remedies.examining import examine
-from wfgy_triage.remedies.hope import given_up, needed_to_pass
+from wfgy_triage.remedies.hope import given_up, needed_to_pass, why_open
 from wfgy_triage.remedies.outcome import after_change, read_trial
 from wfgy_triage.remedies.told import FP16_MORE, TRIAL_SIDE, TRY, TrialFacts, facts_of
 from wfgy_triage.result import State
@@ -186,7 +186,8 @@ class TrialSearch:
             ask(more, facts, change, fresh)
         if self._case.context.should_stop():
             return replace(facts, status="unfinished", reason="Stopped before it was confirmed.")
-        return replace(facts, asked=facts.asked + len(fresh))
+        after = after_change(self._case.context.stored(), facts, self._probe, settings)
+        return replace(facts, asked=facts.asked + len(fresh), reason=why_open(after))
 
     def _ends_here(self, candidate: Candidate) -> bool:
         """Whether a change passed, or meets the gate and only time is missing to confirm it: no dearer one would."""

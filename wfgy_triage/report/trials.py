@@ -173,8 +173,7 @@ def _standing(fix: Mapping[str, Any], trial: Trial) -> tuple[Look, str, str]:
         )
         return TRIAL_LOOKS["loads"], "Loads, not verified", text
     if trial["status"] == "promising":
-        text = f"These questions meet the gate with it, but they are too few to verify that.{reason}"
-        return TRIAL_LOOKS["promising"], "Promising, not verified", text
+        return TRIAL_LOOKS["promising"], "Promising, not verified", str(fix["summary"])
     if trial["effect"] is None or trial["effect"]["interval"] is None:
         return TRIAL_LOOKS["better"], "Better, but not enough", str(fix["summary"])
     if fix["state_after"] == State.INCONCLUSIVE:
