@@ -105,6 +105,7 @@ def test_nothing_measured_is_said():
     found = PROBE.evaluate((), CHECKS, ProbeSettings())
     assert found.state is State.NOT_MEASURED
     assert all(m.state is State.NOT_MEASURED for m in found.metrics if m.primary)
+    assert "could be applied: nothing was measured" in found.page_rule
 
 
 def test_the_steps_have_their_seconds_apart_and_the_figures_can_be_drawn():

@@ -165,4 +165,9 @@ def _headline(state: State, rules: Sequence[Metric]) -> str:
 
 def _literal(rules: Sequence[Metric]) -> str:
     found: list[Any] = [met for r in rules if (met := literal(r)) is not None]
+    if not found:
+        return "None of the page's literal rules could be applied: nothing was measured."
+    if len(found) < len(rules):
+        applied = f"{len(found)} literal rules that could be applied ({len(rules)} in all)"
+        return f"On this sample {sum(found)} of the {applied} hold."
     return f"On this sample {sum(found)} of the page's {len(rules)} literal rules hold."
