@@ -36,6 +36,10 @@ def main() -> int:
     parser.add_argument("--fp16", type=Path, help="FP16 folder (default: the demo's)")
     parser.add_argument("--exl2", type=Path, help="EXL2 folder (default: the demo's)")
     parser.add_argument("--repeats", type=int, help="timed repeats of each arm (default: 5)")
+    parser.add_argument(
+        "--llama-bench", type=Path, help="generation: llama.cpp's llama-batched-bench, as a peer"
+    )
+    parser.add_argument("--gguf", type=Path, help="generation: the model for it")
     parser.add_argument("--suite", type=Path, help="checkout of the JSON-Schema-Test-Suite, for 'grammar'")
     parser.add_argument(
         "--measured", action="store_true", help="remedies: also the faults that only questions show (slow)"

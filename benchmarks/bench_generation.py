@@ -18,6 +18,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from benchmarks import Stopwatch, model_folders
+from benchmarks.llama_peer import LlamaBench
 from wfgy_triage.engines.base import GenerationRequest
 from wfgy_triage.engines.decoding import Decoder, DecodingOptions
 from wfgy_triage.engines.fp16 import open_fp16
@@ -45,11 +46,19 @@ ASIDES = (
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to complete prompts: takes token ids, gives the new tokens of each."""
+    """One way to complete prompts: takes token ids, gives the new tokens of each.
+
+    Attributes:
+        name: in the table.
+        complete: does it.
+        limit: only so many prompts are timed.
+        own_seconds: does it in a program that takes the time itself; nothing is completed here then.
+    """
 
     name: str
     complete: Callable[[Sequence[tuple[int, ...]]], list[tuple[int, ...]]]
     limit: int | None = None
+    own_seconds: Callable[[Sequence[tuple[int, ...]]], float] | None = None
 
 
 def prompts(count: int) -> list[str]:
@@ -99,6 +108,11 @@ def engine_arm(engine: TransformersEngine, *, share: bool = True) -> Arm:
     return Arm(f"engine, {engine.info.mode}, {engine.info.compute_dtype}", complete)
 
 
+def llama_arm(peer: LlamaBench) -> Arm:
+    """llama.cpp's batched benchmark, on its own clock."""
+    return Arm(peer.name, lambda rows: [], own_seconds=peer.seconds)
+
+
 def _own_model(folder: Path, dtype: torch.dtype) -> Any:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
     model.generation_config.eos_token_id = None
@@ -126,8 +140,10 @@ def time_arms(arms: Sequence[Arm], rows: Sequence[tuple[int, ...]], repeats: int
         for arm in arms:
             part = rows[: arm.limit]
             with Stopwatch() as watch:
-                arm.complete(part)
-            walls[arm.name].append(watch.seconds)
+                own = arm.own_seconds(part) if arm.own_seconds else None
+                if own is None:
+                    arm.complete(part)
+            walls[arm.name].append(watch.seconds if own is None else own)
             foreign[arm.name].append(watch.foreign or 0.0)
     results = []
     for arm in arms:
@@ -167,8 +183,22 @@ def identical_answers(engine: TransformersEngine, rows: Sequence[tuple[int, ...]
     }
 
 
-def run(fast: bool = False, fp16: Path | None = None, repeats: int = REPEATS) -> dict[str, Any]:
-    """Measure and print; see the module."""
+def run(
+    fast: bool = False,
+    fp16: Path | None = None,
+    repeats: int = REPEATS,
+    llama_bench: Path | None = None,
+    gguf: Path | None = None,
+) -> dict[str, Any]:
+    """Measure and print; see the module.
+
+    Args:
+        fast: few prompts, once.
+        fp16: the model; the demo's FP16 folder without it.
+        repeats: how often each arm is timed.
+        llama_bench: llama.cpp's `llama-batched-bench`, to be timed beside; needs `gguf`.
+        gguf: the same model for it.
+    """
     folder = fp16 or model_folders(None, None)[0]
     engines = [open_fp16(folder, mode="reproducible")]
     arms = [serial_arm(folder), batched_arm(folder, torch.float32), engine_arm(engines[0])]
@@ -178,6 +208,10 @@ def run(fast: bool = False, fp16: Path | None = None, repeats: int = REPEATS) ->
     else:
         # Emulated bf16 is many times slower than fp32; nobody would run it.
         print("bf16: NOT MEASURED, this processor does not compute in it")
+    if llama_bench and gguf:
+        arms += [llama_arm(LlamaBench(llama_bench, gguf, NEW_TOKENS, shared)) for shared in (False, True)]
+    else:
+        print("llama.cpp: NOT MEASURED, no --llama-bench and --gguf given")
     sizes, repeats = ((12,), 1) if fast else ((40, 60), repeats)
     rows = [engines[0].encode(p) for p in prompts(max(sizes))]
     shared = len(engines[0].encode(EXAMPLES))

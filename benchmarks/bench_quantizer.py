@@ -2,12 +2,14 @@
 
 Drift is KL(FP16 || EXL2) in nats on text that calibration never sees, scored in fp32 by teacher forcing.
 `rtn` rounds in stored feature order; `rtn+order` also gets the activation order, so that the gain of error feedback
-alone can be read off.
+alone can be read off. Drift is the same every time, so each folder is made once; the time to make one is taken at one
+rate, the arms in turn, as often as asked for.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 import tempfile
 import time
@@ -21,7 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from wfgy_triage.engines.calibration import TransformersWalker
 from wfgy_triage.exl2.checkpoint import Checkpoint
 from wfgy_triage.exl2.codec import decode_linear, encode_linear
-from wfgy_triage.exl2.convert import quantize_folder
+from wfgy_triage.exl2.convert import QuantizeReport, quantize_folder
 from wfgy_triage.exl2.gptq import input_hessian, prepare_inputs, quantize_gptq
 from wfgy_triage.exl2.layout import BIT_WIDTHS, make_groups
 from wfgy_triage.exl2.presets import HEAD_PRESETS, PRESETS
@@ -33,6 +35,8 @@ RATES = (3.3, 4.2, 5.3, 6.1)
 ARMS = ("rtn", "rtn+order", "gptq")
 ROW_TOKENS = 512
 CHUNK = 128
+TIMED_RATE = 4.2
+REPEATS = 5
 DECODE_REPEATS = 5
 
 
@@ -82,12 +86,27 @@ class Scorer:
         return float(torch.cat(kl).mean()), float(torch.cat(same).mean())
 
 
+def quantize(fp16: Path, arm: str, bpw: float, out: Path) -> QuantizeReport:
+    """Make one folder."""
+    walker = None if arm == "rtn" else TransformersWalker(fp16)
+    return quantize_folder(fp16, out, bpw=bpw, method="gptq" if arm == "gptq" else "rtn", walker=walker)
+
+
+def quantize_seconds(fp16: Path, scratch: Path, repeats: int) -> dict[str, list[float]]:
+    """Seconds to quantize at `TIMED_RATE`, by arm; the arms in turn."""
+    seconds: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    for number in range(repeats):
+        for arm in ARMS:
+            out = scratch / f"timed-{arm}-{number}"
+            seconds[arm].append(round(quantize(fp16, arm, TIMED_RATE, out).seconds, 2))
+            shutil.rmtree(out)
+    return seconds
+
+
 def measure(fp16: Path, arm: str, bpw: float, scorer: Scorer, scratch: Path) -> Row:
     """Quantize one folder, score it, decode it."""
     out = scratch / f"{arm}-{bpw}"
-    walker = None if arm == "rtn" else TransformersWalker(fp16)
-    method = "gptq" if arm == "gptq" else "rtn"
-    report = quantize_folder(fp16, out, bpw=bpw, method=method, walker=walker)
+    report = quantize(fp16, arm, bpw, out)
     kld, top1 = scorer.score(out)
     return Row(arm, report.decoder_bpw, report.head_bpw, kld, top1, report.seconds, decode_seconds(out))
 
@@ -126,12 +145,13 @@ def exactness() -> list[dict[str, Any]]:
     return table
 
 
-def run(fast: bool = False, fp16: Path | None = None) -> dict[str, Any]:
+def run(fast: bool = False, fp16: Path | None = None, repeats: int = REPEATS) -> dict[str, Any]:
     """Run the benchmark, print its tables, return the numbers.
 
     Args:
         fast: two rates and two rows of text instead of four and eight.
         fp16: the FP16 folder; the demo's without it.
+        repeats: how often quantizing is timed; once when fast.
     """
     if fp16 is None:
         from wfgy_triage.demo import fp16_folder
@@ -156,11 +176,17 @@ def run(fast: bool = False, fp16: Path | None = None) -> dict[str, Any]:
                     f"{row.quantize_s:11.1f} {row.decode_s:9.2f}",
                     flush=True,
                 )
+        timed = quantize_seconds(fp16, Path(scratch), 1 if fast else repeats)
+    for arm, seconds in timed.items():
+        print(
+            f"{arm:10} {TIMED_RATE:6.3f} bpw: median of {len(seconds)}: {statistics.median(seconds):.1f} s {seconds}"
+        )
     ratios = {f"{g.bpw:.2f}": g.kld / r.kld for r, g in zip(rows[0::3], rows[2::3], strict=True)}
     print("GPTQ / RTN mean KLD:", ", ".join(f"{bpw} bpw {ratio:.2f}" for bpw, ratio in ratios.items()))
     positions = sum(h.shape[0] for h in scorer.hidden)
     return {
         "rows": [vars(row) for row in rows],
+        "quantize_s": timed,
         "kld_ratio": ratios,
         "positions": positions,
         "exact": all(entry["gptq"] and entry["rtn"] for entry in table),
