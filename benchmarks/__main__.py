@@ -45,6 +45,9 @@ def main() -> int:
         "--measured", action="store_true", help="remedies: also the faults that only questions show (slow)"
     )
     parser.add_argument(
+        "--fault", action="append", help="remedies, triage_accuracy: this case of the bank (may be repeated)"
+    )
+    parser.add_argument(
         "--probe", action="append", help="calibration, bit_rates: this probe (may be repeated; default: all)"
     )
     parser.add_argument("--questions", type=int, help="calibration, bit_rates: questions a run (default: 20)")

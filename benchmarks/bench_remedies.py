@@ -6,12 +6,12 @@ pages to read, not changes to make, so what it restores cannot be measured: it i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks import Stopwatch
 from benchmarks.bank_workshop import Workshop, look_at
-from benchmarks.fault_bank import FOLDER_FAULTS, MEASURED_FAULTS, Case
+from benchmarks.fault_bank import FOLDER_FAULTS, MEASURED_FAULTS, Case, chosen
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.errors import TriageError
 
@@ -27,14 +27,20 @@ OUTCOMES = {
 }
 
 
-def run(fast: bool = False, measured: bool = False) -> dict[str, Any]:
+def run(fast: bool = False, measured: bool = False, fault: Sequence[str] = ()) -> dict[str, Any]:
     """Make each broken pair, let a whole run look at it and try changes, and compare with the state before.
 
     Args:
         fast: every fourth fault of the folders only.
         measured: also the faults that only a run with questions shows.
+        fault: these and no others.
+
+    Raises:
+        InputError: there is no such fault.
     """
     cases = [*(FOLDER_FAULTS[::4] if fast else FOLDER_FAULTS), *(MEASURED_FAULTS if measured else ())]
+    if fault:
+        cases = chosen((*FOLDER_FAULTS, *MEASURED_FAULTS), fault)
     print(
         f"{'':<28}{'no change':<14}{'recommended':<30}{'after':<14}{'outcome':<20}{'seconds':>8}{'foreign':>9}"
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import Stopwatch
 from benchmarks.bank_workshop import Workshop, look_at
-from benchmarks.fault_bank import BANK, NO_CAUSE, NOT_COVERED, Case, Setup
+from benchmarks.fault_bank import BANK, NO_CAUSE, NOT_COVERED, Case, Setup, chosen
 from wfgy_triage.doctor.folders import check_folders
 from wfgy_triage.doctor.summary import diagnose_findings
 from wfgy_triage.errors import TriageError
@@ -14,13 +15,17 @@ from wfgy_triage.errors import TriageError
 FAILED = "not measured"
 
 
-def run(fast: bool = False) -> dict[str, Any]:
+def run(fast: bool = False, fault: Sequence[str] = ()) -> dict[str, Any]:
     """Make each pair, let the tool look at it, and compare what it names with what was done.
 
     Args:
         fast: only what the doctor sees without a model being loaded.
+        fault: these faults and healthy pairs, and no others.
+
+    Raises:
+        InputError: there is no such case.
     """
-    cases = [c for c in BANK if not (fast and c.symptom)]
+    cases = chosen(BANK, fault) if fault else [c for c in BANK if not (fast and c.symptom)]
     print(f"{'':<28}{'looked with':<16}{'expected':<25}{'named':<25}{'right':<7}{'seconds':>8}{'foreign':>9}")
     rows = look_at(cases, _look, _show)
     return _summary(rows)
@@ -71,13 +76,14 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     healthy = [r for r in rows if r["healthy"]]
     named, accused = sum(r["right"] for r in faults), sum(not r["right"] for r in healthy)
     seconds = round(sum(r["seconds"] for r in rows), 1)
-    print(f"\nCauses named: {named} of {len(faults)} ({named / len(faults):.3f}; goal 0.95)")
+    share = f"{named / len(faults):.3f}" if faults else "not measured"
+    print(f"\nCauses named: {named} of {len(faults)} ({share}; goal 0.95)")
     print(f"Healthy pairs accused: {accused} of {len(healthy)} (goal 0)")
     print(f"Seconds: {seconds}")
     print("Not covered: " + "; ".join(f"{what} ({why})" for what, why in NOT_COVERED.items()))
     return {
         "rows": rows,
-        "accuracy": named / len(faults),
+        "accuracy": named / len(faults) if faults else None,
         "false_alarms": accused,
         "seconds": seconds,
         "not_covered": dict(NOT_COVERED),

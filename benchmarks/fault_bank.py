@@ -7,7 +7,7 @@ the probe that looks, with how many questions. To add one, write a function that
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from benchmarks import bank_indexes
 from benchmarks.bank_workshop import Workshop
 from benchmarks.faults import FAULTS, Fault, broken_copy, edit_json, write
+from wfgy_triage.errors import InputError
 from wfgy_triage.exl2.checkpoint import Checkpoint
 from wfgy_triage.pairs import Pair
 
@@ -201,3 +202,15 @@ MEASURED_HEALTHY = (
 
 BANK = (*FOLDER_FAULTS, *HEALTHY, *MEASURED_FAULTS, *MEASURED_HEALTHY)
 """Everything, the cheap part first."""
+
+
+def chosen(cases: Sequence[Case], ids: Sequence[str]) -> list[Case]:
+    """The cases with these ids, in the order of the bank.
+
+    Raises:
+        InputError: there is none with one of them.
+    """
+    if unknown := set(ids) - {c.id for c in cases}:
+        known = ", ".join(c.id for c in cases)
+        raise InputError(f"There is no case {sorted(unknown)[0]!r} in the bank.", f"There are: {known}.")
+    return [c for c in cases if c.id in ids]

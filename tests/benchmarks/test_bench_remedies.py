@@ -22,15 +22,16 @@ def no_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rows_say_what_the_runs_said(shop: Shop):  # noqa: F811
-    mended, lost = (look(CASES[name], shop) for name in ("rope_missing", "shard_truncated"))
+    mended, remade = (look(CASES[name], shop) for name in ("rope_missing", "shard_truncated"))
     assert (mended["before"], mended["after"], mended["outcome"]) == ("FAIL", "PASS", "restored")
     assert (mended["recommended"], mended["tried"]) == ("fix_rope", ["fix_rope"])
-    assert (lost["before"], lost["after"], lost["outcome"]) == ("FAIL", None, "cannot be restored")
-    assert lost["reasons"]
+    assert (remade["before"], remade["after"], remade["outcome"]) == ("FAIL", "PASS", "restored")
+    assert remade["tried"] == ["quantize_again 6"]
     assert mended["pages"]
-    assert {r["pages_restore"] for r in (mended, lost)} == {NOT_APPLICABLE}
-    found = summary([mended, lost])
-    assert (found["restored"], found["could_be_tried"], found["restored_share"]) == (1, 1, 1.0)
+    assert {r["pages_restore"] for r in (mended, remade)} == {NOT_APPLICABLE}
+    lost = {**remade, "outcome": "cannot be restored", "tried": [], "after": None}
+    found = summary([mended, remade, lost])
+    assert (found["restored"], found["could_be_tried"], found["restored_share"]) == (2, 2, 1.0)
     assert found["passing_without_change"] == 0
     assert list(shop.scratch.glob("case-*")) == []
 

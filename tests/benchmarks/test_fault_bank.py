@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks import bench_triage_accuracy as bench
 from benchmarks.bank_workshop import Workshop
-from benchmarks.fault_bank import BANK, HARMLESS, NO_CAUSE, NOT_COVERED, Case, Setup
+from benchmarks.fault_bank import BANK, HARMLESS, NO_CAUSE, NOT_COVERED, Case, Setup, chosen
 from benchmarks.faults import FAULTS
 from tests.doctor.conftest import healthy  # noqa: F401 - a fixture
 from wfgy_triage.catalog import load_catalog
@@ -42,6 +42,12 @@ class Shop(Workshop):
 def shop(healthy: Pair, tmp_path: Path) -> Shop:  # noqa: F811
     Shop.tiny = healthy
     return Shop(load_settings(home=tmp_path), tmp_path / "scratch")
+
+
+def test_single_cases_can_be_named():
+    assert [c.id for c in chosen(BANK, ["rope_wrong", "tokens_shifted"])] == ["tokens_shifted", "rope_wrong"]
+    with pytest.raises(InputError, match="no case 'nonsense'"):
+        chosen(BANK, ["rope_wrong", "nonsense"])
 
 
 def test_ids_are_unique():

@@ -41,9 +41,17 @@ def repo(tmp_path: Path) -> Iterator[RunRepository]:
     database.close()
 
 
+@pytest.fixture(scope="module")
+def siblings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where re-quantized folders are kept: all pairs here have one FP16 side, so one is made."""
+    return tmp_path_factory.mktemp("siblings")
+
+
 @pytest.fixture
-def run(repo: RunRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(repo: RunRepository, tmp_path: Path, siblings: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run on a pair, to its end; the machine's own checks are left out."""
+    (tmp_path / "changed").mkdir()
+    (tmp_path / "changed" / "siblings").symlink_to(siblings)
     machine = tuple(skipped(c.id, "not asked") for c in CHECKS.values() if c.group == "environment")
     monkeypatch.setattr(deploy_mismatch, "check_environment", lambda: machine)
 
@@ -76,25 +84,20 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
-def test_every_fault_of_the_folders_is_mended_or_said_to_be_beyond_it(fault: Fault, copy_with, run: Run):  # noqa: F811
+def test_every_fault_of_the_folders_is_mended_or_the_checkpoint_made_again(fault: Fault, copy_with, run: Run):  # noqa: F811
     pair = copy_with(fault)
     before = contents(pair.exl2)
     record = run(pair)
     assert contents(pair.exl2) == before
     assert (record.status, record.state) == (RunStatus.DONE, "FAIL")
     found = record.result["recommendation"]
-    if fault.id in EXPECTED:
-        ((candidate, patch),) = EXPECTED[fault.id].items()
-        assert found["verified"], found["trials"]
-        assert (found["candidate"], found["patch"]) == (candidate, patch)
-        assert (found["state_before"], found["state_after"]) == ("FAIL", "PASS")
-        assert found["trials"][-1]["effect"]["after"] == 0.0
-        return
-    assert not found["verified"]
-    assert found["remedy"] is None
-    assert {t["status"] for t in found["trials"]} == {"skipped"}
-    assert all(t["reason"] for t in found["trials"])
-    assert found["summary"] == "No change could be tried on this pair."
+    assert found["verified"], found["trials"]
+    assert (found["state_before"], found["state_after"]) == ("FAIL", "PASS")
+    assert found["trials"][-1]["effect"]["after"] == 0.0
+    again = {"quantize_again 6": {"quantize.bpw": 6.0, "quantize.head_bits": 6}}
+    ((candidate, patch),) = EXPECTED.get(fault.id, again).items()
+    assert (found["candidate"], found["patch"]) == (candidate, patch)
+    assert "wfgy-triage quantize" in str(found["renders"]) or fault.id in EXPECTED
 
 
 def test_of_two_faults_one_change_mends_one_and_together_they_mend_both(copy_with, run: Run):  # noqa: F811
@@ -202,11 +205,27 @@ def test_searches_are_not_repeated_but_the_change_that_makes_the_pair_loadable_i
     )
 
 
+def cut_and_nameless(fp16: Path, exl2: Path) -> None:
+    """The weights are cut short, and nothing says how they were made."""
+    faults.shard_truncated(fp16, exl2)
+    faults.edit_json(exl2 / "config.json", lambda d: d.pop("quantization_config"))
+
+
 @pytest.mark.parametrize("symptom", ["json_breaks", "deploy_mismatch"])
-def test_what_files_cannot_mend_says_so_in_every_run(symptom: str, copy_with, run: Run):  # noqa: F811
-    found = run(copy_with(faults.shard_truncated), symptom, scripted()).result["recommendation"]
+def test_what_nothing_can_mend_says_so_in_every_run(symptom: str, copy_with, run: Run):  # noqa: F811
+    found = run(copy_with(cut_and_nameless), symptom, scripted()).result["recommendation"]
     assert found["summary"] == "No change could be tried on this pair."
-    assert all(t["reason"] for t in found["trials"])
+    reasons = [t["reason"] for t in found["trials"]]
+    assert all(reasons)
+    assert any("no longer says at how many bits" in r for r in reasons)
+
+
+def test_a_pair_whose_weights_are_cut_short_is_asked_with_a_new_checkpoint(copy_with, run: Run):  # noqa: F811
+    record = run(copy_with(faults.shard_truncated), "json_breaks", scripted())
+    found = record.result["recommendation"]
+    assert record.state == "NOT MEASURED"
+    assert (found["candidate"], found["verified"], found["state_after"]) == ("quantize_again 6", True, "PASS")
+    assert "made in" in found["trials"][-1]["note"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wfgy_triage.exl2.modules import HEAD, FolderContents, read_folder
 from wfgy_triage.exl2.parts import ALL, HEADS, KINDS, rates_by_linear
+from wfgy_triage.exl2.plan import decoder_linears, head_linear, plan_presets
 from wfgy_triage.exl2.presets import HEAD_PRESETS
 from wfgy_triage.exl2.recipe import Recipe, read_recipe
 
@@ -105,6 +106,26 @@ def estimated_bytes(contents: FolderContents, recipe: Recipe) -> int:
             if copied:
                 new = max(old, new) if key in rates else old
         bits += new - old
+    return round(bits / 8)
+
+
+def whole_bytes(fp16: FolderContents, recipe: Recipe) -> int:
+    """Size of the weight files of a folder that is made from FP16 alone.
+
+    Args:
+        fp16: the FP16 folder.
+        recipe: how the new one is made.
+
+    Raises:
+        InputError: a rate that cannot be met, or a part that is not there.
+        PrerequisiteError: a decoder of another layout.
+    """
+    plan, head = plan_presets(fp16, recipe, {}), head_linear(fp16)
+    bits = sum(meta.nbytes for meta in fp16.tensors.values()) * 8
+    for linear in (*decoder_linears(fp16), head):
+        stored = fp16.tensors.get(f"{linear.key}.weight")  # a tied head has none of its own
+        bits += plan.presets[linear.key].storage_bits(linear.in_features, linear.out_features)
+        bits -= 0 if stored is None else stored.nbytes * 8
     return round(bits / 8)
 
 

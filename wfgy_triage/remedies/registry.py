@@ -18,6 +18,7 @@ _MODULES: Mapping[str, str] = {
     "fix_tokenizer": "wfgy_triage.remedies.files",
     "neutral_sampler": "wfgy_triage.remedies.sampler",
     "protect_blocks": "wfgy_triage.remedies.checkpoints",
+    "quantize_again": "wfgy_triage.remedies.again",
     "raise_bpw": "wfgy_triage.remedies.checkpoints",
     "raise_head_bits": "wfgy_triage.remedies.checkpoints",
     "reanchor": "wfgy_triage.remedies.reanchor",

@@ -20,9 +20,10 @@ from wfgy_triage import __version__
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.headers import folder_tensors, weights_fingerprint
 from wfgy_triage.exl2.modules import FolderContents, read_folder
+from wfgy_triage.exl2.plan import decoder_linears, head_linear
 from wfgy_triage.exl2.recipe import Recipe, read_recipe
 from wfgy_triage.remedies.kept import KEY_LENGTH, KeptFolders, Made, read_made, weight_bytes
-from wfgy_triage.remedies.recipes import estimated_bytes, starts_from_sibling, weights_made
+from wfgy_triage.remedies.recipes import estimated_bytes, starts_from_sibling, weights_made, whole_bytes
 
 if TYPE_CHECKING:
     from wfgy_triage.exl2.convert import QuantizeReport
@@ -69,7 +70,7 @@ class Siblings:
     def make(
         self,
         fp16_dir: Path,
-        exl2_dir: Path,
+        exl2_dir: Path | None,
         recipe: Recipe,
         progress: Progress | None = None,
         should_stop: Callable[[], bool] | None = None,
@@ -81,7 +82,7 @@ class Siblings:
 
         Args:
             fp16_dir: the FP16 side.
-            exl2_dir: the EXL2 side in use.
+            exl2_dir: the EXL2 side in use; None where it is not to be relied on: then it is not looked at.
             recipe: how to make it.
             progress: called with (done, total, label) before each linear.
             should_stop: asked before each linear.
@@ -118,17 +119,18 @@ class Siblings:
             raise disk_problem(error, f"The re-quantized model in {self._dir.name}") from error
         return self._kept.use(key)
 
-    def seconds(self, fp16_dir: Path, exl2_dir: Path, recipe: Recipe) -> float:
+    def seconds(self, fp16_dir: Path, exl2_dir: Path | None, recipe: Recipe) -> float:
         """At least about how long `make` takes; 0 for a sibling that is kept from before.
 
         Raises:
-            InputError: the recipe names a part that is not there.
+            InputError: the recipe names a part that is not there, or a rate that cannot be met.
+            PrerequisiteError: a folder that cannot be used.
         """
         order = _Order.of(fp16_dir, exl2_dir, recipe)
         if self._kept.usable(order.key(self._rows)):
             return 0.0
         share = 1.0 if self._rows is None else FEWER_ROWS
-        return weights_made(order.contents, recipe) / 1e6 * SECONDS_A_MILLION * share
+        return order.weights / 1e6 * SECONDS_A_MILLION * share
 
     def made(self, folder: Path) -> Made:
         """How a folder that `make` returned was made."""
@@ -151,7 +153,7 @@ class Siblings:
 
     def _build(self, key: str, order: _Order, tell: Progress) -> None:
         self._kept.sweep(key)
-        self._kept.make_room(estimated_bytes(order.contents, order.recipe))
+        self._kept.make_room(order.size_bytes)
         folder = self._dir / key
         report = self._quantize(order, folder, tell)
         made = Made(
@@ -186,7 +188,7 @@ class Siblings:
             "statistics": self._statistics,
             "progress": tell,
         }
-        if not order.copied:
+        if not order.copied or now is None or order.exl2_dir is None:
             rates: dict[str, Any] = {
                 "bpw": recipe.bpw,
                 "head_bits": recipe.head_bits,
@@ -200,24 +202,43 @@ class Siblings:
 
 @dataclass(frozen=True)
 class _Order:
-    """A sibling to make: from which folders, how, and what the one in use was made with."""
+    """A sibling to make: from which folders, how, and what the one in use was made with.
+
+    Without a sibling in use, `contents` are those of the FP16 folder and `now` is None.
+    """
 
     fp16_dir: Path
-    exl2_dir: Path
+    exl2_dir: Path | None
     recipe: Recipe
     contents: FolderContents
-    now: Recipe
+    now: Recipe | None
 
     @classmethod
-    def of(cls, fp16_dir: Path, exl2_dir: Path, recipe: Recipe) -> _Order:
-        contents = read_folder(Path(exl2_dir))
+    def of(cls, fp16_dir: Path, exl2_dir: Path | None, recipe: Recipe) -> _Order:
+        contents = read_folder(Path(exl2_dir or fp16_dir))
         kept = replace(recipe, protect=dict(recipe.protect))
-        return cls(Path(fp16_dir), Path(exl2_dir), kept, contents, read_recipe(contents))
+        return cls(Path(fp16_dir), exl2_dir, kept, contents, read_recipe(contents) if exl2_dir else None)
 
     @property
     def copied(self) -> bool:
         """Whether the rest is copied from the sibling in use."""
-        return starts_from_sibling(self.recipe, self.now)
+        return self.now is not None and starts_from_sibling(self.recipe, self.now)
+
+    @property
+    def size_bytes(self) -> int:
+        """About the size of its weight files."""
+        if self.now is None:
+            return whole_bytes(self.contents, self.recipe)
+        return estimated_bytes(self.contents, self.recipe)
+
+    @property
+    def weights(self) -> int:
+        """How many weights have to be quantized."""
+        if self.now is None:
+            return sum(
+                linear.size for linear in (*decoder_linears(self.contents), head_linear(self.contents))
+            )
+        return weights_made(self.contents, self.recipe)
 
     @property
     def calibrated(self) -> bool:
@@ -230,8 +251,9 @@ class _Order:
 
         facts = {**asdict(self.recipe), "protect": sorted(self.recipe.protect.items())}
         digest = hashlib.sha256(json.dumps([VERSION, __version__, self.copied, facts]).encode())
-        for folder in (self.fp16_dir, self.exl2_dir) if self.copied else (self.fp16_dir,):
-            digest.update(_content(folder).encode())
+        for folder in (self.fp16_dir, self.exl2_dir if self.copied else None):
+            if folder is not None:
+                digest.update(_content(folder).encode())
         if self.calibrated:
             digest.update(f"{rows}".encode())
             for passage in standard_calibration():
