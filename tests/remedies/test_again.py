@@ -84,9 +84,7 @@ def test_a_configuration_that_cannot_be_read_is_not_guessed_at(folders) -> None:
         stated_recipe(folders[1])
 
 
-def test_without_a_sibling_fp16_alone_is_quantized_and_its_size_known_before(
-    healthy: Pair, tmp_path: Path
-) -> None:  # noqa: F811
+def test_without_a_sibling_fp16_alone_is_quantized(healthy: Pair, tmp_path: Path) -> None:  # noqa: F811
     recipe, kept = Recipe(4.6, 8, {"mlp 1-1": 6.0}), Siblings(tmp_path / "kept")
     assert kept.seconds(healthy.fp16, None, recipe) > 0
     made = kept.make(healthy.fp16, None, recipe)
