@@ -15,7 +15,7 @@ from wfgy_triage.store.records import RunSpec
 KIM, LEE = Actor("kim", Role.OPERATOR), Actor("lee", Role.OPERATOR)
 VIEWER, ADMIN = Actor("vera", Role.VIEWER), Actor("ada", Role.ADMIN)
 TEAM = (KIM, LEE, VIEWER, ADMIN)
-PASSWORD = "correct horse battery"
+PASSWORD = "correct horse battery"  # noqa: S105 - of people who do not exist
 
 
 def cheap_hash(password: str = PASSWORD) -> str:

@@ -77,7 +77,9 @@ def test_what_is_no_hash_of_ours_fits_nothing(stored: str):
     assert not fits(PASSWORD, stored)
 
 
-@pytest.mark.parametrize("name", ["", "local", "a b", "visitor 1", "-x", "../x", "a" * 64, "kim\n", "кim", "<b>"])
+@pytest.mark.parametrize(
+    "name", ["", "local", "a b", "visitor 1", "-x", "../x", "a" * 64, "kim\n", "кim", "<b>"]
+)
 def test_what_cannot_be_a_name(name: str):
     with pytest.raises(InputError):
         checked_name(name.replace("\n", "\n."))

@@ -5,6 +5,7 @@ The web process loads no model and imports no torch; it reads the store through 
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -39,6 +40,7 @@ from wfgy_triage.ui.upload import TEMPLATES
 from wfgy_triage.workload.texts import question_texts
 
 TEMPLATE_FOLDER = REPO_ROOT / "assets" / "templates"
+_log = logging.getLogger(__name__)
 QUEUE_SIZE = 64
 FORGET_S = (600, 3600)
 """How often uploads that nothing was done with are looked for, and how old they then are; used ones go at once."""
@@ -79,6 +81,10 @@ def build_app(
     )
     app = FastAPI(**UNDESCRIBED)
     add_people(app, door)
+    if team.exposed:
+        _log.warning(
+            "Nobody has to sign in at %s: everybody who reaches it may do everything.", settings.host
+        )
 
     @app.api_route("/healthz", methods=["GET", "HEAD"], response_class=PlainTextResponse)
     def healthz() -> str:

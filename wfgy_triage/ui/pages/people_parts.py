@@ -24,10 +24,10 @@ def build_who(context: PageContext) -> None:
         return
     who = panel(elem_id="who")
 
-    def show(request: gr.Request) -> str:
+    def whoever(request: gr.Request) -> str:
         return who_line(context.team, actor_of(request))
 
-    blocks.load(show, None, [who], queue=False, show_progress="hidden", api_visibility="private")
+    blocks.load(whoever, None, [who], queue=False, show_progress="hidden", api_visibility="private")
 
 
 def build_session_people() -> dict[str, Any]:

@@ -32,7 +32,7 @@ def for_visitor(method: Callable[..., Any]) -> Callable[..., Any]:
     def call(request: gr.Request, *given: Any) -> dict[Any, Any]:
         context = context_of(handlers.context, request)
         theirs = type(handlers)(context, handlers.parts)
-        updates = getattr(theirs, name)(*given, *((request,) if takes_request else ()))
+        updates: dict[Any, Any] = getattr(theirs, name)(*given, *((request,) if takes_request else ()))
         return updates | withheld(handlers.parts, context.service, updates, all_of_them=takes_request)
 
     call.__name__ = name
