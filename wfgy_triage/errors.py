@@ -40,3 +40,7 @@ class InputError(TriageError):
 
 class ProbeError(TriageError):
     """A measurement stopped; what was measured before it is kept."""
+
+
+class AccessDenied(TriageError):
+    """Somebody asked for what their role or the session's owner does not allow; nothing was changed."""

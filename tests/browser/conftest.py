@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,13 @@ def no_script_errors(page: Page) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    home = tmp_path_factory.mktemp("served")
+    with serve(tmp_path_factory.mktemp("served")) as served:
+        yield served
+
+
+@contextmanager
+def serve(home: Path) -> Iterator[Served]:
+    """The app in a process of its own, on a home folder."""
     settings = load_settings(
         home=home, pairs_file=home / "pairs.yaml", database_url=f"sqlite:///{home / 'triage.db'}"
     )

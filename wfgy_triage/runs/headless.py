@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 
+from wfgy_triage.access import command_line
 from wfgy_triage.pairs import Pair, get_pair
 from wfgy_triage.probes.registry import available_symptoms
 from wfgy_triage.runs.execute import Bench, execute_run
@@ -21,6 +22,7 @@ from wfgy_triage.runs.service import check_sources, validate_spec
 from wfgy_triage.runs.tools import RunTools, default_tools
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import open_database
+from wfgy_triage.store.guarded import GuardedRuns
 from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus
 from wfgy_triage.store.rows import now
 from wfgy_triage.store.runs import RunRepository
@@ -78,12 +80,12 @@ def run_headless(
                 log_name=LOG_NAME,
                 open_cache=open_cache(database, settings.cache_rows),
             )
-            return _measure(bench, spec, pair)
+            record = GuardedRuns(database, command_line()).create(spec, worker_id=bench.worker_id)
+            return _measure(bench, record, pair)
 
 
-def _measure(bench: Bench, spec: RunSpec, pair: Pair) -> RunRecord:
+def _measure(bench: Bench, record: RunRecord, pair: Pair) -> RunRecord:
     repo = bench.repo
-    record = repo.create(spec, worker_id=bench.worker_id)
     try:
         with _first_ctrl_c_cancels(bench, record.id):
             execute_run(record, bench, pair)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from wfgy_triage.access import Action, Actor
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.errors import InputError
 from wfgy_triage.pairs import get_pair
@@ -17,25 +18,16 @@ from wfgy_triage.report.compare import Comparison, Pairing, compare
 from wfgy_triage.report.export.formats import Exported, export
 from wfgy_triage.report.export.session import Session
 from wfgy_triage.runs.compare import pair_elsewhere
+from wfgy_triage.runs.people import ForPeople
 from wfgy_triage.runs.sessions import Imported, import_session, read_session
 from wfgy_triage.runs.trial_options import RECHECK_OF, earlier_run, split_options
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import open_database
 from wfgy_triage.store.descriptions import described
-from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Sample, Share
+from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Sample
 from wfgy_triage.store.rows import IMPORT_KEY
-from wfgy_triage.store.runs import RunRepository
-from wfgy_triage.store.shares import ShareRepository
 from wfgy_triage.store.workers import WorkerRepository
-from wfgy_triage.workload.passages import PassageSet
-from wfgy_triage.workload.stored import (
-    StoredWorkload,
-    store_passages,
-    store_upload,
-    stored_workload,
-    workload_path,
-)
-from wfgy_triage.workload.upload import Upload
+from wfgy_triage.workload.stored import StoredWorkload, stored_workload, workload_path
 
 MAX_QUESTIONS = 200
 """The most questions one run may ask for."""
@@ -49,26 +41,29 @@ WORKER_SILENT_S = 15.0
 _SEED_LIMIT = 2**31
 
 
-class TriageService:
-    """Runs, as the user interfaces see them. Thread-safe.
+class TriageService(ForPeople):
+    """Runs, as somebody may see and change them (`acting` gives the same for somebody else). Thread-safe.
 
     Args:
         settings: where the database and the pairs file are.
         symptoms: the symptoms that can be measured (those of the probe registry by default).
+        actor: who acts; whoever runs this process by default.
 
     Raises:
         PrerequisiteError: the database cannot be opened (damaged, read-only, unreachable).
     """
 
     def __init__(
-        self, settings: Settings, symptoms: Callable[[], tuple[str, ...]] = available_symptoms
+        self,
+        settings: Settings,
+        symptoms: Callable[[], tuple[str, ...]] = available_symptoms,
+        actor: Actor | None = None,
     ) -> None:
         self._settings = settings
         self._symptoms = symptoms
         self._database = open_database(settings.database_url)
-        self._runs = RunRepository(self._database)
         self._workers = WorkerRepository(self._database)
-        self._shares = ShareRepository(self._database)
+        self._bind(actor)
 
     def close(self) -> None:
         """Close the database."""
@@ -105,22 +100,6 @@ class TriageService:
         """
         spec = self._runs.get(run_id).spec
         return self.start(replace(spec, options={**spec.options, RECHECK_OF: run_id}))
-
-    def keep_workload(self, upload: Upload) -> StoredWorkload:
-        """Keep a user's question set; its id goes into the spec of runs that ask it.
-
-        Raises:
-            PrerequisiteError: the home folder cannot be written.
-        """
-        return store_upload(self._settings.home, upload)
-
-    def keep_passages(self, passages: PassageSet) -> StoredWorkload:
-        """Keep a user's passages and index; the id goes into the spec of runs that search them.
-
-        Raises:
-            PrerequisiteError: the home folder cannot be written, or has no room for more.
-        """
-        return store_passages(self._settings.home, passages)
 
     def workload(self, workload_id: str) -> StoredWorkload:
         """Look up a kept question set; InputError when there is none."""
@@ -162,34 +141,6 @@ class TriageService:
         """Keep a name, notes and tags of a session; InputError for no such session or too much text."""
         return self._runs.describe(run_id, described(title, note, tags))
 
-    def share(self, run_id: str, days: int, redacted: bool = False) -> tuple[Share, str]:
-        """Make a read-only link to a session with a result; returns it with its token, which is shown once.
-
-        Raises:
-            InputError: no such session, it has no result yet, or a time out of range.
-        """
-        if self._runs.get(run_id).result is None:
-            raise InputError("This session has no result to share yet.", "Wait until it has ended.")
-        return self._shares.create(run_id, days, redacted)
-
-    def shares(self, run_id: str) -> tuple[Share, ...]:
-        """The links of a session, newest first."""
-        return self._shares.of_run(run_id)
-
-    def revoke(self, run_id: str, share_id: str) -> None:
-        """Take a link of this session back.
-
-        Raises:
-            InputError: this session has no such link.
-        """
-        if share_id not in {s.id for s in self._shares.of_run(run_id)}:
-            raise InputError("This session has no such link.", "Open it anew to see its links.")
-        self._shares.revoke(share_id)
-
-    def shared(self, token: str) -> Share | None:
-        """The link that a token opens now; None for any other text."""
-        return self._shares.find(token)
-
     def export(self, run_id: str, form: str, redact: bool = False) -> Exported:
         """A session as a file in one of the `report.export.formats`.
 
@@ -201,12 +152,19 @@ class TriageService:
         Raises:
             InputError: no such run or format, or the run has no result.
         """
+        self.demand(Action.EXPORT)
         session = read_session(self._settings, self._runs, run_id, redact)
-        return export(session, form, load_catalog())
+        found = export(session, form, load_catalog())
+        self.note(Action.EXPORT, run_id, format=form, redacted=redact)
+        return found
 
     def import_session(self, data: bytes) -> Imported:
         """Store a session from a session file; InputError when it cannot be used."""
-        return import_session(self._settings, self._database, data)
+        self.demand(Action.IMPORT)
+        found = import_session(self._settings, self._database, data, self.actor.name)
+        if found.new:
+            self.note(Action.IMPORT, found.record.id)
+        return found
 
     def compare(self, first: str, second: str, pair: Callable[[Session, Session], Pairing]) -> Comparison:
         """What differs between two sessions.
@@ -239,12 +197,13 @@ class TriageService:
         pair_id: str | None = None,
         text: str = "",
         tag: str = "",
+        owner: str = "",
     ) -> tuple[RunRecord, ...]:
         """Runs that match, newest first, without their results (`state` is there).
 
-        `text` stands in name, notes, tags, symptom, pair or id; `tag` is one of theirs.
+        `text` stands in name, notes, tags, symptom, pair or id; `tag` is one of theirs; `owner` started them.
         """
-        return self._runs.list(limit, offset, symptom, status, pair_id, text, tag)
+        return self._runs.list(limit, offset, symptom, status, pair_id, text, tag, owner)
 
     def count(
         self, symptom: str | None = None, status: RunStatus | None = None, pair_id: str | None = None

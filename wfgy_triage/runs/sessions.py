@@ -29,6 +29,7 @@ from wfgy_triage.report.format import moment
 from wfgy_triage.result import Result
 from wfgy_triage.settings import REPO_ROOT, Settings
 from wfgy_triage.store.database import Database
+from wfgy_triage.store.guarded import GuardedRuns
 from wfgy_triage.store.imports import add_imported, imported_as
 from wfgy_triage.store.records import RunRecord, RunSpec, Sample
 from wfgy_triage.store.runs import RunRepository
@@ -56,7 +57,11 @@ class Imported:
 
 
 def read_session(
-    settings: Settings, runs: RunRepository, run_id: str, redact: bool = False, leaving: bool = True
+    settings: Settings,
+    runs: RunRepository | GuardedRuns,
+    run_id: str,
+    redact: bool = False,
+    leaving: bool = True,
 ) -> Session:
     """Read a run with everything an export says of it.
 
@@ -86,8 +91,8 @@ def read_session(
     return redacted(session) if redact else session
 
 
-def import_session(settings: Settings, database: Database, data: bytes) -> Imported:
-    """Store a session from a session file.
+def import_session(settings: Settings, database: Database, data: bytes, owner: str = "") -> Imported:
+    """Store a session from a session file; it belongs to `owner` here.
 
     Raises:
         InputError: the file is no session file, was changed, is too large, or holds what cannot be shown.
@@ -99,7 +104,7 @@ def import_session(settings: Settings, database: Database, data: bytes) -> Impor
     )
     if there is not None:
         return Imported(there, new=False)
-    record = session.record
+    record = replace(session.record, owner=owner)
     left_out = " The texts of its questions and answers were left out." if session.redacted else ""
     note = f"Imported from a session file. It was measured as {record.id} on {moment(record.created_at)}.{left_out}"
     stored = add_imported(database, record, session.result.to_json(), session.samples, content, note)

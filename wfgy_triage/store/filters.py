@@ -23,6 +23,7 @@ def matching(
     pair_id: str | None = None,
     text: str = "",
     tag: str = "",
+    owner: str = "",
 ) -> _Query:
     """The query with the conditions that are given; see `RunRepository.list`."""
     conditions: list[ColumnElement[bool]] = []
@@ -30,6 +31,7 @@ def matching(
         conditions += [column == wanted] if wanted is not None else []
     conditions += [_with_text(text)] if text else []
     conditions += [_with_tag(tag)] if tag else []
+    conditions += [RunRow.owner == owner] if owner else []
     return query.where(*conditions)
 
 

@@ -103,6 +103,7 @@ def _row(record: RunRecord, result: Mapping[str, Any], content: str) -> RunRow:
         result=dict(result),
         error_message="",
         error_hint="",
+        owner=record.owner,
     )
 
 

@@ -87,6 +87,7 @@ class RunRow(Base):
     title: Mapped[str] = mapped_column(String(120), default="", server_default="")
     note: Mapped[str] = mapped_column(Text, default="", server_default="")
     tags: Mapped[str] = mapped_column(String(400), default="", server_default="")
+    owner: Mapped[str] = mapped_column(String(64), default="", server_default="")
 
 
 class EventRow(Base):
@@ -157,3 +158,42 @@ class ShareRow(Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+    made_by: Mapped[str] = mapped_column(String(64), default="", server_default="")
+
+
+class AuditRow(Base):
+    """One thing that somebody did; only ever added. It outlives what it names, so it refers to nothing."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_at", "at"),)
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
+    at: Mapped[datetime]
+    who: Mapped[str] = mapped_column(String(64))
+    role: Mapped[str] = mapped_column(String(16))
+    action: Mapped[str] = mapped_column(String(32))
+    target: Mapped[str] = mapped_column(String(64))
+    details: Mapped[Mapping[str, Any]]
+
+
+class SignInRow(Base):
+    """A browser that is signed in. Only the SHA-256 of its token is here; `stamp` changes with the password."""
+
+    __tablename__ = "sign_ins"
+
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    stamp: Mapped[str] = mapped_column(String(64))
+    expires_at: Mapped[datetime]
+
+
+class FailedSignInRow(Base):
+    """A wrong password, kept until it no longer counts. `key` is a hash: a password typed as a name is in no row."""
+
+    __tablename__ = "failed_sign_ins"
+    __table_args__ = (Index("ix_failed_sign_ins_address", "address"),)
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
+    at: Mapped[datetime]
+    key: Mapped[str] = mapped_column(String(64))
+    address: Mapped[str] = mapped_column(String(64))

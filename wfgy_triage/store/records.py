@@ -41,6 +41,7 @@ class RunRecord:
     `error_message` and `error_hint` are set for FAILED runs, and may be set for CANCELLED ones.
     `timings` are seconds by stage so far, summed over every pass of a resumed run. Lists leave `result` out.
     `imported`: measured elsewhere and read from a session file. `title`, `note` and `tags` are what people wrote.
+    `owner` is who started or imported it; empty where that is not known. It never leaves with an export.
     """
 
     id: str
@@ -60,6 +61,7 @@ class RunRecord:
     title: str = ""
     note: str = ""
     tags: tuple[str, ...] = ()
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Share:
         created_at: when it was made.
         expires_at: from when on it opens nothing.
         revoked_at: when it was taken back; None while it is not.
+        made_by: who made it; empty where that is not known.
     """
 
     id: str
@@ -118,6 +121,7 @@ class Share:
     created_at: datetime
     expires_at: datetime
     revoked_at: datetime | None
+    made_by: str = ""
 
     def open_at(self, moment: datetime) -> bool:
         """Whether it opens at a moment."""

@@ -125,6 +125,7 @@ def run_record(row: RunRow, result: Mapping[str, Any] | None = None) -> RunRecor
         title=row.title,
         note=row.note,
         tags=parted(row.tags),
+        owner=row.owner,
         imported=(row.start_key or "").startswith(IMPORT_KEY),
     )
 

@@ -74,9 +74,13 @@ class RunRepository(LeaseRepository):
                 )
             row = _new_row(spec, start_key)
             session.add(row)
-            session.flush()
+            self._begin(session, row)
             append_event(session, row.id, "status", {"status": str(RunStatus.QUEUED)})
             return run_record(row) if worker_id is None else take(session, row, worker_id)
+
+    def _begin(self, session: Session, row: RunRow) -> None:
+        """Store a new run's row; what is done with it here is done in the same transaction."""
+        session.flush()
 
     def get(self, run_id: str) -> RunRecord:
         """The run with its result.
@@ -99,9 +103,10 @@ class RunRepository(LeaseRepository):
         pair_id: str | None = None,
         text: str = "",
         tag: str = "",
+        owner: str = "",
     ) -> tuple[RunRecord, ...]:
         """Runs that match, newest first, without their results (`state` is there)."""
-        query = matching(select(RunRow), symptom, status, pair_id, text, tag)
+        query = matching(select(RunRow), symptom, status, pair_id, text, tag, owner)
         query = query.order_by(RunRow.created_at.desc(), RunRow.id.desc()).limit(limit).offset(offset)
         with self._db.read() as session:
             return tuple(run_record(row) for row in session.scalars(query))

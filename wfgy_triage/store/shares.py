@@ -32,13 +32,14 @@ class ShareRepository:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def create(self, run_id: str, days: int, redacted: bool = False) -> tuple[Share, str]:
+    def create(self, run_id: str, days: int, redacted: bool = False, made_by: str = "") -> tuple[Share, str]:
         """Make a link and return it with its token, which cannot be had again.
 
         Args:
             run_id: the session it shows.
             days: how long it opens.
             redacted: leave out the texts of questions and answers.
+            made_by: who makes it.
 
         Raises:
             InputError: no such session, a time out of range, or too many open links.
@@ -66,6 +67,7 @@ class ShareRepository:
                 created_at=moment,
                 expires_at=moment + timedelta(days=days),
                 revoked_at=None,
+                made_by=made_by,
             )
             session.add(row)
             session.flush()
@@ -110,4 +112,6 @@ def _hash(token: str) -> str:
 
 
 def _share(row: ShareRow) -> Share:
-    return Share(row.id, row.run_id, row.redacted, row.created_at, row.expires_at, row.revoked_at)
+    return Share(
+        row.id, row.run_id, row.redacted, row.created_at, row.expires_at, row.revoked_at, row.made_by
+    )

@@ -5,6 +5,7 @@ The web process loads no model and imports no torch; it reads the store through 
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -17,17 +18,21 @@ import gradio as gr
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 
+from wfgy_triage.access import NOBODY
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import Match
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.probes.registry import available_symptoms
 from wfgy_triage.runs.service import TriageService
+from wfgy_triage.runs.team import Team, load_team
 from wfgy_triage.settings import REPO_ROOT, Settings
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.exports import add_export_routes
 from wfgy_triage.ui.headers import SecurityHeaders
 from wfgy_triage.ui.pages.runs import build_runs_page
 from wfgy_triage.ui.pages.triage import build_triage_page
+from wfgy_triage.ui.people.door import Door
+from wfgy_triage.ui.people.sign_in import add_people
 from wfgy_triage.ui.received import MAX_UPLOAD
 from wfgy_triage.ui.sharing import add_share_routes
 from wfgy_triage.ui.theme import FAVICON, STYLE_SHEET, build_theme
@@ -35,6 +40,7 @@ from wfgy_triage.ui.upload import TEMPLATES
 from wfgy_triage.workload.texts import question_texts
 
 TEMPLATE_FOLDER = REPO_ROOT / "assets" / "templates"
+_log = logging.getLogger(__name__)
 QUEUE_SIZE = 64
 FORGET_S = (600, 3600)
 """How often uploads that nothing was done with are looked for, and how old they then are; used ones go at once."""
@@ -43,7 +49,10 @@ UNDESCRIBED: Mapping[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_
 
 
 def build_app(
-    settings: Settings, service: TriageService, match: Callable[[str], Match] | None = None
+    settings: Settings,
+    service: TriageService,
+    match: Callable[[str], Match] | None = None,
+    team: Team | None = None,
 ) -> FastAPI:
     """Build the application: the pages at `/` and `/runs`, and `/healthz` for monitors.
 
@@ -52,10 +61,15 @@ def build_app(
         service: how the pages start, watch and list runs.
         match: ranks the symptoms for a complaint (`MatcherClient.match`); without it the page says that free text
             is not available.
+        team: who may come in; what the environment says by default.
 
     Raises:
-        PrerequisiteError: the fix map is damaged.
+        InputError: a setting of who may come in is wrong.
+        PrerequisiteError: the fix map or the list of users is damaged.
     """
+    team = team or load_team(settings)
+    door = Door(service.sign_in_desk(team), on_space=bool(os.environ.get("SPACE_ID")))
+    service = service.acting(NOBODY)  # every request brings who acts; without one nothing is allowed
     context = PageContext(
         settings=settings,
         service=service,
@@ -63,8 +77,14 @@ def build_app(
         probed=frozenset(available_symptoms()),
         question_texts=question_texts,
         match=match or _no_matcher,
+        team=team,
     )
     app = FastAPI(**UNDESCRIBED)
+    add_people(app, door)
+    if team.exposed:
+        _log.warning(
+            "Nobody has to sign in at %s: everybody who reaches it may do everything.", settings.host
+        )
 
     @app.api_route("/healthz", methods=["GET", "HEAD"], response_class=PlainTextResponse)
     def healthz() -> str:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from statistics import median
 
+from wfgy_triage.access import Action
 from wfgy_triage.catalog import Catalog
 from wfgy_triage.complaints import Match
 from wfgy_triage.errors import TriageError
@@ -15,6 +16,7 @@ from wfgy_triage.exl2.inspect import CheckpointReport, inspect_folder
 from wfgy_triage.pairs import Pair, load_pairs
 from wfgy_triage.report.format import duration
 from wfgy_triage.runs.service import TriageService
+from wfgy_triage.runs.team import Team
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.records import RunStatus
 from wfgy_triage.workload.citations import RECORD, WITH_K
@@ -37,6 +39,7 @@ class PageContext:
         probed: ids of the symptoms that can be measured.
         question_texts: the texts of a symptom's questions by id, of a user's question file where one is given.
         match: ranks the symptoms for a complaint; answered by a process of its own.
+        team: who may come in.
     """
 
     settings: Settings
@@ -45,6 +48,11 @@ class PageContext:
     probed: frozenset[str]
     question_texts: Callable[[str, Path | None], Mapping[str, str]]
     match: Callable[[str], Match]
+    team: Team = Team()
+
+    def may_with(self, run_id: str, action: Action) -> bool:
+        """Whether the visitor may do something with a run; what the page hides the store refuses as well."""
+        return self.service.may(action) or self.service.may(action, self.service.get(run_id).owner)
 
     def pairs(self) -> dict[str, Pair]:
         """The registered pairs, read anew: the demo's siblings appear while the page is open."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from html import escape
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from wfgy_triage.errors import InputError
+from wfgy_triage.errors import AccessDenied, InputError
 from wfgy_triage.report.export.formats import FORMATS
 from wfgy_triage.report.icons import icon
 from wfgy_triage.runs.service import TriageService
+from wfgy_triage.ui.people.door import actor_of
 
 SESSION_ID = re.compile(r"[0-9A-Za-z_-]{1,32}")
 
@@ -34,20 +35,22 @@ def add_export_routes(app: FastAPI, service: TriageService) -> None:
     """Serve `GET /sessions/{id}/export/{format}`; with `?redact=1` without the texts of questions and answers."""
 
     @app.get("/sessions/{run_id}/export/{form}", response_class=PlainTextResponse)
-    def download(run_id: str, form: str, redact: str = "") -> Response:
+    def download(request: Request, run_id: str, form: str, redact: str = "") -> Response:
         """Give one session as a file."""
         if not SESSION_ID.fullmatch(run_id) or form not in FORMATS:
             return _refused("There is no such session or format.")
         try:
-            found = service.export(run_id, form, redact == "1")
+            found = service.acting(actor_of(request)).export(run_id, form, redact == "1")
+        except AccessDenied as error:
+            return _refused(error.message, 403)
         except InputError as error:
             return _refused(error.message)
         headers = {"content-disposition": f'attachment; filename="{found.name}"', "cache-control": "no-store"}
         return Response(found.text, media_type=f"{found.media_type}; charset=utf-8", headers=headers)
 
 
-def _refused(text: str) -> Response:
-    return PlainTextResponse(text, status_code=404, headers={"cache-control": "no-store"})
+def _refused(text: str, status: int = 404) -> Response:
+    return PlainTextResponse(text, status_code=status, headers={"cache-control": "no-store"})
 
 
 def _link(run_id: str, form: str, title: str, redact: bool) -> str:

@@ -14,6 +14,7 @@ from wfgy_triage.ui.notices import error_callout, explained
 from wfgy_triage.ui.option_fields import NOTHING
 from wfgy_triage.ui.own_file import in_own_file
 from wfgy_triage.ui.pages.layout import MAX_QUESTIONS, USUAL_QUESTIONS
+from wfgy_triage.ui.people_handlers import PeopleHandlers
 from wfgy_triage.ui.share_handlers import ShareHandlers
 from wfgy_triage.ui.suggestions import not_matched, suggestions
 from wfgy_triage.ui.trial_choice import USUAL
@@ -22,7 +23,7 @@ from wfgy_triage.ui.views import Updates, both_panel, live_updates, read_run, ve
 MORE_QUESTIONS = 60
 
 
-class TriageHandlers(ModelsHandlers, ShareHandlers):
+class TriageHandlers(ModelsHandlers, ShareHandlers, PeopleHandlers):
     """The behaviour of the page: that of step 2 (`models_handlers.py`), and of the others here."""
 
     def load(self, request: gr.Request) -> Updates:
@@ -84,6 +85,7 @@ class TriageHandlers(ModelsHandlers, ShareHandlers):
             parts.run_id: "",
             parts.run_timer: gr.Timer(active=False),
             parts.walk: gr.Walkthrough(selected=1),
+            **self.no_session(),
         }
 
     @explained

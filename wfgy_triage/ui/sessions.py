@@ -14,6 +14,7 @@ from wfgy_triage.store.records import RunRecord, RunStatus
 from wfgy_triage.ui.compare import COMPARE_BAR, compare_box
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.described import search_form, tag_links
+from wfgy_triage.ui.people.shown import by_person, person
 
 PAGE_SIZE = 25
 STATUS_FILTERS = (
@@ -37,6 +38,7 @@ class ListQuery:
     page: int = 1
     text: str = ""
     tag: str = ""
+    owner: str = ""
 
     @classmethod
     def parse(
@@ -47,11 +49,13 @@ class ListQuery:
         known_symptoms: Sequence[str],
         text: str = "",
         tag: str = "",
+        owner: str = "",
     ) -> ListQuery:
         """Read the address's parameters; anything not understood is dropped."""
         return cls(
             text=text.strip()[:LONGEST_SEARCH],
             tag=tag.strip()[:LONGEST_SEARCH],
+            owner=owner.strip()[:LONGEST_SEARCH],
             status=RunStatus(status) if status in set(RunStatus) else None,
             symptom=symptom if symptom in known_symptoms else None,
             page=max(1, int(page)) if page.isdecimal() and len(page) < 6 else 1,
@@ -60,7 +64,7 @@ class ListQuery:
     def url(self, **changes: object) -> str:
         """The address of the list with some parameters changed; relative, so it holds under any root path."""
         now = {"status": self.status or "", "symptom": self.symptom or "", "q": self.text, "tag": self.tag}
-        values = {**now, "page": self.page, **changes}
+        values = {**now, "by": self.owner, "page": self.page, **changes}
         kept = {k: str(v) for k, v in values.items() if v not in ("", None) and not (k == "page" and v == 1)}
         return f"./runs?{urlencode(kept)}" if kept else "./runs"
 
@@ -74,6 +78,7 @@ def sessions_page(context: PageContext, query: ListQuery) -> str:
         status=query.status,
         text=query.text,
         tag=query.tag,
+        owner=query.owner,
     )
     shown, more = records[:PAGE_SIZE], len(records) > PAGE_SIZE
     search = search_form(query.text, query.tag)
@@ -95,6 +100,7 @@ def _filters(context: PageContext, query: ListQuery) -> str:
     groups = [("By state", by_status)]
     if len(by_symptom) > 2:
         groups.append(("By symptom", by_symptom))
+    groups += by_person(context.service, query.owner, query.url)
     return "".join(
         f'<nav class="filter" aria-label="{name}">'
         + "".join(
@@ -119,7 +125,7 @@ def _table(context: PageContext, records: Sequence[RunRecord], query: ListQuery)
         f'{COMPARE_BAR}<div class="card table-card"><table class="sessions"><caption>Recorded sessions</caption>'
         "<thead><tr>"
         '<th scope="col">Started</th><th scope="col">Symptom</th><th scope="col">Models</th>'
-        '<th scope="col">Questions</th><th scope="col">Took</th><th scope="col">State</th>'
+        '<th scope="col">By</th><th scope="col">Questions</th><th scope="col">Took</th><th scope="col">State</th>'
         '<th scope="col">Compare</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
@@ -136,6 +142,7 @@ def _row(context: PageContext, record: RunRecord) -> str:
         f'aria-label="Open the session of {started}: {escape(title)}">{started}</a></th>'
         f'<td data-l="Symptom">{_named(record)}{escape(title)}</td>'
         f'<td data-l="Models">{escape(context.pair_name(record.spec.pair_id))}</td>'
+        f'<td data-l="By">{escape(person(record.owner))}</td>'
         f'<td data-l="Questions">{_questions(context, record)}</td><td data-l="Took">{took}</td>'
         f'<td data-l="State">{_state(record)}{IMPORTED if record.imported else ""}</td>'
         f'<td class="pick-two">{compare_box(record, started)}</td></tr>'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
+from wfgy_triage.access import Action
 from wfgy_triage.errors import InputError
 from wfgy_triage.store.records import RunRecord
 from wfgy_triage.store.rows import now
@@ -59,5 +60,7 @@ class ShareHandlers:
         moment = now()
         return {
             self.parts.share_list: gr.HTML(options=share_list(shares, moment), value=""),
-            self.parts.share_back: gr.Button(visible=any_open(shares, moment)),
+            self.parts.share_back: gr.Button(
+                visible=any_open(shares, moment) and self.context.may_with(run_id, Action.UNSHARE)
+            ),
         }

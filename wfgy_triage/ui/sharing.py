@@ -16,6 +16,7 @@ from wfgy_triage.errors import InputError
 from wfgy_triage.report.format import Look, chip, moment
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.store.records import Share
+from wfgy_triage.ui.people.shown import person
 
 DAYS = {"1": "1 day", "7": "7 days", "30": "30 days", "365": "1 year"}
 USUAL_DAYS = "7"
@@ -71,9 +72,8 @@ def add_share_routes(app: FastAPI, service: TriageService) -> None:
     @app.get("/s/{token}", response_class=HTMLResponse)
     def shared(token: str) -> Response:
         """Give the shared session."""
-        share = service.shared(token)
         try:
-            found = service.export(share.run_id, "html", share.redacted) if share is not None else None
+            found = service.shared_report(token)
         except InputError:
             found = None
         if found is None:
@@ -81,9 +81,14 @@ def add_share_routes(app: FastAPI, service: TriageService) -> None:
         return HTMLResponse(found.text, headers=NO_STORE)
 
 
+def _by(share: Share) -> str:
+    return f" by {escape(person(share.made_by))}" if share.made_by else ""
+
+
 def _row(share: Share, now: datetime) -> str:
     texts = "without texts" if share.redacted else "with all texts"
-    told = f"<span>Made {escape(moment(share.created_at))}, {texts}; until {escape(moment(share.expires_at))}</span>"
+    made = f"Made {escape(moment(share.created_at))}{_by(share)}"
+    told = f"<span>{made}, {texts}; until {escape(moment(share.expires_at))}</span>"
     if not share.open_at(now):
         return f"<p>{chip(_BACK if share.revoked_at else _OVER)} {told}</p>"
     return f'<label><input type="radio" name="share" value="{escape(share.id)}"> {chip(_OPEN)} {told}</label>'

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.components.plot import PlotData
 
+from wfgy_triage.access import Action
 from wfgy_triage.doctor.finding import DOCTOR_SIDE, Finding, in_order
 from wfgy_triage.remedies.told import TrialFacts, facts_of
 from wfgy_triage.report.answers import Row, answers_table, both_answers, collect_rows
@@ -32,6 +33,7 @@ from wfgy_triage.ui.live import answers_so_far, stage_name, status_card, trials_
 from wfgy_triage.ui.own_file import kinds_line, own_file_kinds
 from wfgy_triage.ui.pages.layout import AGAIN, APPLIED, CHANGED
 from wfgy_triage.ui.pages.parts import Parts
+from wfgy_triage.ui.people.shown import session_updates
 from wfgy_triage.ui.trial_choice import trial_choice
 from wfgy_triage.workload.stored import BUILTIN
 
@@ -86,7 +88,8 @@ def read_run(context: PageContext, run_id: str) -> RunView:
 def live_updates(context: PageContext, parts: Parts, view: RunView) -> Updates:
     """Fill step 3; the timer runs as long as the run is open."""
     record = view.record
-    ended = not view.open
+    ended, may = not view.open, context.service.may
+    stoppable = view.open and may(Action.CANCEL, record.owner)
     position = context.service.queue_position(record.id)
     asks = context.asks_questions(record.spec.symptom)
     resumable = record.status in (RunStatus.CANCELLED, RunStatus.FAILED) and not record.imported
@@ -97,10 +100,11 @@ def live_updates(context: PageContext, parts: Parts, view: RunView) -> Updates:
         + trials_so_far(view.trials, view.events, ended)
         + measured,
         parts.live_title: _live_title(view),
-        parts.stop: gr.Button(visible=view.open, interactive=not record.cancel_requested),
-        parts.resume: gr.Button(visible=resumable),
+        parts.stop: gr.Button(visible=stoppable, interactive=not record.cancel_requested),
+        parts.resume: gr.Button(visible=resumable and may(Action.RESUME, record.owner)),
         parts.retry: gr.Button(visible=ended),
         parts.run_timer: gr.Timer(active=view.open),
+        **session_updates(context, parts, record),
     }
 
 

@@ -40,7 +40,7 @@ def metrics_csv(session: Session) -> str:
                 str(m.state) if m.state else None, m.primary, m.note,
             )
         )  # fmt: skip
-    return _csv(METRIC_HEADS, rows)
+    return csv_text(METRIC_HEADS, rows)
 
 
 def answers_csv(session: Session) -> str:
@@ -53,7 +53,7 @@ def answers_csv(session: Session) -> str:
         )
         for row in session.rows
     ]  # fmt: skip
-    return _csv(ANSWER_HEADS, rows)
+    return csv_text(ANSWER_HEADS, rows)
 
 
 def safe_cell(value: Cell) -> Cell:
@@ -80,7 +80,8 @@ def _answer(answer: Answer | None, redacted: bool) -> tuple[Cell, ...]:
     return (answer.valid, answer.kind, answer.truncated, answer.tokens, *texts)
 
 
-def _csv(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+def csv_text(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """A table as CSV; texts that a spreadsheet would evaluate are made harmless."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(heads)

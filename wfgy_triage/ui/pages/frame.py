@@ -6,6 +6,8 @@ from gradio.components.navbar import Navbar
 
 from wfgy_triage.report.icons import icon
 from wfgy_triage.ui.choice import panel
+from wfgy_triage.ui.context import PageContext
+from wfgy_triage.ui.pages.people_parts import build_who
 
 MASTHEAD = (
     f'<header class="masthead"><span class="logo">{icon("pulse")}</span><div><h1>EXL2 triage</h1>'
@@ -13,7 +15,8 @@ MASTHEAD = (
 )
 
 
-def page_frame() -> None:
-    """Add navigation and masthead; call it first inside a page."""
+def page_frame(context: PageContext) -> None:
+    """Add navigation, masthead and who is there; call it first inside a page."""
     Navbar(main_page_name="Triage")
     panel(MASTHEAD)
+    build_who(context)

@@ -14,6 +14,7 @@ from wfgy_triage.ui.pages.describe_parts import build_describe
 from wfgy_triage.ui.pages.frame import page_frame
 from wfgy_triage.ui.pages.own_parts import build_engineer, build_own_file, build_own_workload
 from wfgy_triage.ui.pages.parts import Parts
+from wfgy_triage.ui.pages.people_parts import build_session_people
 from wfgy_triage.ui.pages.share_parts import build_share
 from wfgy_triage.ui.suggestions import suggestion_list
 from wfgy_triage.ui.trial_choice import USUAL
@@ -37,7 +38,7 @@ MIN_QUESTIONS, MAX_QUESTIONS, USUAL_QUESTIONS = 5, 200, 20
 
 def build_layout(context: PageContext) -> Parts:
     """Make all components of the page inside the current Blocks."""
-    page_frame()
+    page_frame(context)
     made: dict[str, Any] = {
         "notice": panel(elem_id="notice"),
         "run_id": gr.Textbox(visible="hidden", label="Run", elem_id="run-id"),
@@ -51,6 +52,7 @@ def build_layout(context: PageContext) -> Parts:
             with gr.Step(label, id=number, elem_id=f"step{number}") as step:
                 made |= build(context)
             steps.append(step)
+    made |= build_session_people()
     return Parts(**made, steps=tuple(steps))
 
 

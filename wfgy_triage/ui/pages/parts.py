@@ -84,6 +84,12 @@ class Parts:
     share_link: gr.HTML
     share_list: gr.HTML
     share_back: gr.Button
+    session_people: gr.Column
+    owner_line: gr.HTML
+    delete_ask: gr.Button
+    delete_sure: gr.Column
+    delete_yes: gr.Button
+    delete_no: gr.Button
     # 5 Fix and re-check
     fix: gr.HTML
     fix_column: gr.Column

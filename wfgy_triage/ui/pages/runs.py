@@ -1,4 +1,4 @@
-"""The page of recorded sessions, at `/runs`; with `?compare=ID,ID` two of them beside each other."""
+"""The page of recorded sessions, at `/runs`; `?compare=ID,ID`: two beside each other, `?audit=1`: who did what."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from wfgy_triage.ui.compare import COMPARE_JS, comparison
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.notices import error_callout
 from wfgy_triage.ui.pages.frame import page_frame
+from wfgy_triage.ui.people.acting import context_of
+from wfgy_triage.ui.people.audit import AUDIT_HEAD, audit_page
 from wfgy_triage.ui.sessions import ListQuery, sessions_page
 
 HEAD = '<div class="step-head"><h2>Sessions</h2><p>Every run is recorded. Open one to see its verdict again.</p></div>'
@@ -25,23 +27,27 @@ LOADING = '<p class="empty">Loading the sessions\N{HORIZONTAL ELLIPSIS}</p>'
 
 def build_runs_page(context: PageContext) -> None:
     """Build the page inside the current route."""
-    page_frame()
+    page_frame(context)
     head = panel(HEAD)
     listing = gr.HTML(LOADING, apply_default_css=False, js_on_load=COMPARE_JS, elem_id="sessions")
 
     def show(request: gr.Request) -> tuple[str, str]:
+        theirs = context_of(context, request)
         if asked := _parameter(request, "compare"):
-            return COMPARE_HEAD, _explained(lambda: comparison(context, asked, pair=False))
+            return COMPARE_HEAD, _explained(lambda: comparison(theirs, asked, pair=False))
+        if _parameter(request, "audit"):
+            return AUDIT_HEAD, _explained(lambda: audit_page(theirs.service, _parameter(request, "page")))
         known = list(context.catalog.symptoms)
         status, symptom, number = (_parameter(request, name) for name in ("status", "symptom", "page"))
-        text, tag = (_parameter(request, name) for name in ("q", "tag"))
-        query = ListQuery.parse(status, symptom, number, known, text, tag)
-        return HEAD, _explained(lambda: sessions_page(context, query))
+        text, tag, owner = (_parameter(request, name) for name in ("q", "tag", "by"))
+        query = ListQuery.parse(status, symptom, number, known, text, tag, owner)
+        return HEAD, _explained(lambda: sessions_page(theirs, query))
 
     def pair(request: gr.Request) -> Any:
         """Pairing takes seconds; the rest of the comparison is on the page meanwhile."""
         asked = _parameter(request, "compare")
-        return _explained(lambda: comparison(context, asked, pair=True)) if asked else gr.skip()
+        theirs = context_of(context, request)
+        return _explained(lambda: comparison(theirs, asked, pair=True)) if asked else gr.skip()
 
     blocks = gr.context.Context.root_block
     if blocks is None:

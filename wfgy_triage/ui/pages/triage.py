@@ -12,6 +12,7 @@ from wfgy_triage.ui.handlers import TriageHandlers
 from wfgy_triage.ui.pages.layout import build_layout
 from wfgy_triage.ui.pages.parts import Parts
 from wfgy_triage.ui.pages.share_parts import LINK_JS
+from wfgy_triage.ui.people.acting import for_visitor
 
 # Puts the run's id into the address bar, so that a reload or another tab finds it; an empty id takes it out.
 ADDRESS_JS = """(id) => {
@@ -34,7 +35,13 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
 
     def on(event: Callable[..., Any], fn: Callable[..., Any], inputs: Sequence[Any] = (), **more: Any) -> Any:
         return event(
-            fn, list(inputs), every, queue=False, show_progress="hidden", api_visibility="private", **more
+            for_visitor(fn),
+            list(inputs),
+            every,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+            **more,
         )
 
     def choosing(event: Callable[..., Any], fn: Callable[..., Any], inputs: Sequence[Any]) -> None:
@@ -86,6 +93,10 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
     showing.then(None, [parts.share_path], [parts.share_link], js=LINK_JS)
     showing = on(parts.share_back.click, handlers.take_back, [parts.run_id, parts.share_list])
     showing.then(None, [parts.share_path], [parts.share_link], js=LINK_JS)
+
+    on(parts.delete_ask.click, handlers.ask_delete)
+    on(parts.delete_no.click, handlers.keep_session)
+    moving(parts.delete_yes.click, handlers.delete_session, [parts.run_id])
 
     moving(parts.again.click, handlers.check_again, [parts.run_id])
     moving(parts.more.click, handlers.with_more, [parts.run_id])

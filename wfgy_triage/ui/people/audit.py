@@ -1,0 +1,56 @@
+"""Who did what, as admins see it."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+
+from wfgy_triage.report.format import moment
+from wfgy_triage.runs.service import TriageService
+from wfgy_triage.store.audit import AuditEntry
+from wfgy_triage.ui.people.shown import person
+
+PAGE_SIZE = 100
+AUDIT_HEAD = (
+    '<div class="step-head"><h2>Audit trail</h2><p>Who started, exported, shared, described and deleted sessions, and '
+    "who signed in. Lines are only ever added.</p></div>"
+)
+
+
+def audit_page(service: TriageService, page: str) -> str:
+    """Return the newest lines, or older ones.
+
+    Args:
+        service: acts for the visitor.
+        page: number of the page, as in the address; anything else is the first.
+
+    Raises:
+        AccessDenied: the visitor is no admin.
+    """
+    number = max(1, int(page)) if page.isdecimal() and len(page) < 6 else 1
+    found = service.audit(PAGE_SIZE + 1, (number - 1) * PAGE_SIZE)
+    rows = "".join(_row(entry) for entry in found[:PAGE_SIZE])
+    links = [f'<a href="./runs?audit=1&amp;page={number - 1}">Newer</a>'] if number > 1 else []
+    links += [f'<a href="./runs?audit=1&amp;page={number + 1}">Older</a>'] if len(found) > PAGE_SIZE else []
+    pager = f'<nav class="filter pager" aria-label="Pages">{"".join(links)}</nav>' if links else ""
+    table = (
+        '<div class="card table-card"><table class="sessions"><caption>Audit trail</caption><thead><tr>'
+        '<th scope="col">When</th><th scope="col">Who</th><th scope="col">Role</th><th scope="col">Did</th>'
+        f'<th scope="col">To</th><th scope="col">Details</th></tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+    return (
+        table if rows else '<div class="card"><p class="empty">Nothing is recorded yet.</p></div>'
+    ) + pager
+
+
+def _row(entry: AuditEntry) -> str:
+    details = ", ".join(f"{name} {_plain(value)}" for name, value in entry.details.items())
+    return (
+        f'<tr><th scope="row">{moment(entry.at)}</th><td data-l="Who">{escape(person(entry.who))}</td>'
+        f'<td data-l="Role">{escape(entry.role)}</td><td data-l="Did">{escape(entry.action)}</td>'
+        f'<td data-l="To">{escape(entry.target[:20])}</td><td data-l="Details">{escape(details)}</td></tr>'
+    )
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
