@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,13 @@ def no_script_errors(page: Page) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    home = tmp_path_factory.mktemp("served")
+    with serving(tmp_path_factory.mktemp("served")) as running:
+        yield running
+
+
+@contextmanager
+def serving(home: Path, **variables: str) -> Iterator[Served]:
+    """Serve the app from a home folder, with more environment variables."""
     settings = load_settings(
         home=home, pairs_file=home / "pairs.yaml", database_url=f"sqlite:///{home / 'triage.db'}"
     )
@@ -101,6 +108,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         "WFGY_TRIAGE_PAIRS": str(settings.pairs_file),
         "DATABASE_URL": settings.database_url,
         "GRADIO_TEMP_DIR": str(home / "gradio"),
+        **variables,
     }
     log = (home / "serve.log").open("wb")
     script = Path(__file__).with_name("serve.py")

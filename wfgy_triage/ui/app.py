@@ -20,12 +20,14 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import Match
 from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.hosting import load_hosting
 from wfgy_triage.probes.registry import available_symptoms
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.settings import REPO_ROOT, Settings
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.exports import add_export_routes
 from wfgy_triage.ui.headers import SecurityHeaders
+from wfgy_triage.ui.monitoring import add_monitoring
 from wfgy_triage.ui.pages.runs import build_runs_page
 from wfgy_triage.ui.pages.triage import build_triage_page
 from wfgy_triage.ui.received import MAX_UPLOAD
@@ -64,7 +66,8 @@ def build_app(
         question_texts=question_texts,
         match=match or _no_matcher,
     )
-    app = FastAPI(**UNDESCRIBED)
+    hosting = load_hosting()
+    app = FastAPI(**UNDESCRIBED, root_path=hosting.root_path)
 
     @app.api_route("/healthz", methods=["GET", "HEAD"], response_class=PlainTextResponse)
     def healthz() -> str:
@@ -80,12 +83,14 @@ def build_app(
 
     add_export_routes(app, service)
     add_share_routes(app, service)
+    add_monitoring(app, service, hosting)
     # Said of every mounted app with several pages, although server-side rendering is switched off below.
     warnings.filterwarnings("ignore", message="SSR mode is not supported")
     mounted: FastAPI = gr.mount_gradio_app(
         app,
         build_pages(context),
         path="/",
+        root_path=hosting.public_url or hosting.root_path or None,
         theme=build_theme(),
         css_paths=[STYLE_SHEET],
         favicon_path=str(FAVICON),
