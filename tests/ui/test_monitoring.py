@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 from fastapi.testclient import TestClient
@@ -42,6 +43,13 @@ def numbers(client: TestClient, **headers: str) -> dict[tuple[str, tuple[tuple[s
     }
 
 
+def spoil(settings: Settings) -> None:
+    """Take a table away that every question needs."""
+    with closing(sqlite3.connect(settings.home / "triage.db")) as raw:
+        raw.execute("DROP TABLE workers")
+        raw.commit()
+
+
 def test_ready_means_that_runs_would_be_measured(serve, settings):
     client = serve()
     assert client.get("/readyz").status_code == 503
@@ -51,9 +59,7 @@ def test_ready_means_that_runs_would_be_measured(serve, settings):
     worker.gone()
     assert client.get("/readyz").text == "No worker process is alive."
     worker.database.close()
-    (settings.home / "triage.db").write_bytes(b"damaged" * 9999)
-    for name in ("triage.db-wal", "triage.db-shm"):
-        (settings.home / name).unlink(missing_ok=True)
+    spoil(settings)
     answer = client.get("/readyz")
     assert (answer.status_code, answer.text) == (503, "The database cannot be used.")
     assert client.get("/healthz").status_code == 200, "the web process itself is well"
@@ -83,8 +89,8 @@ def test_the_numbers_are_those_of_the_store_also_after_a_restart(serve, settings
     run = worker.runs.create(worker.runs.get(worker.queue()).spec)
     worker.runs.add_event(run.id, "note", {"text": PRIVATE})
     worker.alive()
-    first, second = (numbers(serve(METRICS="1")) for _ in range(2))
-    for found in (first, second):
+    for client in (serve(METRICS="1"), serve()):
+        found = numbers(client)
         assert found["sessions", (("status", "done"), ("symptom", "json_breaks"), ("verdict", "FAIL"))] == 1
         assert found["sessions", (("status", "queued"), ("symptom", "json_breaks"), ("verdict", "none"))] == 2
         assert found["queue_length", ()] == 2
@@ -93,7 +99,6 @@ def test_the_numbers_are_those_of_the_store_also_after_a_restart(serve, settings
         assert found["oldest_waiting_seconds", ()] >= 0
         assert sum(v for (name, _), v in found.items() if name == "stage_seconds") > 0
     worker.gone()
-    client = serve()
     assert numbers(client)["workers_alive", ()] == 0
     assert PRIVATE not in client.get("/metrics").text
     worker.database.close()
@@ -112,9 +117,7 @@ def test_requests_are_counted_by_kinds_that_nobody_can_make_up(serve):
 
 def test_numbers_say_when_the_store_cannot_be_read(serve, settings):
     client = serve(METRICS="1")
-    (settings.home / "triage.db").write_bytes(b"damaged" * 9999)
-    for name in ("triage.db-wal", "triage.db-shm"):
-        (settings.home / name).unlink(missing_ok=True)
+    spoil(settings)
     found = numbers(client)
     assert found["store_up", ()] == 0
     assert not any(name == "sessions" for name, _ in found)

@@ -22,7 +22,7 @@ def sessions_share(
         bool, typer.Option("--redact", help="Leave out the texts of questions and answers.")
     ] = False,
 ) -> None:
-    """Make a read-only link to a session. It is shown once; behind a proxy, set WFGY_TRIAGE_ROOT_PATH to your address."""
+    """Make a read-only link to a session. It is shown once; behind a proxy, set WFGY_TRIAGE_ROOT_PATH."""
     from wfgy_triage.runs.service import TriageService
 
     settings = load_settings()

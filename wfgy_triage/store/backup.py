@@ -12,12 +12,13 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Table, select
@@ -110,11 +111,11 @@ def read_manifest(path: Path) -> Backup:
                 raise _damaged(path, "its entries are not those that it names")
             for name, wanted in found.hashes.items():
                 with archive.open(name) as entry:
-                    if hashlib.file_digest(entry, "sha256").hexdigest() != wanted:
+                    if _hash(entry) != wanted:
                         raise _damaged(path, f"the hash of {name} does not fit")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.", _HINT) from error
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, AttributeError) as error:
         raise _damaged(path, "it is no backup, or was cut off") from error
     return found
 
@@ -166,6 +167,13 @@ def _write_table(archive: zipfile.ZipFile, connection: Connection, table: Table)
             found.update(line)
             count += 1
     return count, found.hexdigest()
+
+
+def _hash(entry: IO[bytes]) -> str:
+    found = hashlib.sha256()
+    while piece := entry.read(_CHUNK):
+        found.update(piece)
+    return found.hexdigest()
 
 
 def _moment(value: object) -> str:

@@ -104,7 +104,8 @@ def _waiting_since(session: Session) -> datetime | None:
         .group_by(EventRow.run_id)
         .subquery()
     )
-    return session.scalar(select(func.min(queued.c.at)))
+    since: datetime | None = session.scalar(select(func.min(queued.c.at)))
+    return since
 
 
 def _stage_seconds(database: Database, session: Session) -> dict[str, float]:

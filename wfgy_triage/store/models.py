@@ -51,7 +51,8 @@ class PlainText(TypeDecorator[str]):
     def __init__(self, length: int | None = None) -> None:
         super().__init__()
         self.length = length
-        self.impl = Text() if length is None else String(length)
+        sized: String = Text() if length is None else String(length)
+        self.impl = sized  # type: ignore[assignment] # declared as the class, used as an instance
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Replace what cannot be stored; also in what is looked for."""
