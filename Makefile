@@ -19,6 +19,7 @@ run: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/python tools/ensure_chromium.py
+	$(BIN)/python tools/ensure_postgres.py
 	$(BIN)/python -m wfgy_triage demo
 	$(BIN)/python -m pytest -n auto --maxprocesses 2 --dist loadfile
 

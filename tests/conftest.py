@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import postgres  # noqa: F401 - one server for all test folders
 from wfgy_triage.settings import Settings, load_settings
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -17,11 +18,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the browser tests out only where the user asked for it."""
-    if os.environ.get("WFGY_TRIAGE_NO_BROWSER") == "1":
-        kept = [i for i in items if not i.get_closest_marker("browser")]
-        config.hook.pytest_deselected(items=[i for i in items if i.get_closest_marker("browser")])
-        items[:] = kept
+    """Leave the browser tests, or those on PostgreSQL, out only where the user asked for it."""
+    for variable, marker in (("WFGY_TRIAGE_NO_BROWSER", "browser"), ("WFGY_TRIAGE_NO_POSTGRES", "postgres")):
+        if os.environ.get(variable) == "1":
+            kept = [i for i in items if not i.get_closest_marker(marker)]
+            config.hook.pytest_deselected(items=[i for i in items if i.get_closest_marker(marker)])
+            items[:] = kept
 
 
 @pytest.fixture

@@ -66,11 +66,19 @@ def test_gradio_is_imported_in_the_page_only():
     assert users == {"ui"}
 
 
-def test_every_environment_variable_is_documented():
-    names: set[str] = set()
-    for path in [*PACKAGE.rglob("*.py"), ROOT / "app.py"]:
-        names |= set(re.findall(r"\b(?:WFGY_TRIAGE_[A-Z0-9_]+|DATABASE_URL)\b", path.read_text("utf-8")))
+def variables_of(*paths: Path) -> set[str]:
+    pattern = re.compile(r"\b(?:WFGY_TRIAGE_[A-Z0-9_]+|DATABASE_URL)\b")
+    return {name for path in paths for name in pattern.findall(path.read_text("utf-8"))}
+
+
+def test_every_setting_is_documented_and_every_documented_one_exists():
     private = {"WFGY_TRIAGE_SUPERVISOR"}  # set by the app for its own worker
-    documented = (ROOT / "README.md").read_text("utf-8")
-    missing = {n for n in names if n not in private and n not in documented}
-    assert missing == set()
+    read = variables_of(*PACKAGE.rglob("*.py"), ROOT / "app.py") - private
+    tests = {"WFGY_TRIAGE_NO_BROWSER", "WFGY_TRIAGE_NO_POSTGRES"}
+    table = re.findall(r"(?m)^\| `[^|]*\|", (ROOT / "docs/hosting.md").read_text("utf-8"))
+    documented = set(re.findall(r"`(WFGY_TRIAGE_[A-Z0-9_]+|DATABASE_URL)(?:=[^`]*)?`", "".join(table)))
+    assert documented - tests == read
+    assert tests <= documented
+    known = read | tests
+    files = [ROOT / name for name in ("README.md", "Dockerfile", "compose.yaml")]
+    assert variables_of(*files, *(ROOT / "docs").glob("*.md")) <= known

@@ -87,13 +87,13 @@ def no_script_errors(page: Page) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serve(tmp_path_factory.mktemp("served")) as served:
-        yield served
+    with serve(tmp_path_factory.mktemp("served")) as running:
+        yield running
 
 
 @contextmanager
-def serve(home: Path) -> Iterator[Served]:
-    """The app in a process of its own, on a home folder."""
+def serve(home: Path, **variables: str) -> Iterator[Served]:
+    """The app in a process of its own, on a home folder, with more environment variables."""
     settings = load_settings(
         home=home, pairs_file=home / "pairs.yaml", database_url=f"sqlite:///{home / 'triage.db'}"
     )
@@ -108,6 +108,7 @@ def serve(home: Path) -> Iterator[Served]:
         "WFGY_TRIAGE_PAIRS": str(settings.pairs_file),
         "DATABASE_URL": settings.database_url,
         "GRADIO_TEMP_DIR": str(home / "gradio"),
+        **variables,
     }
     log = (home / "serve.log").open("wb")
     script = Path(__file__).with_name("serve.py")

@@ -9,8 +9,8 @@ from tests.runs.run_fakes import fake_tools, make_settings
 from wfgy_triage.runs import worker
 
 
-def main(home: Path) -> int:
-    return worker.main(make_settings(home), lambda: fake_tools(home))
+def main(home: Path, database_url: str = "") -> int:
+    return worker.main(make_settings(home, database_url), lambda: fake_tools(home))
 
 
 if __name__ == "__main__":

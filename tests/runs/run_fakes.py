@@ -24,8 +24,9 @@ SIDES = ("fp16", "exl2", "fp16_floor")
 SYMPTOM = "json_breaks"
 
 
-def make_settings(home: Path) -> Settings:
-    return Settings(home, "127.0.0.1", 0, home / "pairs.yaml", f"sqlite:///{home / 'triage.db'}")
+def make_settings(home: Path, database_url: str = "") -> Settings:
+    url = database_url or f"sqlite:///{home / 'triage.db'}"
+    return Settings(home, "127.0.0.1", 0, home / "pairs.yaml", url)
 
 
 def register_pair(settings: Settings, pair_id: str = "tiny") -> Pair:

@@ -1,36 +1,19 @@
-"""The cache of FP16 answers: what comes back, what goes, what a damaged row does, two processes, an older database."""
+"""The cache of FP16 answers: what comes back, what goes, what a damaged row does, two processes."""
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 
 from tests.store.test_concurrency import hammer
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.store import database as database_module
 from wfgy_triage.store.answers import AnswerCache
 from wfgy_triage.store.database import Database, open_database
-from wfgy_triage.store.models import CachedAnswerRow, WorkerRow
-from wfgy_triage.store.records import RunStatus
-from wfgy_triage.store.runs import RunRepository
-
-
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'triage.db'}"
-
-
-@pytest.fixture
-def database(url):
-    database = open_database(url)
-    yield database
-    database.close()
+from wfgy_triage.store.models import CachedAnswerRow
 
 
 @pytest.fixture
@@ -88,49 +71,8 @@ def test_two_processes_write_the_same_rows(url, cache):
     assert len(cache.get_many({key(i) for i in range(50)})) == 50
 
 
-def test_a_database_of_the_first_version_is_brought_up_to_date_with_what_it_holds(tmp_path, url):
-    _write_first_version(tmp_path / "triage.db")
-    database = open_database(url)
-    run = RunRepository(database).get("r1")
-    assert (run.spec.symptom, run.status, run.timings) == ("json_breaks", RunStatus.DONE, {"total": 3.5})
-    assert [s.payload for s in RunRepository(database).samples("r1")] == [{"text": "kept"}]
-    with database.read() as session:
-        assert session.get(WorkerRow, "w") is not None
-        assert session.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0005"
-    AnswerCache(database).put_many({key(1): {"n": 1}})
-    assert AnswerCache(database).get_many({key(1)}) == {key(1): {"n": 1}}
-    database.close()
-
-
-def _write_first_version(path):
-    """A database as the first revision made it, with a finished run."""
-    engine = sa.create_engine(f"sqlite:///{path}")
-    config = Config()
-    config.set_main_option("script_location", str(database_module._MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        assert "cached_answers" not in sa.inspect(connection).get_table_names()
-        moment = datetime(2030, 1, 2, tzinfo=UTC).replace(tzinfo=None).isoformat(" ")
-        connection.execute(
-            sa.text(
-                "INSERT INTO runs (id, symptom, pair_id, questions, seed, workload_id, options, status, created_at, "
-                "cancel_requested, barren_leases, timings, error_message, error_hint) VALUES ('r1', 'json_breaks', "
-                "'demo', 2, 0, 'builtin', '{}', 'done', :at, 0, 0, '{\"total\": 3.5}', '', '')"
-            ),
-            {"at": moment},
-        )
-        connection.execute(
-            sa.text(
-                "INSERT INTO samples (run_id, probe, question, paraphrase, seed, side, payload) "
-                "VALUES ('r1', 'json_breaks', 'q', 0, 0, 'fp16', '{\"text\": \"kept\"}')"
-            )
-        )
-        connection.execute(sa.text("INSERT INTO workers VALUES ('w', :at, NULL)"), {"at": moment})
-    engine.dispose()
-
-
-def test_a_lock_held_by_another_program_is_explained(tmp_path, url):
+def test_a_lock_held_by_another_program_is_explained(tmp_path):
+    url = f"sqlite:///{tmp_path / 'triage.db'}"
     open_database(url).close()
     engine = sa.create_engine(url, connect_args={"timeout": 0})
     sa.event.listen(engine, "connect", database_module._on_sqlite_connect)

@@ -6,26 +6,10 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 from tests.store.store_hammer import THREADS, WRITES
-from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import RunSpec, RunStatus
-from wfgy_triage.store.runs import RunRepository
 
 PROCESSES = 2
-
-
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'triage.db'}"
-
-
-@pytest.fixture
-def repo(url):
-    database = open_database(url)
-    yield RunRepository(database)
-    database.close()
 
 
 def hammer(job, url, run_id=""):

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wfgy_triage.errors import InputError
-from wfgy_triage.store.database import Database, open_database
 from wfgy_triage.store.descriptions import (
     LONGEST_NOTE,
     LONGEST_TITLE,
@@ -17,14 +16,11 @@ from wfgy_triage.store.descriptions import (
     parted,
 )
 from wfgy_triage.store.records import RunSpec
-from wfgy_triage.store.runs import RunRepository
 
 
 @pytest.fixture
-def runs(tmp_path):
-    database: Database = open_database(f"sqlite:///{tmp_path / 'triage.db'}")
-    yield RunRepository(database)
-    database.close()
+def runs(repo):
+    return repo
 
 
 def test_name_notes_and_tags_come_back_as_they_were_typed(runs):
@@ -83,6 +79,13 @@ def test_sessions_are_found_by_any_text_of_theirs_and_by_whole_tags(runs):
     assert found(text="_") == found(text="json_breaks") == {first, second}
     assert found(tag="%") == set()
     assert found(text="' OR 1=1 --") == set()
+
+
+def test_letters_of_every_alphabet_are_found_whatever_their_case(runs):
+    run_id = runs.create(RunSpec("json_breaks", "demo")).id
+    runs.describe(run_id, described("Prüfung ÜBER Nacht", "ответы", ""))
+    for wanted in ("über nacht", "PRÜFUNG", "ОТВЕТЫ"):
+        assert [r.id for r in runs.list(text=wanted)] == [run_id], wanted
 
 
 def test_describing_what_is_not_there_is_said(runs):

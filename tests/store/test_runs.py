@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import delete, func, select
 
 from wfgy_triage.errors import InputError
 from wfgy_triage.store import leases, rows
-from wfgy_triage.store.database import open_database
+from wfgy_triage.store.database import Database
+from wfgy_triage.store.descriptions import described
 from wfgy_triage.store.leases import MAX_BARREN_LEASES
+from wfgy_triage.store.models import RunRow
 from wfgy_triage.store.records import RunSpec, RunStatus, Sample, SampleKey
 from wfgy_triage.store.rows import LeaseLostError, new_run_id
 from wfgy_triage.store.runs import RunRepository
 
 SPEC = RunSpec("json_breaks", "demo")
-
-
-@pytest.fixture
-def repo(tmp_path):
-    database = open_database(f"sqlite:///{tmp_path / 'triage.db'}")
-    yield RunRepository(database)
-    database.close()
 
 
 def sample(question="q", side="fp16", **payload):
@@ -183,18 +185,15 @@ def test_writing_to_an_unknown_run_is_refused(repo):
 class RunLife(RuleBasedStateMachine):
     """Two workers, one user and one run in any order of moves, against a model in a few lines."""
 
+    database: Database
+
     @initialize()
     def begin(self):
-        self.folder = tempfile.TemporaryDirectory()
-        self.database = open_database(f"sqlite:///{Path(self.folder.name) / 'x.db'}")
+        with self.database.write() as session:
+            session.execute(delete(RunRow))
         self.repo = RunRepository(self.database)
         self.id = self.repo.create(SPEC).id
         self.status, self.holder, self.samples, self.cancel = RunStatus.QUEUED, None, set(), False
-
-    def teardown(self):
-        if hasattr(self, "database"):
-            self.database.close()
-            self.folder.cleanup()
 
     worker = st.sampled_from(["a.1", "b.1"])
 
@@ -250,5 +249,50 @@ class RunLife(RuleBasedStateMachine):
         assert [e.payload["status"] for e in events if e.kind == "status"][-1] == self.status
 
 
-RunLife.TestCase.settings = settings(max_examples=15, stateful_step_count=15, deadline=None)
-TestRunLife = RunLife.TestCase
+def test_any_order_of_moves_leaves_the_store_as_the_model_says(database):
+    life = type("Life", (RunLife,), {"database": database})
+    run_state_machine_as_test(life, settings=settings(max_examples=15, stateful_step_count=15, deadline=None))
+
+
+def test_the_same_start_key_at_the_same_time_starts_one_run(repo):
+    with ThreadPoolExecutor(8) as pool:
+        made = list(
+            pool.map(lambda _: repo.create(SPEC, start_key="double click", queue_limit=3).id, range(8))
+        )
+    assert len(set(made)) == 1
+    assert repo.count() == 1
+
+
+def test_the_queue_takes_no_more_than_it_may_however_many_ask_at_once(repo):
+    def ask(_):
+        try:
+            return repo.create(SPEC, queue_limit=3).id
+        except InputError:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        made = [found for found in pool.map(ask, range(8)) if found]
+    assert len(made) == repo.count() == 3
+
+
+def test_text_that_a_database_cannot_hold_is_kept_as_near_as_it_can_be(repo):
+    run = repo.create(SPEC, worker_id="w.1")
+    repo.add_samples(run.id, [sample("nul \x00 and \ud800")])
+    repo.describe(run.id, described("a\x00b", "lone \udfff surrogate", ""))
+    assert repo.finish(run.id, "w.1", RunStatus.FAILED, error_message="said \x00", error_hint="\ud800")
+    record = repo.get(run.id)
+    assert (record.title, record.note) == ("a\ufffdb", "lone \ufffd surrogate")
+    assert (record.error_message, record.error_hint) == ("said \ufffd", "\ufffd")
+    assert [s.key.question for s in repo.samples(run.id)] == ["nul \ufffd and \ufffd"]
+    assert repo.list(text="\x00", symptom="json_breaks") == (repo.list()[0],)
+    assert repo.list(text="\ud800\x00") == ()
+
+
+def test_reads_in_one_block_see_one_moment(database, repo):
+    run = repo.create(SPEC)
+    with database.read() as session:
+        before = session.scalar(select(func.count()).select_from(RunRow))
+        repo.create(SPEC)
+        assert session.scalar(select(func.count()).select_from(RunRow)) == before == 1
+    assert repo.count() == 2
+    assert repo.get(run.id).status == RunStatus.QUEUED

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from wfgy_triage.cli.sessions import RunId
 from wfgy_triage.cli.shared import err, out, sessions
+from wfgy_triage.hosting import load_hosting
 from wfgy_triage.report.format import moment
 from wfgy_triage.settings import load_settings
 
@@ -21,13 +22,15 @@ def sessions_share(
         bool, typer.Option("--redact", help="Leave out the texts of questions and answers.")
     ] = False,
 ) -> None:
-    """Make a read-only link to a session. It is shown once; behind a proxy, put your own address in front of /s/."""
+    """Make a read-only link to a session. It is shown once; behind a proxy, set WFGY_TRIAGE_ROOT_PATH."""
     from wfgy_triage.runs.service import TriageService
 
     settings = load_settings()
     share, token = TriageService(settings).share(run_id, days, redact)
     err.print(f"Link {share.id}, open until {moment(share.expires_at)}:", highlight=False)
-    typer.echo(f"http://{settings.host}:{settings.port}/s/{token}")
+    hosting = load_hosting()
+    base = hosting.public_url or f"http://{settings.host}:{settings.port}{hosting.root_path}"
+    typer.echo(f"{base}/s/{token}")
 
 
 @sessions.command("links")

@@ -11,12 +11,13 @@ from pathlib import Path
 from types import FrameType
 
 from wfgy_triage.access import command_line
+from wfgy_triage.hosting import load_hosting
+from wfgy_triage.logs import formatter
 from wfgy_triage.pairs import Pair, get_pair
 from wfgy_triage.probes.registry import available_symptoms
 from wfgy_triage.runs.execute import Bench, execute_run
 from wfgy_triage.runs.lane import hold_device, lane_of
 from wfgy_triage.runs.models import ModelCache
-from wfgy_triage.runs.progress import LOG_FORMAT
 from wfgy_triage.runs.reuse import open_cache
 from wfgy_triage.runs.service import check_sources, validate_spec
 from wfgy_triage.runs.tools import RunTools, default_tools
@@ -106,7 +107,7 @@ def _logging_to(path: Path) -> Iterator[None]:
     """Keep the log off the terminal, which shows progress and plain words only."""
     package = logging.getLogger("wfgy_triage")
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    handler.setFormatter(formatter(load_hosting(), "probe"))
     propagated = package.propagate
     package.addHandler(handler)
     package.propagate = False

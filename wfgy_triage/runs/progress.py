@@ -22,8 +22,6 @@ CANCEL_POLL_S = 0.5
 STAGE_EVENT_S = 0.3
 """At most one progress line of a stage in this many seconds."""
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
 _log = logging.getLogger(__name__)
 
 

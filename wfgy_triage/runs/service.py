@@ -22,7 +22,7 @@ from wfgy_triage.runs.people import ForPeople
 from wfgy_triage.runs.sessions import Imported, import_session, read_session
 from wfgy_triage.runs.trial_options import RECHECK_OF, earlier_run, split_options
 from wfgy_triage.settings import Settings
-from wfgy_triage.store.database import open_database
+from wfgy_triage.store.database import Database, open_database
 from wfgy_triage.store.descriptions import described
 from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Sample
 from wfgy_triage.store.rows import IMPORT_KEY
@@ -64,6 +64,11 @@ class TriageService(ForPeople):
         self._database = open_database(settings.database_url)
         self._workers = WorkerRepository(self._database)
         self._bind(actor)
+
+    @property
+    def database(self) -> Database:
+        """The store, for those who count over all of it."""
+        return self._database
 
     def close(self) -> None:
         """Close the database."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.hosting import load_hosting
 from wfgy_triage.settings import REPO_ROOT, Settings
 
 PARENT_VARIABLE = "WFGY_TRIAGE_SUPERVISOR"
@@ -66,6 +67,7 @@ class ChildSupervisor:
         self._name = name
         self._talk = talk
         self._more = dict(environment or {})
+        self._log_files = load_hosting().log_files
         self._end = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
@@ -120,11 +122,12 @@ class ChildSupervisor:
         with self._lock, self.log_file.open("ab") as log:
             if self._end.is_set():
                 return
+            told = log if self._log_files else sys.stderr
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 self._command,
                 stdin=subprocess.PIPE if self._talk else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if self._talk else log,
-                stderr=log,
+                stdout=subprocess.PIPE if self._talk else told,
+                stderr=told,
                 env=self._environment(),
                 start_new_session=True,  # Ctrl-C is for the web process, which then ends the child
             )

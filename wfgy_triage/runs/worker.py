@@ -8,18 +8,19 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from types import FrameType
 
+from wfgy_triage import logs
 from wfgy_triage.errors import TriageError
+from wfgy_triage.hosting import load_hosting
 from wfgy_triage.runs.execute import Bench, execute_run
 from wfgy_triage.runs.lane import Lane, lane_of
 from wfgy_triage.runs.models import ModelCache
-from wfgy_triage.runs.progress import LOG_FORMAT
+from wfgy_triage.runs.retention import Tidier
 from wfgy_triage.runs.reuse import open_cache
 from wfgy_triage.runs.supervisor import PARENT_VARIABLE
 from wfgy_triage.runs.tools import RunTools, default_tools
@@ -50,8 +51,7 @@ def main(settings: Settings, make_tools: Callable[[], RunTools] = default_tools)
     Returns:
         The exit code: 0 after an orderly stop, 2 when the database or the home folder cannot be used.
     """
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=LOG_FORMAT)
-    logging.getLogger("wfgy_triage").setLevel(logging.INFO)
+    logs.begin("worker")
     stop = threading.Event()
     _stop_on_signals(stop)
     _watch_parent(stop)
@@ -81,6 +81,8 @@ class _Worker:
         self._workers = WorkerRepository(database)
         self._open_cache = open_cache(database, settings.cache_rows)
         self._models: ModelCache | None = None
+        days = load_hosting().keep_days
+        self._tidier = Tidier(database, settings.home, days) if days is not None else None
 
     def work(self, make_tools: Callable[[], RunTools]) -> None:
         """Lease, execute, repeat, until told to stop."""
@@ -101,6 +103,8 @@ class _Worker:
         while not self._stop.is_set():
             pause = _POLL_S
             try:
+                if self._tidier is not None:
+                    self._tidier.when_due()
                 self._take_turn(bench)
             except TriageError as error:
                 _log.error("the session database cannot be used, trying again: %s", error)
@@ -116,9 +120,10 @@ class _Worker:
         with self._lane.try_hold() as held:
             record = self._runs.lease(self._id, STALE_AFTER_S, self._lane.name) if held else None
             if record is not None:
-                _log.info("run %s: %s on %s", record.id, record.spec.symptom, record.spec.pair_id)
-                status = execute_run(record, bench)
-                _log.info("run %s: %s", record.id, status)
+                with logs.about_run(record.id):
+                    _log.info("run %s: %s on %s", record.id, record.spec.symptom, record.spec.pair_id)
+                    status = execute_run(record, bench)
+                    _log.info("run %s: %s", record.id, status)
 
     def _give_signs_of_life(self) -> None:
         while True:

@@ -26,15 +26,20 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.store import problems
+from wfgy_triage.store.event_log import tell
 from wfgy_triage.store.models import Base
 
 BUSY_TIMEOUT_S = 30.0
 """How long a SQLite statement waits for another process's short transaction."""
 
+CONNECT_TIMEOUT_S = 10
+"""How long an attempt to reach a PostgreSQL server may take."""
+
 _OPEN_TIMEOUT_S = 120.0
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK_KEY = 0x57464759
 _WRITE = "wfgy_write"
+_REBUILD = "wfgy_rebuild"
 
 
 class Database:
@@ -49,7 +54,11 @@ class Database:
         self._is_sqlite = engine.dialect.name == "sqlite"
         # One writer at a time in this process: threads queue here fairly instead of polling SQLite's lock.
         self._write_lock = threading.Lock()
-        self._reader = sessionmaker(engine, expire_on_commit=False)
+        # SQLite's readers see one moment by themselves; PostgreSQL's only when they say so.
+        snapshot = (
+            {} if self._is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        )
+        self._reader = sessionmaker(engine.execution_options(**snapshot), expire_on_commit=False)
         self._writer = sessionmaker(engine.execution_options(**{_WRITE: True}), expire_on_commit=False)
 
     @contextmanager
@@ -75,6 +84,37 @@ class Database:
             self._writer.begin() as session,
         ):
             yield session
+        tell(session)
+
+    @contextmanager
+    def rebuild(self) -> Iterator[Session]:
+        """A write transaction that may make tables anew; nothing that refers to them goes with the old ones.
+
+        Raises:
+            PrerequisiteError: as for `write`; or what was made does not fit together (nothing is changed then).
+        """
+        options = {_WRITE: True, _REBUILD: True}
+        with (
+            self._explained(),
+            self._write_lock if self._is_sqlite else nullcontext(),
+            sessionmaker(self.engine.execution_options(**options)).begin() as session,
+        ):
+            yield session
+            if self._is_sqlite and session.execute(sa.text("PRAGMA foreign_key_check")).first() is not None:
+                raise PrerequisiteError(
+                    "Rows of the session database refer to sessions that are not there; nothing was changed.",
+                    "Restore a backup, or report this with the version you came from.",
+                )
+
+    def take_turns(self, session: Session, what: str) -> None:
+        """Let nobody else who takes turns at `what` go on until this transaction ends (SQLite's writers do anyway)."""
+        if not self._is_sqlite:
+            session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"wfgy-triage {what}"))))
+
+    def pairs_of(self, column: Any) -> sa.TableValuedAlias:
+        """The keys and values of a JSON object column as rows with the columns `key` and `value`."""
+        unpack = sa.func.json_each if self._is_sqlite else sa.func.json_each_text
+        return unpack(column).table_valued("key", "value")
 
     def upsert(self, row: type[Base]) -> sa.Insert:
         """An INSERT that overwrites the rows whose primary key is there already."""
@@ -114,9 +154,7 @@ def open_database(url: str) -> Database:
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed)
-    database = Database(_create_engine(parsed))
-    _migrate(database)
-    return database
+    return _open_server(parsed)
 
 
 def _parse(url: str) -> sa.URL:
@@ -145,12 +183,33 @@ def _parse(url: str) -> sa.URL:
 def _create_engine(url: sa.URL, **options: Any) -> sa.Engine:
     try:
         # Strict JSON: NaN must never pass for a number. ASCII escapes keep any text a model writes storable.
-        return sa.create_engine(url, json_serializer=partial(json.dumps, allow_nan=False), **options)
+        # Parameters hold users' texts; errors are logged, so they are left out of them.
+        strict = partial(json.dumps, allow_nan=False)
+        return sa.create_engine(url, json_serializer=strict, hide_parameters=True, **options)
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise PrerequisiteError(
             f"The driver for {url.drivername!r} databases is not installed.",
             "For PostgreSQL: pip install 'psycopg[binary]'.",
         ) from error
+
+
+def _open_server(url: sa.URL) -> Database:
+    # A connection is tried before it is used: a server that was restarted in between costs nobody an error.
+    patience = {"connect_timeout": CONNECT_TIMEOUT_S}
+    database = Database(_create_engine(url, pool_pre_ping=True, connect_args=patience))
+    try:
+        with database.read() as session:
+            encoding = session.scalar(sa.text("SHOW server_encoding"))
+        if encoding != "UTF8":
+            raise PrerequisiteError(
+                f"The PostgreSQL database stores text as {encoding}; only UTF8 holds what models write.",
+                "Make one with: createdb --encoding=UTF8 --template=template0 NAME",
+            )
+        _migrate(database)
+    except PrerequisiteError:
+        database.close()
+        raise
+    return database
 
 
 def _open_sqlite(url: sa.URL) -> Database:
@@ -201,20 +260,34 @@ def _switch_to_wal(path: str) -> None:
 def _on_sqlite_connect(connection: Any, _record: Any) -> None:
     # The driver's own implicit BEGIN is deferred and skips DDL; transactions are begun by `_on_sqlite_begin`.
     connection.isolation_level = None
-    connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = FULL")
+    # Its own knows the letters a to z only, and searches look past the case of every alphabet.
+    connection.create_function("lower", 1, _lower, deterministic=True)
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
 def _on_sqlite_begin(connection: sa.Connection) -> None:
     # A write takes the lock at its start: a deferred one could fail half-way when another process wrote.
-    writes = connection.get_execution_options().get(_WRITE, False)
+    options = connection.get_execution_options()
+    writes = options.get(_WRITE, False)
+    # SQLite alters a table by making it anew and dropping the old one, which would delete what refers to its rows.
+    connection.exec_driver_sql(f"PRAGMA foreign_keys = {'OFF' if options.get(_REBUILD, False) else 'ON'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _migrate(database: Database) -> None:
+def migrations() -> Config:
+    """Where Alembic finds the revisions; the connection is added by whoever runs them."""
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    with database.write() as session:
+    return config
+
+
+def _migrate(database: Database) -> None:
+    config = migrations()
+    with database.rebuild() as session:
         connection = session.connection()
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK_KEY)))

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, or_
 
-from wfgy_triage.store.models import RunRow
+from wfgy_triage.store.models import RunRow, storable
 from wfgy_triage.store.records import RunStatus
 
 LONGEST_SEARCH = 100
@@ -48,4 +48,4 @@ def _with_tag(tag: str) -> ColumnElement[bool]:
 
 def _plain(text: str) -> str:
     """A text in which nothing is a wildcard."""
-    return re.sub(r"([%_\\])", r"\\\1", text)
+    return re.sub(r"([%_\\])", r"\\\1", storable(text))

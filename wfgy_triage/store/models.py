@@ -42,6 +42,28 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class PlainText(TypeDecorator[str]):
+    """Text that people or models wrote. PostgreSQL holds no NUL, no database a lone surrogate: both become U+FFFD."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, length: int | None = None) -> None:
+        super().__init__()
+        self.length = length
+        sized: String = Text() if length is None else String(length)
+        self.impl = sized  # type: ignore[assignment] # declared as the class, used as an instance
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Replace what cannot be stored; also in what is looked for."""
+        return None if value is None else storable(value)
+
+
+def storable(text: str) -> str:
+    """A text as every database can hold it."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "\ufffd")
+
+
 class Base(DeclarativeBase):
     """Registry of the tables."""
 
@@ -82,10 +104,10 @@ class RunRow(Base):
     timings: Mapped[Mapping[str, Any]]
     # Charts make results large; lists leave them in the database.
     result: Mapped[Mapping[str, Any] | None] = mapped_column(deferred=True, deferred_raiseload=True)
-    error_message: Mapped[str] = mapped_column(Text)
-    error_hint: Mapped[str] = mapped_column(Text)
-    title: Mapped[str] = mapped_column(String(120), default="", server_default="")
-    note: Mapped[str] = mapped_column(Text, default="", server_default="")
+    error_message: Mapped[str] = mapped_column(PlainText)
+    error_hint: Mapped[str] = mapped_column(PlainText)
+    title: Mapped[str] = mapped_column(PlainText(120), default="", server_default="")
+    note: Mapped[str] = mapped_column(PlainText, default="", server_default="")
     tags: Mapped[str] = mapped_column(String(400), default="", server_default="")
     owner: Mapped[str] = mapped_column(String(64), default="", server_default="")
 
@@ -113,7 +135,7 @@ class SampleRow(Base):
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
     probe: Mapped[str] = mapped_column(String(64))
-    question: Mapped[str] = mapped_column(String(255))
+    question: Mapped[str] = mapped_column(PlainText(255))
     paraphrase: Mapped[int]
     seed: Mapped[int] = mapped_column(BigInteger)
     side: Mapped[str] = mapped_column(String(64))

@@ -12,15 +12,29 @@ from sqlalchemy.exc import DBAPIError
 
 from wfgy_triage.errors import PrerequisiteError
 
+_SERVER_HINTS = (
+    ("42501", "Give this user the right to create tables: ALTER DATABASE NAME OWNER TO user."),
+    ("25006", "The server is read-only (a standby?): set DATABASE_URL to the one that writes."),
+    ("53100", "The server's disk is full: free some space. Everything stored before is kept."),
+    ("53300", "The server has no connection left: raise max_connections, or stop what holds them."),
+    ("42P07", "If it belongs to another program, set DATABASE_URL to another place."),
+)
+"""By the first characters of PostgreSQL's error code (SQLSTATE)."""
+_SERVER_HINT = (
+    "Check that the server runs, that DATABASE_URL is right (host, user, password), that the database is there "
+    "(createdb --encoding=UTF8 NAME), and that its user may create tables."
+)
+
 
 def explain(error: DBAPIError, url: URL) -> PrerequisiteError:
     """Turn a driver error into one that says what happened and what to do; passwords are left out."""
     if isinstance(error.orig, sqlite3.Error):
         return explain_sqlite(error.orig, url.database or "")
     shown = url.render_as_string(hide_password=True)
+    state = getattr(error.orig, "sqlstate", None) or ""
+    hint = next((hint for begin, hint in _SERVER_HINTS if state.startswith(begin)), _SERVER_HINT)
     return PrerequisiteError(
-        f"The session database at {shown} refused the request: {_first_line(error.orig)}",
-        "Check that the server runs, that DATABASE_URL is right, and that its user may create tables.",
+        f"The session database at {shown} refused the request: {_first_line(error.orig)}", hint
     )
 
 

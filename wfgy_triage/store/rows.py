@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from wfgy_triage.errors import InputError
 from wfgy_triage.store.descriptions import parted
+from wfgy_triage.store.event_log import keep
 from wfgy_triage.store.models import EventRow, RunRow, SampleRow
 from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Sample, SampleKey
 
@@ -75,7 +76,7 @@ def append_event(session: Session, run_id: str, kind: str, payload: Mapping[str,
     row = EventRow(run_id=run_id, seq=last + 1, at=now(), kind=kind, payload=dict(payload))
     session.add(row)
     session.flush()
-    return event_record(row)
+    return keep(session, event_record(row))
 
 
 def set_status(session: Session, row: RunRow, status: RunStatus) -> None:

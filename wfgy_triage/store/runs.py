@@ -63,6 +63,7 @@ class RunRepository(LeaseRepository):
             InputError: the queue is full.
         """
         with self._db.write() as session:
+            self._db.take_turns(session, "create")
             if start_key is not None:
                 earlier = session.scalar(select(RunRow).where(RunRow.start_key == start_key))
                 if earlier is not None:

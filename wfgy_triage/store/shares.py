@@ -15,9 +15,9 @@ from sqlalchemy import func, select
 
 from wfgy_triage.errors import InputError
 from wfgy_triage.store.database import Database
-from wfgy_triage.store.models import RunRow, ShareRow
+from wfgy_triage.store.models import ShareRow
 from wfgy_triage.store.records import Share
-from wfgy_triage.store.rows import new_run_id, now, unknown_run
+from wfgy_triage.store.rows import locked_run, new_run_id, now
 
 LONGEST_DAYS = 365
 MOST_OPEN = 50
@@ -48,8 +48,7 @@ class ShareRepository:
             raise InputError(f"A link of {days} days was asked for.", f"Choose between 1 and {LONGEST_DAYS}.")
         token, moment = secrets.token_urlsafe(_TOKEN_BYTES), now()
         with self._db.write() as session:
-            if session.get(RunRow, run_id) is None:
-                raise unknown_run(run_id)
+            locked_run(session, run_id)
             still_open = (
                 ShareRow.run_id == run_id,
                 ShareRow.revoked_at.is_(None),

@@ -22,6 +22,7 @@ from wfgy_triage.access import NOBODY
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import Match
 from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.hosting import load_hosting
 from wfgy_triage.probes.registry import available_symptoms
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.runs.team import Team, load_team
@@ -29,6 +30,7 @@ from wfgy_triage.settings import REPO_ROOT, Settings
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.exports import add_export_routes
 from wfgy_triage.ui.headers import SecurityHeaders
+from wfgy_triage.ui.monitoring import add_monitoring
 from wfgy_triage.ui.pages.runs import build_runs_page
 from wfgy_triage.ui.pages.triage import build_triage_page
 from wfgy_triage.ui.people.door import Door
@@ -79,7 +81,8 @@ def build_app(
         match=match or _no_matcher,
         team=team,
     )
-    app = FastAPI(**UNDESCRIBED)
+    hosting = load_hosting()
+    app = FastAPI(**UNDESCRIBED, root_path=hosting.root_path)
     add_people(app, door)
     if team.exposed:
         _log.warning(
@@ -100,12 +103,14 @@ def build_app(
 
     add_export_routes(app, service)
     add_share_routes(app, service)
+    add_monitoring(app, service, hosting)
     # Said of every mounted app with several pages, although server-side rendering is switched off below.
     warnings.filterwarnings("ignore", message="SSR mode is not supported")
     mounted: FastAPI = gr.mount_gradio_app(
         app,
         build_pages(context),
         path="/",
+        root_path=hosting.public_url or hosting.root_path or None,
         theme=build_theme(),
         css_paths=[STYLE_SHEET],
         favicon_path=str(FAVICON),

@@ -10,8 +10,10 @@ import sys
 
 import uvicorn
 
+from wfgy_triage import logs
 from wfgy_triage.demo import SIBLINGS
 from wfgy_triage.errors import PrerequisiteError, TriageError
+from wfgy_triage.hosting import load_hosting
 from wfgy_triage.pairs import load_pairs
 from wfgy_triage.runs.matching import MatcherClient
 from wfgy_triage.runs.service import TriageService
@@ -38,6 +40,7 @@ def serve_forever(settings: Settings, prepare_demo: bool = True) -> None:
     Raises:
         PrerequisiteError: the port is taken, or the database or the home folder cannot be used.
     """
+    logs.begin("web")
     listener = _bind(settings)
     try:
         matcher = MatcherClient(settings)
@@ -51,8 +54,12 @@ def serve_forever(settings: Settings, prepare_demo: bool = True) -> None:
     demo = _start_demo(settings) if prepare_demo and _demo_wanted(settings) else None
     host, port = listener.getsockname()[:2]
     shown = "localhost" if host in ("0.0.0.0", "127.0.0.1") else host  # noqa: S104 - compared, not bound
-    sys.stderr.write(f"EXL2 triage is at http://{shown}:{port} (stop with Ctrl-C)\n")
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_SHUTDOWN_GRACE_S)
+    address = load_hosting().public_url or f"http://{shown}:{port}"
+    sys.stderr.write(f"EXL2 triage is at {address} (stop with Ctrl-C)\n")
+    # No log of its own: its lines go the way of all others. Requests are not logged, addresses hold share links.
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=_SHUTDOWN_GRACE_S
+    )
     try:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
