@@ -27,6 +27,7 @@ class ScriptedWorker:
     """Leases, answers and finishes on command."""
 
     def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.database = open_database(settings.database_url)
         self.runs = RunRepository(self.database)
         self.workers = WorkerRepository(self.database)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic import command
 
 from tests.people import ADMIN, KIM, LEE, TEAM, VIEWER
-from tests.store.test_shares import migrate
+from tests.store.test_migrations import migrate
 from wfgy_triage.access import NOBODY, Actor, Role
 from wfgy_triage.errors import AccessDenied, InputError
 from wfgy_triage.store import audit as audit_module
