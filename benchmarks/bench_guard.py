@@ -1,8 +1,8 @@
 """What the guard costs: time to the first byte and to the last, with and without it, in front of the same server.
 
-Guard, server and client are processes of their own; both arms are asked in turn within one run, and the order of the two
-changes from request to request. The server behind is scripted: it waits a little before the first piece and between pieces,
-as a model does, so that what is added is the guard's. Before that, the false alarms of a healthy model, by simulation.
+Guard, server and client are processes of their own; both arms are asked in turn within one run, and the order of the
+two changes from request to request. The server behind is scripted: it waits a little before the first piece and between
+pieces, as a model does, so that what is added is the guard's. And the false alarms of a healthy model, by simulation.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ async def app(scope, receive, send):
         return
     for i in range(0, len(TEXT), PIECE):
         part = {"choices": [{"index": 0, "delta": {"content": TEXT[i : i + PIECE]}, "finish_reason": None}]}
-        await send({"type": "http.response.body", "body": f"data: {json.dumps(part)}\\n\\n".encode(), "more_body": True})
+        event = f"data: {json.dumps(part)}\\n\\n".encode()
+        await send({"type": "http.response.body", "body": event, "more_body": True})
         await asyncio.sleep(BETWEEN)
     await send({"type": "http.response.body", "body": b"data: [DONE]\\n\\n"})
 uvicorn.run(app, port=int(sys.argv[1]), log_level="error", lifespan="off")
@@ -114,7 +115,12 @@ def _compare(direct: str, guarded: str, stream: bool, load: int, repeats: int) -
 def _ask(client: httpx.Client, url: str, stream: bool) -> tuple[float, float, float]:
     """Milliseconds to the first byte, to the last byte of the server behind, and the longest pause between pieces."""
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
-    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": stream, "response_format": form}
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "x"}],
+        "stream": stream,
+        "response_format": form,
+    }
     start = time.perf_counter()
     first = last = 0.0
     pause = 0.0
@@ -148,7 +154,10 @@ def _false_alarms(runs: int) -> dict[str, Any]:
     for gate in (w.gate for w in watched.gates if w.of == "rate"):
         for rate in (gate.value, (1 + gate.value) / 2):
             for level in (0.95, watched.level):
-                alarms = [_alarms(rng.random(answers) > rate, watched.answers, gate.value, level) for _ in range(runs)]
+                alarms = [
+                    _alarms(rng.random(answers) > rate, watched.answers, gate.value, level)
+                    for _ in range(runs)
+                ]
                 found[f"{gate.id} at {rate:.4g}, level {level}"] = round(float(np.mean(alarms)), 3)
     return found
 
@@ -169,7 +178,9 @@ def _alarms(failed: np.ndarray, window: int, bound: float, level: float) -> int:
 
 @contextmanager
 def _server() -> Iterator[str]:
-    with _process([sys.executable, "-c", _SERVER], [TEXT, str(PIECE), str(FIRST_S), str(BETWEEN_S)], {}) as url:
+    with _process(
+        [sys.executable, "-c", _SERVER], [TEXT, str(PIECE), str(FIRST_S), str(BETWEEN_S)], {}
+    ) as url:
         yield url
 
 
@@ -185,7 +196,10 @@ def _guard(upstream: str, home: Path) -> Iterator[str]:
 def _process(command: list[str], rest: list[str], environment: dict[str, str]) -> Iterator[str]:
     port = _free_port()
     process = subprocess.Popen(
-        [*command, str(port), *rest], cwd=REPO_ROOT, env={**os.environ, **environment}, stderr=subprocess.DEVNULL
+        [*command, str(port), *rest],
+        cwd=REPO_ROOT,
+        env={**os.environ, **environment},
+        stderr=subprocess.DEVNULL,
     )
     url = f"http://127.0.0.1:{port}"
     try:
@@ -215,10 +229,8 @@ def _print(found: dict[str, Any], alarms: dict[str, float]) -> None:
     for name, row in found.items():
         for arm in ("direct", "guarded", "ratio"):
             v = row[arm]
-            pause = v.get("pause_p95", "")
-            print(
-                f"| {name} | {arm} | {v['first_p50']} / {v['first_p95']} | {v['total_p50']} / {v['total_p95']} | {pause} |"
-            )
+            first, total = (f"{v[f'{what}_p50']} / {v[f'{what}_p95']}" for what in ("first", "total"))
+            print(f"| {name} | {arm} | {first} | {total} | {v.get('pause_p95', '')} |")
     print("\n| gate and true rate | alarms in 10,000 answers |\n|---|---|")
     for name, count in alarms.items():
         print(f"| {name} | {count} |")

@@ -48,12 +48,13 @@ class SseParser:
         Raises:
             SseTooLongError: a line or an event is longer than the limit.
         """
+        if self._after_cr and piece:
+            piece = piece.removeprefix(b"\n")  # the other half of a CR LF
+            self._after_cr = False
         if not piece:
             return []
-        if self._after_cr and piece.startswith(b"\n"):
-            piece = piece[1:]
         text = self._rest + piece
-        self._after_cr = text.endswith(b"\r") or (not piece and self._after_cr)
+        self._after_cr = text.endswith(b"\r")
         *lines, self._rest = _LINE_END.split(text)
         if len(self._rest) > MAX_EVENT_BYTES:
             raise SseTooLongError(f"a line of the stream is longer than {MAX_EVENT_BYTES} bytes")

@@ -17,7 +17,12 @@ from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import open_database
 from wfgy_triage.store.guard import GuardedAnswer, GuardRepository
 
-SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "integer"}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
 AS_JSON = {"type": "json_schema", "json_schema": {"name": "r", "schema": SCHEMA}}
 
 
@@ -38,6 +43,14 @@ class Line:
     def post(self, body: Any, path: str = "/v1/chat/completions", **more: Any) -> httpx.Response:
         sent = {"json": body} if isinstance(body, dict) else {"content": body}
         return httpx.post(f"{self.url}{path}", **sent, **more, timeout=20, trust_env=False)
+
+    def stream(self, got: list[bytes], body: dict[str, Any]) -> httpx.Response:
+        """Post, and put the answer's raw pieces into `got` as they come."""
+        path = f"{self.url}/v1/chat/completions"
+        with httpx.stream("POST", path, json=body, timeout=20, trust_env=False) as answer:
+            for piece in answer.iter_raw():
+                got.append(piece)
+        return answer
 
     def rows(self, at_least: int = 1) -> tuple[GuardedAnswer, ...]:
         """What is logged, newest first, once there is so much of it."""

@@ -90,7 +90,9 @@ class Stub:
         await self._send(send, 200, headers, [body[:20], body[20:]])
 
     async def _stream(self, scope, receive, send) -> None:
-        await self._send(send, 200, [(b"content-type", b"text/event-stream")], pieces(self._answer()), end=None)
+        await self._send(
+            send, 200, [(b"content-type", b"text/event-stream")], pieces(self._answer()), end=None
+        )
 
     async def _bad_stream(self, scope, receive, send) -> None:
         parts = [event({"choices": []}), b"data: {not json\n\n", event(b"[DONE]")]
@@ -114,7 +116,11 @@ class Stub:
     async def _hang(self, scope, receive, send) -> None:
         """Sends one event, then nothing until the client leaves."""
         await send(
-            {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-type", b"text/event-stream")],
+            }
         )
         await send({"type": "http.response.body", "body": pieces("abc")[0], "more_body": True})
         await self._until_left(receive)

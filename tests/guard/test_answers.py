@@ -31,7 +31,9 @@ def test_any_cutting_of_a_stream_gives_its_text(text, size):
 
 def test_usage_and_several_choices():
     raw = [
-        event({"choices": [{"index": 1, "delta": {"content": "b"}}, {"index": 0, "delta": {"content": "a"}}]}),
+        event(
+            {"choices": [{"index": 1, "delta": {"content": "b"}}, {"index": 0, "delta": {"content": "a"}}]}
+        ),
         event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}),
         event({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": True}}),
     ]

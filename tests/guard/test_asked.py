@@ -45,7 +45,9 @@ def test_a_rule_adds_a_schema_where_the_request_has_none():
 def test_passages_in_a_message():
     text = "Use these:\n[S1] Cats sleep.\nA lot.\n [doc:2#a]: Dogs run.\nQuestion: who [S1] sleeps?"
     rule = Rule("r", snippets=SnippetSource("message"))
-    found = asked({"messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]}, Policy("p", (rule,)))
+    found = asked(
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]}, Policy("p", (rule,))
+    )
     assert found.snippets[0] == Snippet("S1", "Cats sleep.\nA lot.")
     assert found.snippets[1].id == "doc:2#a"
     assert found.cites
@@ -85,7 +87,12 @@ def test_a_policy_file(tmp_path):
     )
     policy = load_policy(path)
     first, second = policy.rules
-    assert (policy.id, first.schema, first.sample, first.store_texts) == ("shop", {"type": "object"}, 0.5, True)
+    assert (policy.id, first.schema, first.sample, first.store_texts) == (
+        "shop",
+        {"type": "object"},
+        0.5,
+        True,
+    )
     assert second.snippets == SnippetSource("message", "system", "first")
     assert policy.rule_for("qwen", "chat") is first
     assert policy.rule_for("qwen", "completions") is second

@@ -18,7 +18,9 @@ from wfgy_triage.guard.proxy import Conduct, Forward, Upstream
 from wfgy_triage.guard.watched import load_watched
 
 KINDS = st.sampled_from([b"application/json", b"text/event-stream", b"application/octet-stream"])
-PIECES = st.lists(st.one_of(st.binary(max_size=40), st.sampled_from([b"data: {}\n\n", b"data: [DONE]\n\n"])), max_size=12)
+PIECES = st.lists(
+    st.one_of(st.binary(max_size=40), st.sampled_from([b"data: {}\n\n", b"data: [DONE]\n\n"])), max_size=12
+)
 
 
 class Pieces(httpx.AsyncByteStream):

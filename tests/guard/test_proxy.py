@@ -105,12 +105,10 @@ def test_tabbyapi_and_json_object_requests_are_checked_too(guarded, script):
 def test_a_stream_is_forwarded_as_it_comes_and_the_verdict_stands_behind_it(guarded, script):
     script.scenario, script.answers = "stream", ['{"a": "one"}']
     line = guarded()
-    with httpx.stream(
-        "POST", f"{line.url}/v1/chat/completions", json=ask(response_format=AS_JSON), timeout=20, trust_env=False
-    ) as answer:
-        got = b"".join(answer.iter_raw())
+    got: list[bytes] = []
+    line.stream(got, ask(response_format=AS_JSON))
     sent = b"".join(script.sent)
-    assert got == sent + MARK + b"failed;schema_mismatch\n\n"
+    assert b"".join(got) == sent + MARK + b"failed;schema_mismatch\n\n"
     (row,) = line.rows()
     assert (row.streaming, row.failure, row.answer_chars) == (True, "schema_mismatch", 12)
 
@@ -156,27 +154,19 @@ def test_redirects_are_not_followed(guarded, script):
 def test_a_packed_answer_passes_packed_and_is_judged(guarded, script):
     script.scenario, script.answers = "gzip", ['{"a": true}']
     line = guarded()
-    with httpx.stream(
-        "POST", f"{line.url}/v1/chat/completions", json=ask(response_format=AS_JSON), timeout=20, trust_env=False
-    ) as answer:
-        raw = b"".join(answer.iter_raw())
-    assert raw == b"".join(script.sent)
+    got: list[bytes] = []
+    answer = line.stream(got, ask(response_format=AS_JSON))
+    assert b"".join(got) == b"".join(script.sent)
     assert answer.headers["x-wfgy-guard"] == "failed;schema_mismatch"
 
 
 def test_a_stream_that_breaks_off_breaks_off_here_too(guarded, script):
     script.scenario = "half"
     line = guarded()
-    with (
-        pytest.raises(httpx.RemoteProtocolError),
-        httpx.stream(
-            "POST", f"{line.url}/v1/chat/completions", json=ask(response_format=AS_JSON), timeout=20, trust_env=False
-        ) as answer,
-    ):
-        got = b""
-        for piece in answer.iter_raw():
-            got += piece
-    assert got == script.sent[0]
+    got: list[bytes] = []
+    with pytest.raises(httpx.RemoteProtocolError):
+        line.stream(got, ask(response_format=AS_JSON))
+    assert b"".join(got) == script.sent[0]
     (row,) = line.rows()
     assert (row.verdict, row.failure) == ("unchecked", "upstream_broke")
 
@@ -213,7 +203,9 @@ def test_long_requests_are_refused_before_they_are_sent(guarded, script):
     assert script.seen == []
 
 
-@pytest.mark.parametrize("body", [b"", b"not json", b"[" * 100_000, b'{"model": ' + b"1" * 9_000 + b"}", b"[1]"])
+@pytest.mark.parametrize(
+    "body", [b"", b"not json", b"[" * 100_000, b'{"model": ' + b"1" * 9_000 + b"}", b"[1]"]
+)
 def test_a_body_that_cannot_be_read_is_the_other_servers_business(guarded, script, body):
     line = guarded()
     assert line.post(body).status_code == 200
@@ -246,7 +238,9 @@ def test_enforce_asks_once_more_where_the_policy_says_so(guarded, script, tmp_pa
 def test_snippets_are_taken_out_of_the_request_and_citations_checked(guarded, script):
     script.answers = ["Cats sleep long [S1].", "Dogs run [S9]."]
     line = guarded()
-    asked = ask(wfgy_snippets=[{"id": "S1", "text": "Cats sleep for most of the day.", "target": True}], top_p=0.5)
+    asked = ask(
+        wfgy_snippets=[{"id": "S1", "text": "Cats sleep for most of the day.", "target": True}], top_p=0.5
+    )
     assert line.post(asked).headers["x-wfgy-guard"] == "ok"
     assert line.post(asked).headers["x-wfgy-guard"] == "failed;cites_unknown_passage"
     assert json.loads(script.seen[0]["body"]) == ask(top_p=0.5)

@@ -42,7 +42,9 @@ def run_guard(
     ] = None,
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port.")] = 8001,
-    mode: Annotated[ModeChoice, typer.Option(help="observe, or refuse answers that fail.")] = ModeChoice.OBSERVE,
+    mode: Annotated[
+        ModeChoice, typer.Option(help="observe, or refuse answers that fail.")
+    ] = ModeChoice.OBSERVE,
     policy: Annotated[Path | None, typer.Option(help="Policy file, see docs/guard.md.")] = None,
     webhook: Annotated[str | None, typer.Option(help="Address that alerts are posted to.")] = None,
     window_answers: Annotated[
@@ -51,7 +53,9 @@ def run_guard(
     window_minutes: Annotated[
         int | None, typer.Option(min=1, max=10080, help="And how old they may be.")
     ] = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Longest silence of the model server, seconds.")] = 600,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Longest silence of the model server, seconds.")
+    ] = 600,
     max_body_mb: Annotated[int, typer.Option(min=1, max=512, help="Longest request.")] = 32,
 ) -> None:
     """Run the guard in front of a model server (or `guard report`)."""

@@ -1,6 +1,6 @@
 """The guard in production: checks of single answers, and a server in front of an OpenAI-compatible one.
 
-`Guard` is the library: pure checks, no torch, no web page. The server is in `guard.server` ([guard.md](../docs/guard.md)).
+`Guard` is the library: pure checks, no torch, no web page. The server is in `guard.server` (docs/guard.md).
 """
 
 from wfgy_triage.guard.checks import (

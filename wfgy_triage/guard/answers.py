@@ -93,9 +93,7 @@ def _whole(choice: Mapping[str, Any]) -> Choice:
     message = choice.get("message")
     text = message.get("content") if isinstance(message, Mapping) else choice.get("text")
     finish = choice.get("finish_reason")
-    return Choice(
-        text if isinstance(text, str) else None, finish if isinstance(finish, str) else ""
-    )
+    return Choice(text if isinstance(text, str) else None, finish if isinstance(finish, str) else "")
 
 
 def _from_events(raw: bytes) -> Answer:

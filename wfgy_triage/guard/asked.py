@@ -55,9 +55,7 @@ class Asked:
     prompt_chars: int = 0
 
 
-def read_request(
-    route: Route, body: bytes, policy: Policy, schema_fields: Sequence[Sequence[str]]
-) -> Asked:
+def read_request(route: Route, body: bytes, policy: Policy, schema_fields: Sequence[Sequence[str]]) -> Asked:
     """Read a request. One that is not a JSON object goes on unread: the server behind answers for it.
 
     Args:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from wfgy_triage.errors import InputError
@@ -258,8 +259,8 @@ def _inline(outcome: CitationOutcome) -> tuple[str, str]:
 def _distance(question: str, snippets: Sequence[Snippet], embed: Embed | None) -> float | None:
     if embed is None or not question.strip() or not snippets:
         return None
-    first, *rest = list(embed([question, *(s.text for s in snippets)]))  # type: ignore[arg-type]
-    return context_distance(first, rest)
+    rows = np.asarray(embed([question, *(s.text for s in snippets)]), dtype=np.float64)
+    return context_distance(rows[0], rows[1:])
 
 
 def _as_snippets(snippets: Snippets) -> tuple[Snippet, ...]:
@@ -272,7 +273,9 @@ def _beyond(answer: str, snippets: Sequence[Snippet]) -> str | None:
     if len(answer) > MAX_CHARS:
         return f"The answer has {len(answer):,} characters; more than {MAX_CHARS:,} are not read."
     if len(snippets) > MAX_SNIPPETS or sum(len(s.text) for s in snippets) > MAX_SNIPPET_CHARS:
-        return f"More than {MAX_SNIPPETS} passages, or {MAX_SNIPPET_CHARS:,} characters of them, are not read."
+        return (
+            f"More than {MAX_SNIPPETS} passages, or {MAX_SNIPPET_CHARS:,} characters of them, are not read."
+        )
     return None
 
 

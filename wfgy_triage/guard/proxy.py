@@ -1,7 +1,7 @@
 """Passes requests on and answers back, byte for byte, and hands the desk a copy.
 
 Only the admin's server is ever asked; redirects are passed on, not followed. A client that leaves ends the request
-behind. Streams are forwarded piece by piece; an answer that is no stream and is to be checked is held until it is whole.
+behind. Streams are forwarded piece by piece; a checked answer that is no stream is held until it is whole.
 """
 
 from __future__ import annotations
@@ -181,9 +181,7 @@ class Forward:
         judged = await self._desk.verdict(future, STREAM_WAIT_S)
         return b": " + VERDICT + b": " + _verdict(judged) + b"\n\n"
 
-    async def _held(
-        self, response: httpx.Response, asked: Asked, send: Send, tape: Tape, last: bool
-    ) -> bool:
+    async def _held(self, response: httpx.Response, asked: Asked, send: Send, tape: Tape, last: bool) -> bool:
         pieces: list[bytes] = []
         stream = response.aiter_raw()
         try:

@@ -47,7 +47,9 @@ def record_faults(
     records = _records(text)
     if not records:
         if truncated:
-            return RecordFaults((), None, None, "truncated", "The answer was cut off before a citation record.")
+            return RecordFaults(
+                (), None, None, "truncated", "The answer was cut off before a citation record."
+            )
         return RecordFaults((), False, 0.0, "no_citation", "There is no citation record.")
     shares, cited, faults = [], [], []
     for record in records[:MAX_RECORDS]:

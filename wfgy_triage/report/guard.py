@@ -11,7 +11,17 @@ from wfgy_triage.guard.overview import Overview, symptom_of
 from wfgy_triage.guard.states import LEFT, GateState
 from wfgy_triage.guard.watched import OpsView, Watched
 from wfgy_triage.report.fix import outside_link
-from wfgy_triage.report.format import MISSING, Look, chip, gate_text, interval, moment, number, quantity, state_chip
+from wfgy_triage.report.format import (
+    MISSING,
+    Look,
+    chip,
+    gate_text,
+    interval,
+    moment,
+    number,
+    quantity,
+    state_chip,
+)
 from wfgy_triage.report.icons import icon
 from wfgy_triage.report.words import class_words
 from wfgy_triage.result import State
@@ -51,7 +61,9 @@ def ops_card(view: Overview, watched: Watched, catalog: Catalog) -> str:
         f"<span>{escape(item.plain)} {escape(views[item.id].here if item.id in views else '')}</span></div></li>"
         for item in catalog.ops
     )
-    return f'<section class="card guard-ops"><h3>The ops checklist</h3><ul class="checks">{rows}</ul></section>'
+    return (
+        f'<section class="card guard-ops"><h3>The ops checklist</h3><ul class="checks">{rows}</ul></section>'
+    )
 
 
 def _ops_chip(ops: OpsView | None, seen: set[str]) -> str:
@@ -118,7 +130,11 @@ def _gate_row(state: GateState, catalog: Catalog) -> str:
     text, symptom = catalog.metrics[watch.gate.metric], catalog.symptoms[watch.symptom]
     names = ", ".join(catalog.terms[t].name for t in symptom.wfgy)
     bounds = state.judgement.interval
-    note = f'<p class="note">{escape(state.judgement.note)}</p>' if state.judgement.note and state.answers else ""
+    note = (
+        f'<p class="note">{escape(state.judgement.note)}</p>'
+        if state.judgement.note and state.answers
+        else ""
+    )
     return (
         f'<tr><th scope="row"><span class="name">{escape(watch.label)}</span>'
         f'<details class="why"><summary>What does this mean?</summary><p>{escape(text.meaning)}</p>'
@@ -164,6 +180,7 @@ def _failure_row(answer: GuardedAnswer, watched: Watched, catalog: Catalog) -> s
     )
     return (
         f'<tr><th scope="row">{moment(answer.at)}</th><td data-l="Model">{escape(answer.model) or MISSING}</td>'
-        f'<td data-l="What was wrong"><b>{escape(class_words(answer.failure))}</b><br>{escape(answer.reason)}{kept}</td>'
+        f'<td data-l="What was wrong"><b>{escape(class_words(answer.failure))}</b><br>'
+        f"{escape(answer.reason)}{kept}</td>"
         f'<td data-l="Where to read on">{links}</td></tr>'
     )
