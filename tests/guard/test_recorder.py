@@ -129,6 +129,16 @@ def test_a_gate_that_is_left_is_stored_once_and_remembered(url, repository):
     assert [c for _, c in told.events] == ["left", "returned"]
 
 
+def test_answers_that_nothing_was_asked_of_push_none_out_of_the_window(url):
+    told = Told()
+    writer = recorder(url, told)
+    nothing = GuardedAnswer(datetime.now(UTC), "m", "chat", "none", "unchecked")
+    for _ in range(20):
+        writer.put((answer(ok=False), *[nothing] * 9))
+    until(lambda: told.events == [("json_schema_valid", "left")])
+    writer.stop()
+
+
 def test_old_answers_leave_the_window(url):
     told = Told()
     writer = recorder(url, told)

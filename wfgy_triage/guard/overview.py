@@ -51,7 +51,7 @@ class Overview:
         courses: the rates over time that have answers.
         events: gates left and come back, newest first.
         failures: answers that failed, newest first.
-        verdicts: how many answers of the window had which verdict.
+        verdicts: how many checked answers of the window had which verdict.
         distances: ΔS values of the window.
         window: answers and minutes.
     """
@@ -87,7 +87,7 @@ def read_overview(repository: GuardRepository, watched: Watched, now: datetime) 
     size, minutes = watched.answers, watched.minutes
     if servers:
         size, minutes = servers[0].window_answers, servers[0].window_minutes
-    recent = repository.latest(READ_BACK)
+    recent = repository.latest(READ_BACK, checked=True)
     since = now - timedelta(minutes=minutes)
     window = [a for a in recent[:size] if a.at >= since]
     return Overview(

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from wfgy_triage.errors import TriageError
 from wfgy_triage.guard.alerts import Alerts, event_of
+from wfgy_triage.guard.checks import Verdict
 from wfgy_triage.guard.states import LEFT, Alarms, GateState, gate_states
 from wfgy_triage.guard.watched import Watched
 from wfgy_triage.store.database import Database
@@ -103,7 +104,7 @@ class Recorder:
         """Take answers over. Returns at once, whatever the database does."""
         with self._lock:
             self._answers += len(answers)
-            self._unseen.extend(answers)
+            self._unseen.extend(a for a in answers if a.verdict != Verdict.UNCHECKED)
             for answer in answers:
                 if len(self._buffer) < self._limits.buffer:
                     self._buffer.append(answer)
@@ -179,7 +180,7 @@ class Recorder:
         """After a start: the window and the alarms as they were; what came in since stays."""
         self._remembered = True
         since = datetime.now(UTC) - timedelta(minutes=self._watched.minutes)
-        stored = repository.latest(self._watched.answers, since)
+        stored = repository.latest(self._watched.answers, since, checked=True)
         self._window.extendleft(stored[: self._watched.answers - len(self._window)])
         ids = [w.gate.id for w in self._watched.gates]
         left = {i for i in ids if repository.last_change(i) == LEFT}

@@ -51,7 +51,9 @@ def courses_figure(courses: Sequence[Course]) -> Figure | None:
             }
         )  # fmt: skip
     last = "" if len(courses) == 1 else str(len(courses))
-    layout["xaxis"] = axis_x | {"type": "date", "showgrid": False, "nticks": 6, "anchor": f"y{last}"}
+    layout["xaxis"] = axis_x | {
+        "type": "date", "showgrid": False, "nticks": 5, "anchor": f"y{last}", "tickformat": "%d %b %H:%M"
+    }  # fmt: skip
     layout |= {"shapes": shapes, "annotations": notes, "showlegend": False}
     return figure_of(traces, layout)
 

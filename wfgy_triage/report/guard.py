@@ -44,12 +44,14 @@ _BACK = Look("Back within", "ok", "check")
 
 def guard_state(view: Overview, watched: Watched, catalog: Catalog, now: datetime) -> str:
     """Return the first part: servers, gates now, what changed."""
-    return _servers(view, now) + _left(view) + _gates(view, watched, catalog) + _events(view, watched)
+    parts = _servers(view, now) + _left(view) + _gates(view, watched, catalog) + _events(view, watched)
+    return f'<div class="guard-stack">{parts}</div>'
 
 
 def guard_rest(view: Overview, watched: Watched, catalog: Catalog) -> str:
     """Return the part below the figure: what failed, and the checklist."""
-    return _failures(view.failures, watched, catalog) + ops_card(view, watched, catalog)
+    failed = _failures(view.failures, watched, catalog)
+    return f'<div class="guard-stack">{failed}{ops_card(view, watched, catalog)}</div>'
 
 
 def ops_card(view: Overview, watched: Watched, catalog: Catalog) -> str:
@@ -62,7 +64,7 @@ def ops_card(view: Overview, watched: Watched, catalog: Catalog) -> str:
         for item in catalog.ops
     )
     return (
-        f'<section class="card guard-ops"><h3>The ops checklist</h3><ul class="checks">{rows}</ul></section>'
+        f'<section class="card"><h3>The ops checklist</h3><ul class="checks">{rows}</ul></section>'
     )
 
 
@@ -118,7 +120,7 @@ def _gates(view: Overview, watched: Watched, catalog: Catalog) -> str:
         f'<th scope="col">Rate</th><th scope="col">Now</th><th scope="col">Interval<small>one-sided '
         f'{watched.level:.0%}</small></th><th scope="col">Gate</th><th scope="col">Answers</th>'
         f'<th scope="col">State</th></tr></thead><tbody>{rows}</tbody></table>'
-        f'<p class="guard-note dim small">Over the last {size:,} answers, none older than {minutes:,} minutes. A rate '
+        f'<p class="guard-note dim small">Over the last {size:,} checked answers, none older than {minutes:,} minutes. A rate '
         "has left its gate when its whole interval lies beyond it. \N{GREEK CAPITAL LETTER DELTA}S of question and "
         f"passages: {distance}. \N{GREEK SMALL LETTER LAMDA}_observe needs repeated questions and is not measured "
         "here.</p></div>"
@@ -130,11 +132,8 @@ def _gate_row(state: GateState, catalog: Catalog) -> str:
     text, symptom = catalog.metrics[watch.gate.metric], catalog.symptoms[watch.symptom]
     names = ", ".join(catalog.terms[t].name for t in symptom.wfgy)
     bounds = state.judgement.interval
-    note = (
-        f'<p class="note">{escape(state.judgement.note)}</p>'
-        if state.judgement.note and state.answers
-        else ""
-    )
+    said = state.judgement.note.replace("question", "answer")  # in production an answer is the unit
+    note = f'<p class="note">{escape(said)}</p>' if said and state.answers else ""
     return (
         f'<tr><th scope="row"><span class="name">{escape(watch.label)}</span>'
         f'<details class="why"><summary>What does this mean?</summary><p>{escape(text.meaning)}</p>'
@@ -172,7 +171,9 @@ def _failures(failures: Sequence[GuardedAnswer], watched: Watched, catalog: Cata
 
 def _failure_row(answer: GuardedAnswer, watched: Watched, catalog: Catalog) -> str:
     modules = [catalog.modules[m] for m in catalog.symptoms[symptom_of(answer, watched)].modules]
-    links = "<br>".join(outside_link(m.url, m.title, f"Open the page: {m.title}") for m in modules)
+    links = "".join(
+        f"<li>{outside_link(m.url, m.title, f'Open the page: {m.title}')}</li>" for m in modules
+    )
     kept = (
         f'<details class="why"><summary>The answer</summary><pre>{escape(answer.text)}</pre></details>'
         if answer.text
@@ -182,5 +183,5 @@ def _failure_row(answer: GuardedAnswer, watched: Watched, catalog: Catalog) -> s
         f'<tr><th scope="row">{moment(answer.at)}</th><td data-l="Model">{escape(answer.model) or MISSING}</td>'
         f'<td data-l="What was wrong"><b>{escape(class_words(answer.failure))}</b><br>'
         f"{escape(answer.reason)}{kept}</td>"
-        f'<td data-l="Where to read on">{links}</td></tr>'
+        f'<td data-l="Where to read on"><ul class="guard-links">{links}</ul></td></tr>'
     )

@@ -128,16 +128,21 @@ class GuardRepository:
                 session.execute(insert(GuardEventRow), [asdict(e) for e in events])
             session.execute(self._db.upsert(GuardServerRow), [asdict(server)])
 
-    def latest(self, limit: int, since: datetime | None = None) -> tuple[GuardedAnswer, ...]:
+    def latest(
+        self, limit: int, since: datetime | None = None, checked: bool = False
+    ) -> tuple[GuardedAnswer, ...]:
         """The newest answers, newest first.
 
         Args:
             limit: at most so many.
             since: none older.
+            checked: only those of which something was asked.
         """
         query = select(GuardedAnswerRow).order_by(GuardedAnswerRow.id.desc()).limit(limit)
         if since is not None:
             query = query.where(GuardedAnswerRow.at >= since)
+        if checked:
+            query = query.where(GuardedAnswerRow.verdict != "unchecked")
         with self._db.read() as session:
             return tuple(GuardedAnswer(**_values(row, _ANSWER)) for row in session.scalars(query))
 
