@@ -22,6 +22,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 from scipy import stats
 
 from wfgy_triage.guard.watched import load_watched
@@ -78,9 +79,9 @@ uvicorn.run(app, port=int(sys.argv[1]), log_level="error", lifespan="off")
 def run(fast: bool = False, repeats: int = 40) -> dict[str, Any]:
     """Measure and print; see the module."""
     alarms = _false_alarms(20 if fast else 400)
-    with tempfile.TemporaryDirectory() as home, _server() as direct, _guard(direct, Path(home)) as guarded:
+    with tempfile.TemporaryDirectory() as home, _server() as (direct, _), _guard(direct, Path(home)) as guard:
         found = {
-            f"{name}, {load} at once": _compare(direct, guarded, stream, load, 4 if fast else repeats)
+            f"{name}, {load} at once": _compare(direct, *guard, stream, load, 4 if fast else repeats)
             for name, stream in (("whole", False), ("stream", True))
             for load in ((1,) if fast else (1, 8))
         }
@@ -88,7 +89,8 @@ def run(fast: bool = False, repeats: int = 40) -> dict[str, Any]:
     return {"latency": found, "false_alarms": alarms}
 
 
-def _compare(direct: str, guarded: str, stream: bool, load: int, repeats: int) -> dict[str, Any]:
+def _compare(direct: str, guarded: str, guard: int, stream: bool, load: int, repeats: int) -> dict[str, Any]:
+    used = _cpu_seconds(guard)
     times: dict[str, list[tuple[float, float, float]]] = {"direct": [], "guarded": []}
     lock = threading.Lock()
 
@@ -109,7 +111,14 @@ def _compare(direct: str, guarded: str, stream: bool, load: int, repeats: int) -
         thread.join()
     arms = {name: _summary(values) for name, values in times.items()}
     ratio = {k: round(arms["guarded"][k] / arms["direct"][k], 3) for k in arms["direct"]}
-    return {**arms, "ratio": ratio, "requests": len(times["direct"])}
+    per_request = 1000 * (_cpu_seconds(guard) - used) / (load * (repeats + 2))
+    return {**arms, "ratio": ratio, "requests": len(times["direct"]), "cpu_ms": round(per_request, 2)}
+
+
+def _cpu_seconds(process: int) -> float:
+    """Of the guard; other load of the machine does not change it much."""
+    spent = psutil.Process(process).cpu_times()
+    return float(spent.user + spent.system)
 
 
 def _ask(client: httpx.Client, url: str, stream: bool) -> tuple[float, float, float]:
@@ -177,23 +186,23 @@ def _alarms(failed: np.ndarray, window: int, bound: float, level: float) -> int:
 
 
 @contextmanager
-def _server() -> Iterator[str]:
-    with _process(
-        [sys.executable, "-c", _SERVER], [TEXT, str(PIECE), str(FIRST_S), str(BETWEEN_S)], {}
-    ) as url:
-        yield url
+def _server() -> Iterator[tuple[str, int]]:
+    rest = [TEXT, str(PIECE), str(FIRST_S), str(BETWEEN_S)]
+    with _process([sys.executable, "-c", _SERVER], rest, {}) as found:
+        yield found
 
 
 @contextmanager
-def _guard(upstream: str, home: Path) -> Iterator[str]:
+def _guard(upstream: str, home: Path) -> Iterator[tuple[str, int]]:
     command = [sys.executable, "-m", "wfgy_triage", "guard", "--upstream", upstream, "--port"]
     environment = {"WFGY_TRIAGE_HOME": str(home), "DATABASE_URL": f"sqlite:///{home / 'guard.db'}"}
-    with _process(command, [], environment) as url:
-        yield url
+    with _process(command, [], environment) as found:
+        yield found
 
 
 @contextmanager
-def _process(command: list[str], rest: list[str], environment: dict[str, str]) -> Iterator[str]:
+def _process(command: list[str], rest: list[str], environment: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """Start it; gives its address and its process."""
     port = _free_port()
     process = subprocess.Popen(
         [*command, str(port), *rest],
@@ -209,7 +218,7 @@ def _process(command: list[str], rest: list[str], environment: dict[str, str]) -
                 break
             except httpx.TransportError:
                 time.sleep(0.1)
-        yield url
+        yield url, process.pid
     finally:
         process.terminate()
         process.wait(20)
@@ -224,13 +233,16 @@ def _free_port() -> int:
 
 
 def _print(found: dict[str, Any], alarms: dict[str, float]) -> None:
-    print("| answers | arm | first byte p50 / p95, ms | total p50 / p95, ms | longest pause p95, ms |")
-    print("|---|---|---|---|---|")
+    print(
+        "| answers | arm | first byte p50 / p95, ms | total p50 / p95, ms | longest pause p95, ms | CPU of the guard, ms |"
+    )
+    print("|---|---|---|---|---|---|")
     for name, row in found.items():
         for arm in ("direct", "guarded", "ratio"):
             v = row[arm]
             first, total = (f"{v[f'{what}_p50']} / {v[f'{what}_p95']}" for what in ("first", "total"))
-            print(f"| {name} | {arm} | {first} | {total} | {v.get('pause_p95', '')} |")
+            cpu = row["cpu_ms"] if arm == "guarded" else ""
+            print(f"| {name} | {arm} | {first} | {total} | {v.get('pause_p95', '')} | {cpu} |")
     print("\n| gate and true rate | alarms in 10,000 answers |\n|---|---|")
     for name, count in alarms.items():
         print(f"| {name} | {count} |")

@@ -63,9 +63,7 @@ def ops_card(view: Overview, watched: Watched, catalog: Catalog) -> str:
         f"<span>{escape(item.plain)} {escape(views[item.id].here if item.id in views else '')}</span></div></li>"
         for item in catalog.ops
     )
-    return (
-        f'<section class="card"><h3>The ops checklist</h3><ul class="checks">{rows}</ul></section>'
-    )
+    return f'<section class="card"><h3>The ops checklist</h3><ul class="checks">{rows}</ul></section>'
 
 
 def _ops_chip(ops: OpsView | None, seen: set[str]) -> str:
@@ -120,10 +118,10 @@ def _gates(view: Overview, watched: Watched, catalog: Catalog) -> str:
         f'<th scope="col">Rate</th><th scope="col">Now</th><th scope="col">Interval<small>one-sided '
         f'{watched.level:.0%}</small></th><th scope="col">Gate</th><th scope="col">Answers</th>'
         f'<th scope="col">State</th></tr></thead><tbody>{rows}</tbody></table>'
-        f'<p class="guard-note dim small">Over the last {size:,} checked answers, none older than {minutes:,} minutes. A rate '
-        "has left its gate when its whole interval lies beyond it. \N{GREEK CAPITAL LETTER DELTA}S of question and "
-        f"passages: {distance}. \N{GREEK SMALL LETTER LAMDA}_observe needs repeated questions and is not measured "
-        "here.</p></div>"
+        f'<p class="guard-note dim small">Over the last {size:,} checked answers, none older than {minutes:,} '
+        "minutes. A rate has left its gate when its whole interval lies beyond it. \N{GREEK CAPITAL LETTER DELTA}S of "
+        f"question and passages: {distance}. \N{GREEK SMALL LETTER LAMDA}_observe needs repeated questions and is not "
+        "measured here.</p></div>"
     )
 
 
@@ -171,9 +169,7 @@ def _failures(failures: Sequence[GuardedAnswer], watched: Watched, catalog: Cata
 
 def _failure_row(answer: GuardedAnswer, watched: Watched, catalog: Catalog) -> str:
     modules = [catalog.modules[m] for m in catalog.symptoms[symptom_of(answer, watched)].modules]
-    links = "".join(
-        f"<li>{outside_link(m.url, m.title, f'Open the page: {m.title}')}</li>" for m in modules
-    )
+    links = "".join(f"<li>{outside_link(m.url, m.title, f'Open the page: {m.title}')}</li>" for m in modules)
     kept = (
         f'<details class="why"><summary>The answer</summary><pre>{escape(answer.text)}</pre></details>'
         if answer.text
