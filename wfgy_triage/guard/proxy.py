@@ -26,7 +26,7 @@ MAX_BODY = 32 << 20
 _BODY_WAIT_S = 60.0
 HELD_WAIT_S = 5.0
 """How long a held answer waits for its judgement."""
-STREAM_WAIT_S = 1.0
+STREAM_WAIT_S = 3.0
 """How long a stream that has ended stays open for the comment behind it."""
 _BLANK = (b"\n\n", b"\r\r", b"\r\n\r\n")
 
