@@ -35,6 +35,8 @@ ANSWER_CLASSES = {
     "cites_unknown_passage": "Cites what was not supplied",
     "no_citation": "Cites nothing",
     "incomplete_record": "Fields are missing",
+    "quote_elsewhere": "Quotes what is not there",
+    "wrong_section": "Names another section",
     "truncated": "Cut off",
     "passage_found": "The right passage is there",
     "passage_missed": "The right passage is not there",

@@ -31,6 +31,7 @@ from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.exports import add_export_routes
 from wfgy_triage.ui.headers import SecurityHeaders
 from wfgy_triage.ui.monitoring import add_monitoring
+from wfgy_triage.ui.pages.guard import build_guard_page
 from wfgy_triage.ui.pages.runs import build_runs_page
 from wfgy_triage.ui.pages.triage import build_triage_page
 from wfgy_triage.ui.people.door import Door
@@ -56,7 +57,7 @@ def build_app(
     match: Callable[[str], Match] | None = None,
     team: Team | None = None,
 ) -> FastAPI:
-    """Build the application: the pages at `/` and `/runs`, and `/healthz` for monitors.
+    """Build the application: the pages at `/`, `/runs` and `/guard`, and `/healthz` for monitors.
 
     Args:
         settings: where the pairs file is.
@@ -141,5 +142,7 @@ def build_pages(context: PageContext) -> gr.Blocks:
         build_triage_page(context)
     with pages.route("Runs", "/runs"):
         build_runs_page(context)
+    with pages.route("Guard", "/guard"):
+        build_guard_page(context)
     pages.queue(api_open=False, max_size=QUEUE_SIZE)
     return pages

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import subprocess
 import sys
 
@@ -12,8 +11,9 @@ import uvicorn
 
 from wfgy_triage import logs
 from wfgy_triage.demo import SIBLINGS
-from wfgy_triage.errors import PrerequisiteError, TriageError
+from wfgy_triage.errors import TriageError
 from wfgy_triage.hosting import load_hosting
+from wfgy_triage.listening import bind
 from wfgy_triage.pairs import load_pairs
 from wfgy_triage.runs.matching import MatcherClient
 from wfgy_triage.runs.service import TriageService
@@ -41,7 +41,7 @@ def serve_forever(settings: Settings, prepare_demo: bool = True) -> None:
         PrerequisiteError: the port is taken, or the database or the home folder cannot be used.
     """
     logs.begin("web")
-    listener = _bind(settings)
+    listener = bind(settings.host, settings.port, "choose another port with --port or WFGY_TRIAGE_PORT")
     try:
         matcher = MatcherClient(settings)
         app = build_app(settings, TriageService(settings), matcher.match)
@@ -67,22 +67,6 @@ def serve_forever(settings: Settings, prepare_demo: bool = True) -> None:
         worker.stop()
         if demo is not None:
             _stop(demo)
-
-
-def _bind(settings: Settings) -> socket.socket:
-    """Take the port before anything slow happens, so that a taken one is said at once and in plain words."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except OSError as error:
-        listener.close()
-        raise PrerequisiteError(
-            f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror or error}.",
-            "If another copy is running, use that one; else choose another port with --port or WFGY_TRIAGE_PORT.",
-        ) from error
-    return listener
 
 
 def _demo_wanted(settings: Settings) -> bool:
