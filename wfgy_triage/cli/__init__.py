@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 
 from wfgy_triage.cli import (  # noqa: F401 - importing a file registers its commands
     checkpoints,
+    pairs,
     patches,
     serving,
     sessions,
