@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -15,6 +16,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+
+from wfgy_triage.engines.base import Completion, GenerationRequest
+from wfgy_triage.engines.openai_engine import ServedEngine
+from wfgy_triage.engines.openai_loading import open_served
+from wfgy_triage.server_settings import ServerSettings
 
 Answer = Callable[[dict[str, Any]], Response]
 
@@ -155,3 +161,19 @@ def serving(stub: Stub) -> Iterator[Stub]:
     finally:
         server.should_exit = server.force_exit = True
         thread.join(10)
+
+
+def opened(stub: Stub, folder: Path, **settings: Any) -> ServedEngine:
+    engine = open_served(
+        ServerSettings(stub.url, **{"retries": 2, "concurrency": 2, **settings}),
+        folder,
+        side="exl2",
+        mode="reproducible",
+    )
+    stub.bodies.clear()
+    return engine
+
+
+def ask(engine: ServedEngine, *texts: str, **more: Any) -> list[Completion]:
+    requests = [GenerationRequest(t, engine.encode(t), 20, **more) for t in texts]
+    return list(engine.generate(requests))

@@ -1,22 +1,22 @@
-"""What is sent to a server and what is made of its words: prompts, forms, kinds of servers; and streams cut anywhere."""
+"""What is sent to a server and made of its words: prompts, forms, kinds of servers; and streams cut anywhere."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tests.engines import stub_server as say
-from tests.engines.stub_server import Stub, serving
-from tests.engines.test_openai_faults import folder, opened, running, stub  # noqa: F401 - fixtures
+from tests.engines.stub_server import Stub, opened
 from wfgy_triage.engine_settings import EngineSettings
 from wfgy_triage.engines.base import GenerationRequest, Grammar, ScoreRequest
 from wfgy_triage.engines.loading import open_engine
@@ -34,36 +34,36 @@ def request(engine: Any, text: str = "q", **more: Any) -> GenerationRequest:
     return GenerationRequest("q1", engine.encode(text), 8, **more)
 
 
-def sent(stub: Stub, engine: Any, asked: GenerationRequest) -> dict[str, Any]:  # noqa: F811
+def sent(stub: Stub, engine: Any, asked: GenerationRequest) -> dict[str, Any]:
     list(engine.generate([asked]))
     return stub.bodies[-1]
 
 
-def tabby(stub: Stub, **parameters: Any) -> None:  # noqa: F811
+def tabby(stub: Stub, **parameters: Any) -> None:
     stub.models = {"data": [{"id": n, "owned_by": "tabbyAPI"} for n in ("one", "two")]}
     stub.loaded = {"id": "two", "owned_by": "tabbyAPI", "parameters": parameters}
 
 
-def test_both_sides_get_the_same_prompt_whatever_is_in_it(stub, folder):  # noqa: F811
-    engine = opened(stub, folder)
+def test_both_sides_get_the_same_prompt_whatever_is_in_it(stub, tokenizer_folder):
+    engine = opened(stub, tokenizer_folder)
     text = engine.render_chat(CHAT)
     assert sent(stub, engine, request(engine, text))["prompt"] == text
-    ids = opened(stub, folder, token_ids=True)
+    ids = opened(stub, tokenizer_folder, token_ids=True)
     assert tuple(sent(stub, ids, request(ids, text))["prompt"]) == engine.encode(text)
 
 
-def test_a_prompt_that_text_cannot_carry_is_refused_before_anything_is_asked(stub, folder):  # noqa: F811
-    engine = opened(stub, folder)
-    broken = GenerationRequest("q9", (200, 3, 201), 8)  # half a character: text would become other ids
+def test_a_prompt_that_text_cannot_carry_is_refused_before_anything_is_asked(stub, tokenizer_folder):
+    engine = opened(stub, tokenizer_folder)
+    broken = GenerationRequest("q9", engine.encode("é")[:1], 8)  # half a character
     with pytest.raises(InputError, match="q9.*no text that becomes the same token ids"):
         list(engine.generate([request(engine), broken]))
     assert stub.bodies == []
 
 
-def test_the_chat_endpoint_gets_messages_and_says_whose_template_frames_them(stub, folder):  # noqa: F811
+def test_the_chat_endpoint_gets_messages_and_says_whose_template_frames_them(stub, tokenizer_folder):
     delta = {"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}
     stub.otherwise = say.stream(f"data: {json.dumps(delta)}\n\n")
-    engine = opened(stub, folder, endpoint="chat")
+    engine = opened(stub, tokenizer_folder, endpoint="chat")
     asked = request(engine, engine.render_chat(CHAT), messages=(("user", "Hello"),))
     body = sent(stub, engine, asked)
     assert (body["path"], body["messages"]) == (
@@ -76,9 +76,9 @@ def test_the_chat_endpoint_gets_messages_and_says_whose_template_frames_them(stu
         list(engine.generate([request(engine)]))
 
 
-def test_tabbyapi_is_known_by_its_list_and_told_to_add_nothing(stub, folder):  # noqa: F811
+def test_tabbyapi_is_known_by_its_list_and_told_to_add_nothing(stub, tokenizer_folder):
     tabby(stub, max_seq_len=4096, cache_mode="Q4")
-    engine = opened(stub, folder)
+    engine = opened(stub, tokenizer_folder)
     assert engine.info.architecture == "two"
     assert engine.info.max_context == 4096
     assert any("cache is Q4" in note for note in engine.info.notes)
@@ -88,26 +88,25 @@ def test_tabbyapi_is_known_by_its_list_and_told_to_add_nothing(stub, folder):  #
     assert engine.capabilities.grammars == ("json_schema",)
 
 
-def test_vllm_takes_the_schema_in_its_own_option(stub, folder):  # noqa: F811
+def test_vllm_takes_the_schema_in_its_own_option(stub, tokenizer_folder):
     stub.models = {"data": [{"id": "tiny", "owned_by": "vllm", "max_model_len": 300}]}
-    engine = opened(stub, folder)
+    engine = opened(stub, tokenizer_folder)
     body = sent(stub, engine, request(engine, grammar=SCHEMA))
     assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
     assert body["add_special_tokens"] is False
     assert engine.info.max_context == 300
 
 
-def test_a_server_of_an_unknown_kind_holds_no_form_and_puts_the_start_token_itself(stub, folder, tmp_path):  # noqa: F811
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-    from tokenizers.processors import TemplateProcessing
-
-    engine = opened(stub, folder)
+def test_a_server_of_an_unknown_kind_holds_no_form_and_puts_the_start_token_itself(
+    stub, tokenizer_folder, tmp_path
+):
+    engine = opened(stub, tokenizer_folder)
     assert not engine.capabilities.grammar
     with pytest.raises(InputError, match="cannot be held to its form"):
         list(engine.generate([request(engine, grammar=SCHEMA)]))
     assert added_start(engine.tokenizer) is None
     assert sent(stub, engine, request(engine, "<s>q"))["prompt"] == "<s>q"
-    adding: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(folder)
+    adding: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(tokenizer_folder)
     adding.backend_tokenizer.post_processor = TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", 256)]
     )
@@ -117,8 +116,8 @@ def test_a_server_of_an_unknown_kind_holds_no_form_and_puts_the_start_token_itse
     assert sent(stub, other, request(other, "<s>q"))["prompt"] == "q"
 
 
-def test_what_a_server_cannot_give_is_an_error_and_not_a_guess(stub, folder):  # noqa: F811
-    engine = opened(stub, folder)
+def test_what_a_server_cannot_give_is_an_error_and_not_a_guess(stub, tokenizer_folder):
+    engine = opened(stub, tokenizer_folder)
     assert (engine.capabilities.score, engine.capabilities.embed, engine.capabilities.served) == (
         False,
         False,
@@ -136,7 +135,7 @@ def test_what_a_server_cannot_give_is_an_error_and_not_a_guess(stub, folder):  #
         list(engine.generate([request(engine)]))
 
 
-def test_a_server_with_several_models_is_asked_which_one_only_if_it_does_not_say(stub):  # noqa: F811
+def test_a_server_with_several_models_is_asked_which_one_only_if_it_does_not_say(stub):
     stub.models = {"data": [{"id": "one"}, {"id": "two"}]}
     with pytest.raises(PrerequisiteError, match="which of its models") as caught:
         ask_facts(ServerSettings(stub.url), "No.")
@@ -145,13 +144,13 @@ def test_a_server_with_several_models_is_asked_which_one_only_if_it_does_not_say
 
 
 @pytest.mark.parametrize("models", [[], "x", {"data": "x"}, {"error": "x"}])
-def test_something_else_than_a_model_server_is_told_as_such(stub, models):  # noqa: F811
+def test_something_else_than_a_model_server_is_told_as_such(stub, models):
     stub.models = models
     with pytest.raises(PrerequisiteError, match="no OpenAI-compatible server"):
         ask_facts(ServerSettings(stub.url), "No.")
 
 
-def test_a_name_that_stands_for_a_link_local_address_is_refused(stub, monkeypatch):  # noqa: F811
+def test_a_name_that_stands_for_a_link_local_address_is_refused(stub, monkeypatch):
     async def resolve(*args: Any, **more: Any) -> list[Any]:
         return [(2, 1, 6, "", ("169.254.169.254", 0))]
 
@@ -160,17 +159,20 @@ def test_a_name_that_stands_for_a_link_local_address_is_refused(stub, monkeypatc
         ask_facts(ServerSettings("http://inside.example/v1", retries=0), "No.")
 
 
-def test_the_servers_own_tokenizer_can_be_asked_where_it_offers_it(stub, folder):  # noqa: F811
-    assert opened(stub, folder).server_token_ids(["a"]) is None
+def test_the_servers_own_tokenizer_can_be_asked_where_it_offers_it(stub, tokenizer_folder):
+    assert opened(stub, tokenizer_folder).server_token_ids(["a"]) is None
     tabby(stub)
     stub.encode = lambda text: [1, 2, len(text)]
-    assert opened(stub, folder).server_token_ids(["a", "abc"]) == [(1, 2, 1), (1, 2, 3)]
+    assert opened(stub, tokenizer_folder).server_token_ids(["a", "abc"]) == [(1, 2, 1), (1, 2, 3)]
 
 
-def test_a_served_side_takes_the_tokenizer_of_the_loaded_one(stub, make_folder):  # noqa: F811
+def test_a_served_side_takes_the_tokenizer_of_the_loaded_one(stub, make_folder):
     fp16 = open_engine(make_folder("llama"), side="fp16")
     served = open_engine(
-        "no-folder", side="exl2", share_with=fp16, settings=EngineSettings(server=ServerSettings(stub.url))
+        "no-tokenizer_folder",
+        side="exl2",
+        share_with=fp16,
+        settings=EngineSettings(server=ServerSettings(stub.url)),
     )
     assert served.encode("<s>Hé") == fp16.encode("<s>Hé")
     assert served.render_chat(CHAT) == fp16.render_chat(CHAT)

@@ -1,4 +1,4 @@
-"""A real server that installs from a package, `transformers serve`, in a process of its own with a tiny random model."""
+"""A real server that installs from a package, `transformers serve`, in its own process with a tiny random model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole runs on a pair whose two sides are servers: from the pairs file to the stored result, and what is tried then."""
+"""Whole runs on a pair whose sides are servers: from the pairs file to the stored result, and what is tried then."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.pairs import NO_FOLDER, Pair, register_pairs
 from wfgy_triage.remedies.registry import Untriable
 from wfgy_triage.remedies.served import no_other_folder, remedy_for
+from wfgy_triage.result import State
 from wfgy_triage.runs.headless import run_headless
 from wfgy_triage.runs.provenance import refuse_changed_servers
 from wfgy_triage.settings import Settings
@@ -84,7 +85,7 @@ def test_a_failing_server_is_measured_and_the_schema_option_is_tried_on_it(setti
 
     stubs[1].otherwise = broken
     record = run(settings)
-    assert (record.status, record.state) == (RunStatus.DONE, "FAIL"), record.error_message
+    assert (record.status, record.state) == (RunStatus.DONE, State.FAIL), record.error_message
     result = record.result
     assert result is not None
     assert result["diagnosis"]["cause"] == "unknown"
@@ -103,7 +104,7 @@ def test_a_failing_server_is_measured_and_the_schema_option_is_tried_on_it(setti
 def test_folders_that_are_not_known_are_not_said_to_be_fine(settings, stubs):
     register(settings, stubs)
     record = run(settings, "deploy_mismatch")
-    assert record.state == "NOT_MEASURED"
+    assert record.state == State.NOT_MEASURED
     assert record.result is not None
     findings = record.result["charts"]["doctor"]
     folders = [f for f in findings if f["group"] == "folders"]
@@ -116,7 +117,7 @@ def test_a_server_that_refuses_the_key_ends_the_run_with_the_cause(settings, stu
     register(settings, stubs)
     monkeypatch.setenv("TABBY_API_KEY", "sk-wrong-0815")
     record = run(settings)
-    assert (record.status, record.state) == (RunStatus.DONE, "NOT_MEASURED")
+    assert (record.status, record.state) == (RunStatus.DONE, State.NOT_MEASURED)
     assert record.result is not None
     assert record.result["diagnosis"]["cause"] == "server_unreachable"
     text = json.dumps(record.result)

@@ -103,6 +103,8 @@ async def _all(
                 put(Called(one, await call(client, one)))
             except ServerFault as fault:
                 put(Called(one, None, fault))
+                if fault.whole:
+                    return
 
     async with make_client() as client, asyncio.TaskGroup() as group:
         for _ in range(min(at_a_time, len(asked))):

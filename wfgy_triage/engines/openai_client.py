@@ -38,6 +38,8 @@ FIRST_WAIT_S, MOST_WAIT_S, MOST_ASKED_S = 0.5, 8.0, 60.0
 """Wait before a second try, which doubles up to the second number; the longest wait that a server may ask for."""
 QUOTED = 200
 """Characters of a server's own words that a message repeats."""
+pause = asyncio.sleep
+"""What waits between two tries."""
 _KEY = re.compile(r"[\x21-\x7e]{1,4096}")
 _T = TypeVar("_T")
 
@@ -209,7 +211,7 @@ class ServerClient:
                 hint = f"That is longer than {MOST_ASKED_S:g} seconds; start again later."
                 raise ServerFault(f"The server asks to wait {wait:.0f} seconds.", hint, whole=True) from fault
             tries += 1
-            await asyncio.sleep(wait)
+            await pause(wait)
 
     def quoted(self, text: str) -> str:
         """Some of a server's own words, on one line and without the key."""
