@@ -78,7 +78,8 @@ async def _facts(client: ServerClient, settings: ServerSettings) -> ServerFacts:
             whole=True,
         )
     entry = loaded or next((e for e in entries if e["id"] == model), {})
-    parameters = entry.get("parameters") if isinstance(entry.get("parameters"), dict) else {}
+    given = entry.get("parameters")
+    parameters: Mapping[str, Any] = given if isinstance(given, dict) else {}
     told = {
         name: client.quoted(str(parameters[name]))
         for name in ("cache_mode", "prompt_template")
