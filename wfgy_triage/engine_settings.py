@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from wfgy_triage.errors import InputError
+from wfgy_triage.server_settings import ServerSettings, server_settings
 
 Backend = Literal["auto", "reference", "exllamav2"]
 Baseline = Literal["transformers", "exllamav2"]
@@ -23,6 +24,10 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "cache": get_args(CacheKind),
     "attention": get_args(Attention),
 }
+SERVERS = ("server", "baseline_server")
+"""Settings that name a running server."""
+_SIDE_SETTINGS = (("server", "backend"), ("baseline_server", "baseline"))
+"""A server, and the setting of the same side that says nothing beside it."""
 _HINT = "Correct its `engine:` block in the pairs file; docs/pairs.md lists the settings."
 
 
@@ -39,6 +44,8 @@ class EngineSettings:
         context: most tokens of prompt and answer in exllamav2; the model's own limit where that is lower.
         attention: `causal` keeps exllamav2 from an attention back end that has no causal mask; `installed` takes
             whatever it would take by itself, as a server would.
+        server: a running server that answers for the EXL2 side; None: its folder is loaded here.
+        baseline_server: the same for the FP16 side.
     """
 
     device: str = "cpu"
@@ -47,11 +54,22 @@ class EngineSettings:
     cache: CacheKind = "FP16"
     context: int = 8192
     attention: Attention = "causal"
+    server: ServerSettings | None = None
+    baseline_server: ServerSettings | None = None
 
     @property
     def on_cuda(self) -> bool:
         """Whether the device is a GPU."""
         return self.device.startswith("cuda")
+
+    @property
+    def served(self) -> bool:
+        """Whether either side is asked on a server."""
+        return self.server is not None or self.baseline_server is not None
+
+    def server_of(self, side: Literal["fp16", "exl2"]) -> ServerSettings | None:
+        """The server that answers for a side; None for a folder that is loaded here."""
+        return self.server if side == "exl2" else self.baseline_server
 
 
 def engine_settings(values: Mapping[str, Any], pair_id: str) -> EngineSettings:
@@ -79,7 +97,15 @@ def engine_settings(values: Mapping[str, Any], pair_id: str) -> EngineSettings:
                 _HINT,
             )
     uses_library = "exllamav2" in (values.get("backend"), values.get("baseline"))
-    found = EngineSettings(**{"device": "cuda" if uses_library else "cpu", **values})
+    servers = {name: server_settings(values[name], pair_id, name) for name in SERVERS if name in values}
+    found = EngineSettings(**{"device": "cuda" if uses_library else "cpu", **values, **servers})
+    for server, local in _SIDE_SETTINGS:
+        if server in values and local in values:
+            raise InputError(
+                f"The pair {pair_id!r} has both {server} and {local}: a side is either asked on a server or loaded"
+                " here.",
+                f"Leave {local} out.",
+            )
     _check(found, pair_id, uses_library)
     return found
 

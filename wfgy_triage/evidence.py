@@ -98,6 +98,8 @@ class RateEvidence:
         floor_flips: questions whose outcome differs between the FP16 side and its twin; None when not measured.
         kld: mean KL(FP16||EXL2) in nats; None when not measured.
         kld_floor: the same between FP16 and its twin.
+        again_flips: questions whose outcome differs between two times that EXL2's server was asked; None where it is
+            not asked on one.
     """
 
     state: State
@@ -110,6 +112,7 @@ class RateEvidence:
     floor_flips: int | None
     kld: float | None
     kld_floor: float | None
+    again_flips: int | None = None
 
     def evidence(self) -> Evidence:
         """The form that the ladder reads."""
@@ -135,7 +138,7 @@ def above_noise(e: RateEvidence) -> bool:
     """
     if e.p_value is None or e.lost <= e.won:
         return False
-    if e.floor_flips is not None and e.lost + e.won <= e.floor_flips:
+    if any(f is not None and e.lost + e.won <= f for f in (e.floor_flips, e.again_flips)):
         return False
     if e.p_value <= SIGNIFICANT:
         return True
@@ -151,6 +154,8 @@ def _rate_words(e: RateEvidence, real: bool) -> str:
         if e.floor_flips is None
         else f"FP16 against itself changes {e.floor_flips}"
     )
+    if e.again_flips is not None:
+        flips += f", EXL2's server against itself {e.again_flips}"
     detail = (
         f"Of {e.pairs} questions EXL2 loses {e.lost} usable answers and wins {e.won} against FP16 "
         f"(exact McNemar p = {e.p_value:.2g}); {flips}."
@@ -178,6 +183,7 @@ class MeanEvidence:
         floor: |mean difference| between FP16 and its twin; None when not measured.
         kld: mean KL(FP16‖EXL2) in nats; None when not measured.
         kld_floor: the same between FP16 and its twin.
+        again: |mean difference| between two times that EXL2's server was asked; None where it is not asked on one.
     """
 
     state: State
@@ -189,18 +195,21 @@ class MeanEvidence:
     floor: float | None
     kld: float | None
     kld_floor: float | None
+    again: float | None = None
 
     def evidence(self) -> Evidence:
         """The form that the ladder reads."""
         loss = self.loss or 0.0
         beyond_chance = self.interval is not None and self.interval[0] > ROUNDING
-        beyond_floor = self.floor is None or loss > self.floor
+        beyond_floor = all(f is None or loss > f for f in (self.floor, self.again))
         spread = "" if self.interval is None else f" ({self.interval[0]:.3g} to {self.interval[1]:.3g})"
         twin = (
             "how much FP16 differs from itself was not measured"
             if self.floor is None
             else f"FP16 against itself differs by {self.floor:.3g}"
         )
+        if self.again is not None:
+            twin += f", EXL2's server against itself by {self.again:.3g}"
         return Evidence(
             state=self.state,
             baseline_state=self.baseline_state,

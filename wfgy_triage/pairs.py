@@ -15,18 +15,22 @@ import yaml
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.settings import Settings
 
+NO_FOLDER = Path("no-folder")
+"""The EXL2 folder of a pair whose EXL2 side is only known as a running server."""
+_SERVERS = {"fp16": "baseline_server", "exl2": "server"}
+"""Side to the engine setting that names its server."""
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A FP16 folder and the EXL2 folder made from it.
+    """A FP16 folder and the EXL2 folder made from it; a side may be a running server instead.
 
     Attributes:
         id: what users and the command line name it by.
         name: shown on the page.
         fp16: transformers folder with safetensors.
-        exl2: EXL2 (or GPTQ) folder.
+        exl2: EXL2 (or GPTQ) folder; `NO_FOLDER` where a server is asked and nothing else is known.
         note: what must be said wherever a number of this pair is shown.
         engine: optional engine settings.
     """
@@ -41,7 +45,17 @@ class Pair:
     @property
     def ready(self) -> bool:
         """Whether both folders are there (the demo's siblings appear one after the other)."""
-        return (self.fp16 / "config.json").is_file() and (self.exl2 / "config.json").is_file()
+        return all((f / "config.json").is_file() for f in (self.fp16, self.exl2) if f != NO_FOLDER)
+
+    @property
+    def served(self) -> frozenset[str]:
+        """The sides that are asked on a server: `fp16`, `exl2`. A served FP16 side's folder gives the tokenizer."""
+        return frozenset(side for side, name in _SERVERS.items() if name in self.engine)
+
+    @property
+    def folders_known(self) -> bool:
+        """Whether both sides have a folder with weights, so that the two can be compared."""
+        return not self.served or all(any(folder.glob("*.safetensors")) for folder in (self.fp16, self.exl2))
 
 
 def load_pairs(settings: Settings) -> dict[str, Pair]:
@@ -111,9 +125,20 @@ def _pair(entry: Any, number: int, path: Path) -> Pair:
     where = f"Entry {number} of {path.name}"
     if not isinstance(entry, dict):
         raise InputError(f"{where} is not a mapping.", "Each entry needs id, fp16 and exl2.")
-    missing = [k for k in ("id", "fp16", "exl2") if not isinstance(entry.get(k), str)]
+    engine = entry.get("engine") or {}
+    if not isinstance(engine, dict):
+        raise InputError(
+            f"{where} has an engine block that is no mapping.", "See docs/pairs.md for its settings."
+        )
+    asked = "server" in engine and "exl2" not in entry
+    missing = [
+        k for k in ("id", "fp16", "exl2") if not isinstance(entry.get(k), str) and not (asked and k == "exl2")
+    ]
     if missing:
-        raise InputError(f"{where} lacks {', '.join(missing)}.", "Each entry needs id, fp16 and exl2.")
+        raise InputError(
+            f"{where} lacks {', '.join(missing)}.",
+            "Each entry needs id, fp16 and exl2; a `server:` in its engine block can stand for exl2.",
+        )
     if not ID_PATTERN.fullmatch(entry["id"]):
         raise InputError(
             f"{where} has the id {entry['id']!r}.", "Ids use letters, digits, '-' and '_', at most 64."
@@ -123,14 +148,16 @@ def _pair(entry: Any, number: int, path: Path) -> Pair:
         id=entry["id"],
         name=str(entry.get("name") or entry["id"]),
         fp16=(base / Path(entry["fp16"]).expanduser()).resolve(),
-        exl2=(base / Path(entry["exl2"]).expanduser()).resolve(),
+        exl2=NO_FOLDER if asked else (base / Path(entry["exl2"]).expanduser()).resolve(),
         note=str(entry.get("note") or ""),
-        engine=dict(entry.get("engine") or {}),
+        engine=dict(engine),
     )
 
 
 def _entry(pair: Pair) -> dict[str, Any]:
     entry: dict[str, Any] = {"id": pair.id, "name": pair.name, "fp16": str(pair.fp16), "exl2": str(pair.exl2)}
+    if pair.exl2 == NO_FOLDER:
+        del entry["exl2"]
     if pair.note:
         entry["note"] = pair.note
     if pair.engine:

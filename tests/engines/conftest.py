@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from tests.engines.stub_server import Stub, serving
 from wfgy_triage.engines.base import Engine
 from wfgy_triage.engines.loading import open_engine
 
@@ -104,6 +105,29 @@ def make_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 def engine(make_folder: Callable[..., Path]) -> Engine:
     """The reproducible engine on the tiny Llama."""
     return open_engine(make_folder("llama"), side="fp16")
+
+
+@pytest.fixture(scope="session")
+def running_stub() -> Iterator[Stub]:
+    """A scripted model server."""
+    with serving(Stub()) as found:
+        yield found
+
+
+@pytest.fixture
+def stub(running_stub: Stub) -> Stub:
+    """The same without a script."""
+    running_stub.reset()
+    return running_stub
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is needed of an FP16 side that is asked on a server."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    save_tokenizer(folder)
+    (folder / "config.json").write_text('{"max_position_embeddings": 512}')
+    return folder
 
 
 def own_model(folder: Path) -> Any:

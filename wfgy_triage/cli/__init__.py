@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 from wfgy_triage.cli import (  # noqa: F401 - importing a file registers its commands
     checkpoints,
     guard,
+    pairs,
     patches,
     people,
     serving,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from wfgy_triage.doctor.finding import Finding, failed, in_order, passed, skipped, warned
 from wfgy_triage.doctor.samples import CHATS, SAMPLES
+from wfgy_triage.doctor.served import check_served
 from wfgy_triage.engines.base import Engine, GenerationRequest
 from wfgy_triage.engines.causality import future_effect, sees_the_future
 from wfgy_triage.errors import TriageError
@@ -18,6 +19,8 @@ SLOW_START_FACTOR, SLOW_START_SECONDS = 3.0, 0.5
 
 def check_engines(fp16: Engine, exl2: Engine) -> tuple[Finding, ...]:
     """Compare the two loaded models, in the order of the ladder."""
+    if fp16.capabilities.served or exl2.capabilities.served:
+        return check_served(fp16, exl2)
     return in_order(
         (
             passed(
@@ -42,8 +45,9 @@ def check_first_answer(exl2: Engine) -> Finding:
 
 
 def _seconds_to_answer(engine: Engine, number: int) -> float:
-    prompt = engine.encode("Once upon a time there was a small machine that")
-    request = GenerationRequest(f"warm-up-{number}", prompt, WARM_UP_TOKENS)
+    text = "Once upon a time there was a small machine that"
+    prompt = engine.encode(text)
+    request = GenerationRequest(f"warm-up-{number}", prompt, WARM_UP_TOKENS, messages=(("user", text),))
     began = time.monotonic()
     for _ in engine.generate([request]):
         pass

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from wfgy_triage.doctor.configuration import check_configuration
 from wfgy_triage.doctor.finding import Finding, in_order
 from wfgy_triage.doctor.kept import Kept
+from wfgy_triage.doctor.served import no_folders
 from wfgy_triage.doctor.side import Side
 from wfgy_triage.pairs import Pair, files_signature
 
@@ -26,6 +27,8 @@ def check_folders(pair: Pair, progress: Callable[[int, int], None] = no_progress
         pair: the folders; their models need not be loadable.
         progress: told how many of how many matrices are compared.
     """
+    if not pair.folders_known:
+        return no_folders(pair)
     return _kept.get(files_signature(pair), lambda: _check(pair, progress))
 
 

@@ -49,6 +49,8 @@ class GenerationRequest:
         seed: seed of this request alone; the draw does not depend on other requests.
         stop_strings: generation ends when one appears in the new text; it is cut from `text`.
         grammar: only tokens that it allows are chosen; once nothing can follow, the answer is complete.
+        messages: the conversation `(role, content)` that the prompt is rendered from; empty for plain text. Only a
+            server that frames conversations itself reads it.
     """
 
     id: str
@@ -59,6 +61,15 @@ class GenerationRequest:
     seed: int = 0
     stop_strings: tuple[str, ...] = ()
     grammar: Grammar | None = None
+    messages: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When words arrived, in seconds: from the request to the first, and for each further token (None: not known)."""
+
+    first: float
+    further: float | None
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,8 @@ class Completion:
 
     `token_ids` excludes the end-of-sequence token; `logprobs[i]` is the natural-log probability of
     `token_ids[i]` under the model's own distribution before temperature, and before a grammar's mask (nats).
+    A server gives no token ids: they are empty then, `logprobs` is what it says of its tokens, if anything, and
+    `counted` how many it counts.
     """
 
     id: str
@@ -74,17 +87,25 @@ class Completion:
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish_reason: FinishReason
+    counted: int | None = None
+    timing: Timing | None = None
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What the engine can do; a missing one is NOT MEASURED downstream, never guessed."""
+    """What the engine can do; a missing one is NOT MEASURED downstream, never guessed.
+
+    `grammars` names the kinds of grammar that it holds answers to; `served`: answers come from a server, whose model,
+    arithmetic and load are not known here.
+    """
 
     generate: bool = True
     score: bool = True
     embed: bool = True
     latency: bool = False
     grammar: bool = True
+    grammars: tuple[GrammarKind, ...] = ("json_schema", "lark", "regex")
+    served: bool = False
 
 
 @dataclass(frozen=True)

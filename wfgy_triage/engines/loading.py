@@ -1,4 +1,4 @@
-"""Open a model folder as an engine."""
+"""Open a model folder, or a server that runs the model, as an engine."""
 
 from __future__ import annotations
 
@@ -28,13 +28,19 @@ def open_engine(
         folder: the model folder.
         side: "fp16" for an ordinary transformers folder, "exl2" for an EXL2 or GPTQ one.
         mode: "reproducible" (fp32) or "fast" (bf16 where the processor has it); exllamav2 has one way of its own.
-        share_with: an open engine of the same model, whose equal tensors are then held once.
+        share_with: an open engine of the same model, whose equal tensors are then held once, and whose tokenizer
+            writes the prompts for a server.
         settings: what computes, and where.
 
     Raises:
         PrerequisiteError: the folder cannot be loaded, or what is to run it is not there; says why and what to do.
     """
     path = Path(folder)
+    server = settings.server_of(side)
+    if server is not None:
+        from wfgy_triage.engines.openai_loading import open_served
+
+        return open_served(server, path if side == "fp16" else None, side=side, mode=mode, twin=share_with)
     if uses_library(settings, side):
         from wfgy_triage.engines.exllamav2_loading import open_exllamav2
 
@@ -51,6 +57,8 @@ def open_engine(
 
 def uses_library(settings: EngineSettings, side: Side) -> bool:
     """Whether a side runs in exllamav2 itself. Where `auto` meets an installed library on a GPU it does."""
+    if settings.server_of(side) is not None:
+        return False
     if side == "fp16":
         return settings.baseline == "exllamav2"
     if settings.backend == "auto":

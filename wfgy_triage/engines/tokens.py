@@ -86,6 +86,11 @@ class TokenizerSide:
         self._compiler: GrammarCompiler | None = None
 
     @property
+    def tokenizer(self) -> Any:
+        """The folder's tokenizer in transformers."""
+        return self._tokenizer
+
+    @property
     def end_ids(self) -> frozenset[int]:
         """Token ids that end an answer."""
         return self._end

@@ -22,7 +22,7 @@ from wfgy_triage.measure.stability import claim_of
 from wfgy_triage.probes.acceptance_evaluation import evaluate_samples, lost
 from wfgy_triage.probes.acceptance_samples import DISTANCE, K_SWEEP, SWEEP_QUESTIONS, sweep_side
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
-from wfgy_triage.probes.items import Item
+from wfgy_triage.probes.items import Item, conversation
 from wfgy_triage.probes.localize import localize
 from wfgy_triage.probes.measuring import STAGES, Measuring
 from wfgy_triage.probes.subject import Subject
@@ -191,10 +191,12 @@ def judged(task: CitationTask, completion: Completion) -> dict[str, Any]:
 
 def answer_item(workload: CitationWorkload, task: CitationTask, engine: Engine, seed: int) -> Item:
     """A task as it is asked, with the budget of its answer."""
-    ids = engine.encode(engine.render_chat(workload.messages(task)))
+    messages = workload.messages(task)
+    ids = engine.encode(engine.render_chat(messages))
     gold = engine.encode(marked(" ".join(task.question.evidence), task.gold))
     budget = int(LENGTH_FACTOR * len(gold)) + LENGTH_MARGIN
-    return Item(task.question.id, ids, budget, seed=seed, group="answer")
+    asked = conversation(messages)
+    return Item(task.question.id, ids, budget, seed=seed, group="answer", messages=asked)
 
 
 def _runs(workload: CitationWorkload, task: CitationTask, engine: Engine, seed: int) -> list[Item]:

@@ -37,6 +37,7 @@ from wfgy_triage.probes.paired import (
     missing_metric,
     rate_metric,
 )
+from wfgy_triage.probes.served import latency_gains, latency_metric, with_server_facts
 from wfgy_triage.probes.token_metrics import Divergence, divergence
 from wfgy_triage.result import Check, Gate, Metric, State
 from wfgy_triage.store.records import Sample
@@ -95,15 +96,17 @@ def evaluate_samples(
     stored, level = Stored.of(samples), settings.level
     measured = _Measured.of(stored)
     tokens = divergence(stored.sides.pair, stored.sides.pair_floor, level)
-    rules = _rules(measured, level)
-    judged = _judgements(measured, level)
+    rules = (*_rules(measured, level), latency_metric(samples, level, NO_LATENCY))
+    judged = {**_judgements(measured, level), "latency_gain": _judged_latency(samples, level)}
     whole = combine_full_check(judged, level)
     found = damage(samples, stored.sides.pair, usable)
     return Evaluation(
         state=whole.state,
         headline=_headline(whole.state, rules),
         page_rule=_literal(rules),
-        metrics=(*rules, *_details(measured, stored, level), *tokens.metrics),
+        metrics=with_server_facts(
+            (*rules, *_details(measured, stored, level), *tokens.metrics), samples, level
+        ),
         diagnosis=diagnose(
             _evidence(measured, stored, tokens, whole.state, whole.failed, level), checks, found
         ),
@@ -154,7 +157,6 @@ def _rules(m: _Measured, level: float) -> tuple[Metric, ...]:
         mean_metric("coverage", m.covered, level, True),
         stable,
         rate_metric("accuracy", m.right, level, True),
-        missing_metric("latency_gain", NO_LATENCY, level, True),
     )
 
 
@@ -170,8 +172,14 @@ def _judgements(m: _Measured, level: float) -> dict[str, Judgement]:
         for name, found in values.items()
     }
     judged["accuracy"] = judge_difference(counts(m.right, m.right.exl2), _gate("accuracy"), level)
-    judged["latency_gain"] = not_measured(NO_LATENCY)
     return judged
+
+
+def _judged_latency(samples: Sequence[Sample], level: float) -> Judgement:
+    gains, _ = latency_gains(samples)
+    if not gains:
+        return not_measured(NO_LATENCY)
+    return judge_mean(list(gains.values()), _gate("latency_gain"), level)
 
 
 def _gate(metric: str) -> Gate:

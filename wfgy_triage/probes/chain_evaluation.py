@@ -35,6 +35,7 @@ from wfgy_triage.probes.paired import (
     missing_metric,
     rate_metric,
 )
+from wfgy_triage.probes.served import again_shift, with_server_facts
 from wfgy_triage.probes.token_metrics import Divergence, divergence
 from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample
@@ -73,12 +74,13 @@ def evaluate_chains(
         *_trend_metrics(sides, horizon, level),
     )
     evidence = chain_evidence(primary, baseline.state, accuracy, tokens)
+    evidence = replace(evidence, again=again_shift(samples, read.accuracy()))
     found = damage(samples, sides.pair, read.useful)
     return Evaluation(
         state=primary.state or State.NOT_MEASURED,
         headline=_headline(primary, stable, horizon),
         page_rule=literal_rule(primary),
-        metrics=metrics,
+        metrics=with_server_facts(metrics, samples, level),
         diagnosis=diagnose_mean(evidence, checks, found),
         charts=chart_data(sides, tokens, level, horizon) | damage_chart(found),
     )

@@ -38,6 +38,7 @@ from wfgy_triage.probes.paired import (
     mean_metric,
     rate_metric,
 )
+from wfgy_triage.probes.served import again_flips, with_server_facts
 from wfgy_triage.probes.token_metrics import Divergence, Part, bucket_chart, divergence
 from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample
@@ -66,6 +67,7 @@ def evaluate_samples(
     tokens = divergence(sides.pair, sides.pair_floor, level, PARTS)
     valid, primary = sides.each(RATES[PRIMARY]), rates[PRIMARY]
     evidence = rate_evidence(primary, valid, sides.each(usable), tokens, level)
+    evidence = replace(evidence, again_flips=again_flips(samples, usable))
     found = damage(samples, sides.pair, usable)
     diagnosis = diagnose_rate(evidence, checks, found)
     check = fluency_check(fluency, numbers(sides, "repetition"), primary)
@@ -73,7 +75,7 @@ def evaluate_samples(
         state=primary.state or State.NOT_MEASURED,
         headline=_headline(valid, primary),
         page_rule=literal_rule(primary),
-        metrics=(*rates.values(), *means, logprob, *tokens.metrics),
+        metrics=with_server_facts((*rates.values(), *means, logprob, *tokens.metrics), samples, level),
         diagnosis=replace(diagnosis, evidence=(*diagnosis.evidence, check)),
         charts=_charts(sides, rates, tokens, level) | damage_chart(found),
     )

@@ -28,7 +28,7 @@ from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.citation_evaluation import evaluate_samples, lost, usable
 from wfgy_triage.probes.citation_samples import FLUENCY_SIDE
 from wfgy_triage.probes.contracts import citation_contracts
-from wfgy_triage.probes.items import Item
+from wfgy_triage.probes.items import Item, conversation
 from wfgy_triage.probes.localize import localize
 from wfgy_triage.probes.measuring import STAGES, Measuring, token_pieces
 from wfgy_triage.probes.subject import Subject
@@ -111,16 +111,19 @@ def _workload(settings: ProbeSettings) -> CitationWorkload:
 
 
 def _answer_item(workload: CitationWorkload, task: CitationTask, engine: Engine, seed: int) -> Item:
-    ids = engine.encode(engine.render_chat(workload.messages(task)))
+    messages = workload.messages(task)
+    ids = engine.encode(engine.render_chat(messages))
     gold = marked(" ".join(task.question.evidence), task.gold)
-    return Item(task.question.id, ids, _budget(engine, gold), seed=seed, group="answer")
+    budget, asked = _budget(engine, gold), conversation(messages)
+    return Item(task.question.id, ids, budget, seed=seed, group="answer", messages=asked)
 
 
 def _record_item(workload: CitationWorkload, task: CitationTask, engine: Engine, seed: int) -> Item:
-    ids = engine.encode(engine.render_chat(workload.record_messages(task)))
+    messages = workload.record_messages(task)
+    ids = engine.encode(engine.render_chat(messages))
     gold = record(task.gold, task.question.section, " ".join(task.question.evidence))
     item = Item(task.question.id + RECORD, ids, _budget(engine, gold), seed=seed, group="record")
-    return replace(item, compared=False)
+    return replace(item, compared=False, messages=conversation(messages))
 
 
 def _budget(engine: Engine, gold: str) -> int:

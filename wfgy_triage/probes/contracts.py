@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from wfgy_triage.engines.base import Engine
-from wfgy_triage.probes.items import Item, refuse_too_long
+from wfgy_triage.probes.items import Item, conversation, refuse_too_long
 from wfgy_triage.probes.subject import Contract
 from wfgy_triage.workload import contracts as words
 from wfgy_triage.workload.citations import RECORD, CitationTask, CitationWorkload
@@ -60,8 +60,9 @@ def _frames(
 ) -> Sequence[Contract]:
     def restate(remind: bool) -> Callable[[Item], Item]:
         def restated(item: Item) -> Item:
-            ids = engine.encode(engine.render_chat(asked(item.question, remind)))
-            changed = replace(item, prompt_ids=ids)
+            messages = asked(item.question, remind)
+            ids = engine.encode(engine.render_chat(messages))
+            changed = replace(item, prompt_ids=ids, messages=conversation(messages))
             refuse_too_long([changed], engine.info.max_context)
             return changed
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from wfgy_triage.engines.base import GenerationRequest, Grammar, ScoreRequest
@@ -28,6 +28,7 @@ class Item:
         group: items of a group begin alike; they are scored together, so that the beginning is read once.
         compared: whether its answer is compared token by token.
         grammar: what the answer has to look like; None leaves it to the model.
+        messages: the conversation that the prompt was rendered from; empty for plain text.
     """
 
     question: str
@@ -41,6 +42,7 @@ class Item:
     group: str = ""
     compared: bool = True
     grammar: Grammar | None = None
+    messages: tuple[tuple[str, str], ...] = ()
 
     @property
     def request_id(self) -> str:
@@ -59,11 +61,17 @@ class Item:
             self.seed,
             self.stop_strings,
             self.grammar,
+            self.messages,
         )
 
     def scoring(self, answer: tuple[int, ...]) -> ScoreRequest:
         """What an engine is asked to score this answer."""
         return ScoreRequest(self.request_id, self.prompt_ids + answer, len(self.prompt_ids))
+
+
+def conversation(messages: Iterable[Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Messages as an item carries them."""
+    return tuple((m["role"], m["content"]) for m in messages)
 
 
 def refuse_too_long(items: Iterable[Item], max_context: int) -> None:

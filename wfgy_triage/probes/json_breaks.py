@@ -15,7 +15,7 @@ from wfgy_triage.engines.grammar_builders import record_grammar
 from wfgy_triage.measure.json_validity import classify_json, structural_positions
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.contracts import json_contracts
-from wfgy_triage.probes.items import Item
+from wfgy_triage.probes.items import Item, conversation
 from wfgy_triage.probes.json_evaluation import evaluate_samples, lost
 from wfgy_triage.probes.json_samples import usable
 from wfgy_triage.probes.localize import localize
@@ -79,10 +79,12 @@ PROBE = JsonBreaks()
 
 
 def _item(workload: JsonWorkload, question: RecordQuestion, engine: Engine, seed: int) -> Item:
-    ids = engine.encode(engine.render_chat(workload.messages(question)))
+    messages = workload.messages(question)
+    ids = engine.encode(engine.render_chat(messages))
     gold = engine.encode(workload.gold_text(question))
     budget = int(LENGTH_FACTOR * len(gold)) + LENGTH_MARGIN
-    return Item(question.id, ids, budget, seed=seed, group=question.record_class)
+    asked = conversation(messages)
+    return Item(question.id, ids, budget, seed=seed, group=question.record_class, messages=asked)
 
 
 def _judged(workload: JsonWorkload, question: RecordQuestion, completion: Completion) -> dict[str, Any]:

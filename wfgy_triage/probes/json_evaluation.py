@@ -8,6 +8,7 @@ verdict, may count as either outcome.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from wfgy_triage.diagnosis import diagnose_rate
@@ -18,6 +19,7 @@ from wfgy_triage.probes.evidence import lost_questions, rate_evidence
 from wfgy_triage.probes.json_samples import PRIMARY, RATES, usable
 from wfgy_triage.probes.localize import damage
 from wfgy_triage.probes.paired import Outcomes, Sides, literal_rule, rate_metric
+from wfgy_triage.probes.served import again_flips, with_server_facts
 from wfgy_triage.probes.token_metrics import Divergence, Part, bucket_chart, divergence
 from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample
@@ -38,12 +40,13 @@ def evaluate_samples(
     tokens = divergence(sides.pair, sides.pair_floor, level, PARTS)
     fits, primary = sides.each(RATES[PRIMARY]), rates[PRIMARY]
     evidence = rate_evidence(primary, fits, sides.each(usable), tokens, level)
+    evidence = replace(evidence, again_flips=again_flips(samples, usable))
     found = damage(samples, sides.pair, usable)
     return Evaluation(
         state=primary.state or State.NOT_MEASURED,
         headline=_headline(fits, primary),
         page_rule=literal_rule(primary),
-        metrics=(*rates.values(), *tokens.metrics),
+        metrics=with_server_facts((*rates.values(), *tokens.metrics), samples, level),
         diagnosis=diagnose_rate(evidence, checks, found),
         charts=_charts(sides, rates, tokens, level) | damage_chart(found),
     )

@@ -46,7 +46,7 @@ def localize(context: ProbeContext, measuring: Measuring, judge: Judge, lost: Se
         judge: what an answer is worth.
         lost: questions that FP16 answers well and EXL2 does not; none: there is nothing to localize.
     """
-    parts = weight_parts(context.exl2)
+    parts = weight_parts(context.exl2) if context.fp16.capabilities.score else ()
     if not lost or not parts or context.should_stop():
         return
     items = measuring.items(_some(lost, ANSWERED_QUESTIONS))

@@ -16,6 +16,7 @@ from wfgy_triage.measure.fluency import mean_logprob
 from wfgy_triage.probes.base import ProbeContext
 from wfgy_triage.probes.items import Item, refuse_too_long
 from wfgy_triage.probes.reuse import REUSED, Reuse, rounded, settled_answer, settled_scores
+from wfgy_triage.probes.served import AGAIN
 from wfgy_triage.store.records import Sample, SampleKey
 
 ROUND = 40
@@ -53,7 +54,8 @@ class Measuring:
         items: Sequence[Item],
         stages: Mapping[str, str] = STAGES,
     ) -> None:
-        self._context, self._symptom, self._stages = context, symptom, stages
+        self._context, self._symptom = context, symptom
+        self._stages = {AGAIN: "EXL2 asked again, for the noise of its server", **stages}
         self._items = {item.request_id: item for item in items}
         self._done = set(context.done)
         self._reuse = context.reuse
@@ -90,13 +92,25 @@ class Measuring:
             block = items[start : start + ROUND]
             self.answer("fp16", self._context.fp16, judge, block)
             self.answer("exl2", self._context.exl2, judge, block)
-        if self._context.should_stop() or not self.missing("fp16_floor", "pair", "pair_floor"):
+        self.repeat(judge)
+        scored = ("pair", "pair_floor") if self._scored else ()
+        if self._context.should_stop() or not self.missing("fp16_floor", *scored):
             return
         self.compare("pair", self._context.exl2, annotate)
-        if self.missing("fp16_floor", "pair_floor") and not self._context.should_stop():
+        if self.missing("fp16_floor", *scored[1:]) and not self._context.should_stop():
             twin = self._context.open_floor()
             self.answer("fp16_floor", twin, judge)
             self.compare("pair_floor", twin, annotate)
+
+    def repeat(self, judge: Judge) -> None:
+        """Ask an EXL2 model that runs on a server a second time: what it changes against itself is its noise floor."""
+        if self._context.exl2.capabilities.served:
+            self.answer(AGAIN, self._context.exl2, judge)
+
+    @property
+    def _scored(self) -> bool:
+        """Whether both sides can say how likely a given text is."""
+        return self._context.fp16.capabilities.score and self._context.exl2.capabilities.score
 
     def answer(self, side: str, engine: Engine, judge: Judge, items: Iterable[Item] | None = None) -> None:
         """Generate and store the answers of one side that are not stored yet (of all items unless given)."""
@@ -111,7 +125,8 @@ class Measuring:
             for completion in engine.generate([i.request for i in todo.values()], self._context.should_stop):
                 if completion.finish_reason != "cancelled":
                     item, settled = todo[completion.id], settled_answer(completion)
-                    self._store(side, {item: {**answer_payload(settled), **judge(item, settled)}})
+                    payload = answer_payload(settled, engine.capabilities.served)
+                    self._store(side, {item: {**payload, **judge(item, settled)}})
                     fresh.append((item.request, settled))
         finally:
             if self._reuse is not None and side in REUSED:
@@ -127,7 +142,12 @@ class Measuring:
         items: Iterable[Item] | None = None,
         annotate: Annotate | None = None,
     ) -> None:
-        """The same for several candidates by the side they are stored under; the baseline reads each answer once."""
+        """The same for several candidates by the side they are stored under; the baseline reads each answer once.
+
+        Nothing where a side cannot say how likely a given text is.
+        """
+        if not self._scored:
+            return
         stored = self._answers("fp16")
         among = [i for i in (self._items.values() if items is None else items) if i.compared]
         answers = {i: ids for i in among if (ids := stored.get(self.key(i, "fp16")))}
@@ -206,7 +226,7 @@ class Measuring:
             answered: the side whose answers are read.
             engine: who reads them.
         """
-        answers = self._answers(answered)
+        answers = self._answers(answered) if engine.capabilities.score else {}
         todo = {i.request_id: i for i in self._todo(side) if answers.get(self.key(i, answered))}
         if not todo or self._context.should_stop():
             return
@@ -241,15 +261,22 @@ class Measuring:
             self._context.progress(side, self._stages[side], done, len(expected))
 
 
-def answer_payload(completion: Completion) -> dict[str, Any]:
-    """What is stored of every answer, whatever the probe."""
+def answer_payload(completion: Completion, served: bool = False) -> dict[str, Any]:
+    """What is stored of every answer, whatever the probe; of one from a server also the times."""
+    ids, times = completion.token_ids, completion.timing
+    told: dict[str, Any] = {}
+    if served:
+        seconds = (times.first, times.further) if times else (None, None)
+        told = {"served": True, "seconds_to_first": seconds[0], "seconds_a_token": seconds[1]}
     return {
         "text": completion.text,
         "finish_reason": completion.finish_reason,
         "truncated": completion.finish_reason == "length",
-        "tokens": len(completion.token_ids),
-        "token_ids": list(completion.token_ids),
+        # A server gives no ids; how many tokens an answer has it may count or not.
+        "tokens": completion.counted if served else len(ids),
+        "token_ids": list(ids),
         "mean_logprob": mean_logprob(rounded(completion.logprobs)),
+        **told,
     }
 
 

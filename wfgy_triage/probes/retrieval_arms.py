@@ -29,6 +29,7 @@ from wfgy_triage.workload.index_file import GivenIndex
 SAME_VECTORS = 0.98
 """Mean cosine from which stored vectors count as made by a model (rounding to fp16 leaves more than 0.999)."""
 SHOWN_DUPLICATES = 20
+NO_STATES = "A side is asked on a server, which gives no hidden states, so no index can be made of them."
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,12 @@ def build_arms(
 
     report(0)
     passages, questions = plan.chunks.texts, [q.text for q in plan.judged]
+    if not (context.fp16.capabilities.embed and context.exl2.capabilities.embed):
+        rows = [
+            sentence_rows(load_encoder, cache, texts, encoder_identity) for texts in (passages, questions)
+        ]
+        report(4)
+        return _control(plan, _Rows(*rows), encoder_identity)
     fp16 = states(context.fp16, "fp16")
     layer, chosen = _layer(fp16, plan, passages)
     ours = _Rows(fp16.rows(passages, layer), fp16.rows(questions, layer))
@@ -112,6 +119,19 @@ def build_arms(
         arms |= more
     independent = arms["independent"]
     return Arms(arms, facts, independent.passages, independent.queries)
+
+
+def _control(plan: Plan, ruler: _Rows, encoder_identity: str) -> Arms:
+    """The arm that asks no model, where one of the two gives no hidden states."""
+    arm = Arm(unit_rows(ruler.passages), unit_rows(ruler.queries))
+    copies = duplicate_texts([chunk.text for chunk in plan.chunks.chunks])
+    facts = {
+        "unmeasured": NO_STATES,
+        "duplicates": float(copies.mean()),
+        "known_item": plan.chunks.known_item,
+        "encoder": encoder_identity,
+    }
+    return Arms({"independent": arm}, facts, arm.passages, arm.queries)
 
 
 def _layer(states: HiddenStates, plan: Plan, passages: Sequence[str]) -> tuple[int, dict[str, Any]]:

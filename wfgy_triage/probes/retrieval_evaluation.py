@@ -67,6 +67,8 @@ def _primary(stored: Stored, k: int, level: float) -> Metric:
         return replace(
             metric, interval=zero, gated_interval=zero, state=State.PASS, note=SAME_BY_CONSTRUCTION
         )
+    if not metric.n and (reason := stored.facts.get("unmeasured")):
+        return missing_metric(PRIMARY, reason, level, primary=True)
     return replace(metric, note=f"{_within(k)} {metric.note}".strip())
 
 

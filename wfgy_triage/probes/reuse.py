@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any, Protocol, TypeVar, get_args
 
@@ -149,13 +149,8 @@ class Reuse:
 
 def settled_answer(completion: Completion) -> Completion:
     """The answer with numbers as they are kept, so that a measured one and a kept one cannot be told apart."""
-    return Completion(
-        completion.id,
-        completion.text,
-        tuple(completion.token_ids),
-        tuple(rounded(completion.logprobs)),
-        completion.finish_reason,
-    )
+    numbers = tuple(rounded(completion.logprobs))
+    return replace(completion, token_ids=tuple(completion.token_ids), logprobs=numbers)
 
 
 def settled_scores(scores: TokenScores) -> TokenScores:

@@ -27,6 +27,7 @@ from wfgy_triage.probes.paired import (
     missing_metric,
     rate_metric,
 )
+from wfgy_triage.probes.served import with_server_facts
 from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample
 from wfgy_triage.verdict import Judgement, combine_full_check, judge_mean, not_measured
@@ -84,7 +85,7 @@ def evaluate_samples(
         state=whole.state,
         headline=_headline(whole.state, rules),
         page_rule=_literal(rules),
-        metrics=(*rules, *details),
+        metrics=with_server_facts((*rules, *details), samples, level),
         diagnosis=diagnose(strongest(evidence, whole.state, whole.failed), checks),
         charts={
             "gate_rules": [rule_row(r) for r in rules],

@@ -59,6 +59,7 @@ class SixtySeconds:
         first = Measuring(context, SYMPTOM, [i for i in subject.items if i.compared], STAGES)
         first.answer("fp16", context.fp16, subject.judge)
         first.answer("exl2", context.exl2, subject.judge)
+        first.repeat(subject.judge)
         # The noise floor of the drift. Word-by-word comparisons are left to the other probes: this one is to be short.
         if first.missing("fp16_floor") and not context.should_stop():
             first.answer("fp16_floor", context.open_floor(), subject.judge)

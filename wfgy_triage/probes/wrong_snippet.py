@@ -73,7 +73,7 @@ class WrongSnippet:
             return
         if _key(context, FACTS, FACTS) not in context.done:
             context.save([Sample(_key(context, FACTS, FACTS), arms.facts)])
-        for side, arm in sides.items():
+        for side, arm in ((s, a) for s, a in sides.items() if a in arms.by_name):
             if context.should_stop():
                 return
             _store(context, plan, arms, side, arm, todo[side])
@@ -139,12 +139,14 @@ def _missing(context: ProbeContext, plan: Plan, side: str) -> list[int]:
 
 def _store(context: ProbeContext, plan: Plan, arms: Arms, side: str, arm: str, places: Sequence[int]) -> None:
     label = STAGES.get(side, "FP16's own hidden states")
-    reference = arms.by_name[DEPLOYED[plan.mode][0]]
+    reference = arms.by_name.get(DEPLOYED[plan.mode][0])
     total = len(plan.judged)
     samples = [
         Sample(
             _key(context, plan.judged[n].id, side),
-            query_payload(plan, arms, arm, n, None if side == "fp16" else reference.scores[n]),
+            query_payload(
+                plan, arms, arm, n, None if side == "fp16" or reference is None else reference.scores[n]
+            ),
         )
         for n in places
     ]

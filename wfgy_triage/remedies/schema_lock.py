@@ -25,7 +25,12 @@ class SchemaLock:
     def candidates(self, case: Case) -> Sequence[Candidate]:
         """One: each question locked to its own form."""
         grammar_of = self._grammars(case)
-        first = next(g for g in map(grammar_of, case.subject.items) if g is not None)
+        forms = [g for g in map(grammar_of, case.subject.items) if g is not None]
+        first, able = forms[0], case.context.exl2.capabilities.grammars
+        if any(g.kind not in able for g in forms):
+            raise NotApplicableError(
+                "The server can hold answers to a JSON schema only, and these have another form."
+            )
         label = (
             "Hold decoding to the JSON schema"
             if first.kind == "json_schema"

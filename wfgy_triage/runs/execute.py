@@ -139,6 +139,7 @@ class _Pass:
         loaded = self._examine(pair)
         if loaded is not None:
             described = provenance.with_engines(described, loaded.fp16.info, loaded.exl2.info)
+            provenance.refuse_changed_servers(before.payload["pair"] if before else described, described)
         self._log.write("context", {"pair": described, "findings": as_chart(self._findings)})
         if not self._stop():
             self._measure(probe, pair, loaded, described)

@@ -68,11 +68,13 @@ class ModelCache:
             TriageError: a side cannot be loaded (nothing stays loaded then), or the pair's engine settings are wrong.
         """
         signature = files_signature(pair)
-        if self._loaded is not None and (self._pair, self._signature) == (pair, signature):
+        settings = engine_settings(pair.engine, pair.id)
+        # A server may have another model by now: it is asked again for every run.
+        unchanged = (self._pair, self._signature) == (pair, signature) and not settings.served
+        if self._loaded is not None and unchanged:
             progress(2)
             return self._loaded
         self.close()
-        settings = engine_settings(pair.engine, pair.id)
         with ExitStack() as undo:
             fp16 = self._open_engine(pair.fp16, side="fp16", settings=settings)
             undo.callback(fp16.close)

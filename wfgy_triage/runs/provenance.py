@@ -41,8 +41,8 @@ def describe_pair(pair: Pair) -> dict[str, Any]:
         "id": pair.id,
         "name": pair.name,
         "note": pair.note,
-        "fp16": _describe_folder(pair.fp16),
-        "exl2": _describe_folder(pair.exl2),
+        "fp16": _describe_side(pair, "fp16", pair.fp16),
+        "exl2": _describe_side(pair, "exl2", pair.exl2),
     }
 
 
@@ -81,6 +81,22 @@ def refuse_changed_models(before: Mapping[str, Any], now: Mapping[str, Any]) -> 
                 )
 
 
+def refuse_changed_servers(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """The same for a side that is asked on a server: all that is known of its model there is the name.
+
+    Raises:
+        ProbeError: the server has another model loaded than when the run began.
+    """
+    for side in ("fp16", "exl2"):
+        first, second = before[side].get("served_model"), now[side].get("served_model")
+        if first and second and first != second:
+            raise ProbeError(
+                f"The server of the {side.upper()} side has another model loaded than when this run began. What was "
+                "measured is kept, but cannot be continued.",
+                "Load the first model again, or start a new run.",
+            )
+
+
 def versions() -> dict[str, str]:
     """Versions of everything that can move a number; packages that are not installed are left out."""
     found = {"wfgy-triage": __version__, "python": platform.python_version()}
@@ -103,6 +119,18 @@ def number_facts(side: Mapping[str, Any]) -> dict[str, Any]:
         "model": {name: side.get(name) for name in _CONTENT},
         "versions": {name: found.get(name) for name in _NUMERIC_PACKAGES},
         "machine": platform.machine(),
+    }
+
+
+def _describe_side(pair: Pair, side: str, folder: Path) -> dict[str, Any]:
+    if side not in pair.served or any(folder.glob("*.safetensors")):
+        return _describe_folder(folder)
+    return {
+        "folder": folder.name,
+        "kind": "server",
+        "weights_sha256": None,
+        "tokenizer_sha256": _files_hash(folder, _TOKENIZER_FILES),
+        "template_sha256": _template_hash(folder),
     }
 
 
@@ -132,7 +160,9 @@ def _describe_folder(folder: Path) -> dict[str, Any]:
 
 
 def _describe_engine(info: EngineInfo) -> dict[str, Any]:
+    served = {"served_model": info.architecture} if info.device == "server" else {}
     return {
+        **served,
         "engine": info.engine,
         "engine_version": info.engine_version,
         "device": info.device,

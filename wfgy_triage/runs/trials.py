@@ -18,7 +18,7 @@ from wfgy_triage.engine_settings import EngineSettings, engine_settings
 from wfgy_triage.engines.base import Engine
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.guide import load_guide
-from wfgy_triage.pairs import Pair, load_pairs
+from wfgy_triage.pairs import NO_FOLDER, Pair, load_pairs
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeContext, ProbeSettings
 from wfgy_triage.probes.subject import Subject
 from wfgy_triage.remedies.base import Case, Shop
@@ -26,8 +26,9 @@ from wfgy_triage.remedies.facts import facts_of
 from wfgy_triage.remedies.outcome import read_trials, recommend
 from wfgy_triage.remedies.patch import Patch
 from wfgy_triage.remedies.recipes import PROTECT, RAISE
-from wfgy_triage.remedies.registry import get_remedy, triable
+from wfgy_triage.remedies.registry import triable
 from wfgy_triage.remedies.renders import render
+from wfgy_triage.remedies.served import no_other_folder, remedy_for
 from wfgy_triage.remedies.trial import Budget, TrialSearch
 from wfgy_triage.result import Diagnosis, State
 from wfgy_triage.runs.trial_options import TrialOptions
@@ -94,6 +95,7 @@ class Workshop:
         return engine_settings(self._pair.engine, self._pair.id)
 
     def _open_exl2(self, folder: Path) -> Engine:
+        no_other_folder(self._pair)
         return self._open_engine(folder, side="exl2", share_with=self._fp16, settings=self._engine_settings)
 
     def _examine(self, folder: Path) -> Sequence[Finding]:
@@ -118,7 +120,8 @@ def _siblings(pair: Pair, settings: Settings) -> tuple[Path, ...]:
         _log.warning("the list of pairs cannot be read: %s", error)
         return ()
     fp16, own = pair.fp16.resolve(), pair.exl2.resolve()
-    others = [p.exl2 for p in pairs if p.ready and p.fp16.resolve() == fp16 and p.exl2.resolve() != own]
+    ready = [p for p in pairs if p.ready and p.exl2 != NO_FOLDER]
+    others = [p.exl2 for p in ready if p.fp16.resolve() == fp16 and p.exl2.resolve() != own]
     return tuple(dict.fromkeys(others))
 
 
@@ -194,7 +197,8 @@ def _search(probe: Probe, case: Case, remedies: Sequence[str], options: TrialOpt
         larger = replace(context, settings=replace(context.settings, questions=questions))
         return replace(case, context=larger, subject=probe.subject(larger) or case.subject)
 
-    TrialSearch(case, probe, [get_remedy(r) for r in remedies], Budget(options.seconds), more).run()
+    tried = [remedy_for(r, case.pair) for r in remedies]
+    TrialSearch(case, probe, tried, Budget(options.seconds), more).run()
 
 
 def recommendation(
@@ -208,5 +212,6 @@ def recommendation(
     found = recommend(read_trials(samples, probe, settings), before.state)
     if found is None:
         return None
-    facts = replace(facts_of(pair.fp16, pair.exl2), fp16=pair.fp16.name, exl2=pair.exl2.name)
+    exl2 = "your-exl2-folder" if pair.exl2 == NO_FOLDER else pair.exl2.name
+    facts = replace(facts_of(pair.fp16, pair.exl2), fp16=pair.fp16.name, exl2=exl2)
     return {**found, "renders": render(Patch(found["patch"]), facts) if found["patch"] else {}}

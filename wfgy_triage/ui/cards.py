@@ -167,10 +167,14 @@ def _pair_card(pair: Pair, warm: bool) -> str:
     )
 
 
+ASKED = "asked on a server, where it runs"
+"""What is said of a side that is not loaded here."""
+
+
 def _pair_facts(pair: Pair) -> str:
     sides = (
-        ("FP16", _fp16_facts(inspect_cached(pair.fp16))),
-        ("EXL2", _exl2_facts(inspect_cached(pair.exl2))),
+        ("FP16", ASKED if "fp16" in pair.served else _fp16_facts(inspect_cached(pair.fp16))),
+        ("EXL2", ASKED if "exl2" in pair.served else _exl2_facts(inspect_cached(pair.exl2))),
     )
     return '<span class="sides">' + "".join(f"<span><b>{s}</b> {f}</span>" for s, f in sides) + "</span>"
 

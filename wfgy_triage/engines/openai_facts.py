@@ -1,0 +1,104 @@
+"""Who a model server is: its kind, its models, what it says of the one that is loaded. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from wfgy_triage.engines.openai_calls import run_once
+from wfgy_triage.engines.openai_client import ServerClient, read_key
+from wfgy_triage.engines.openai_faults import ServerFault
+from wfgy_triage.engines.openai_flavours import UNKNOWN, Flavour, flavour_of
+from wfgy_triage.server_settings import ServerSettings
+
+SHOWN_MODELS = 12
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What a server says of itself.
+
+    Attributes:
+        flavour: its kind.
+        model: the model that is asked.
+        shown: its name, fit to be shown.
+        models: all that it lists.
+        context: most tokens of prompt and answer; None where it does not say.
+        told: further facts in its own words: cache, prompt template.
+    """
+
+    flavour: Flavour
+    model: str
+    shown: str
+    models: tuple[str, ...]
+    context: int | None = None
+    told: Mapping[str, str] = field(default_factory=dict)
+
+
+def ask_facts(settings: ServerSettings, what: str) -> ServerFacts:
+    """Ask a server for its models; nothing is generated.
+
+    Args:
+        settings: where and how.
+        what: the beginning of a message, as `The server of the EXL2 side cannot be used.`
+
+    Raises:
+        PrerequisiteError: it does not answer, refuses the key, or does not say which of several models to take.
+    """
+    key = read_key(settings)
+
+    async def ask() -> ServerFacts:
+        async with ServerClient(settings, key) as client:
+            await client.patiently(client.check_address)
+            return await _facts(client, settings)
+
+    return run_once(ask(), what)
+
+
+async def _facts(client: ServerClient, settings: ServerSettings) -> ServerFacts:
+    data = await client.patiently(lambda: client.get_json("models"))
+    listed = data.get("data") if isinstance(data, dict) else None
+    if not isinstance(listed, list):
+        raise ServerFault(
+            "It sent no list of models, so it is no OpenAI-compatible server.",
+            "Check `url:`; it usually ends with /v1.",
+            whole=True,
+        )
+    entries = [e for e in listed if isinstance(e, dict) and isinstance(e.get("id"), str)]
+    flavour = next((f for f in map(flavour_of, entries) if f is not UNKNOWN), UNKNOWN)
+    names = [str(e["id"]) for e in entries]
+    loaded = await _loaded(client, flavour)
+    model = settings.model or str(loaded.get("id") or "") or (names[0] if len(names) == 1 else "")
+    if not model:
+        some = ", ".join(map(client.quoted, names[:SHOWN_MODELS])) or "none"
+        raise ServerFault(
+            "It does not say which of its models is meant.",
+            f"Put one of them into `model:`: {some}.",
+            whole=True,
+        )
+    entry = loaded or next((e for e in entries if e["id"] == model), {})
+    given = entry.get("parameters")
+    parameters: Mapping[str, Any] = given if isinstance(given, dict) else {}
+    told = {
+        name: client.quoted(str(parameters[name]))
+        for name in ("cache_mode", "prompt_template")
+        if parameters.get(name)
+    }
+    length = parameters.get("max_seq_len") or entry.get("max_model_len")
+    context = length if isinstance(length, int) and length > 0 else None
+    return ServerFacts(flavour, model, client.quoted(model), tuple(map(client.quoted, names)), context, told)
+
+
+async def _loaded(client: ServerClient, flavour: Flavour) -> Mapping[str, Any]:
+    """What a server that can be asked says of the model that it has loaded; empty where it does not say."""
+    if flavour.model_path is None:
+        return {}
+    path = flavour.model_path
+    try:
+        data = await client.patiently(lambda: client.get_json(path))
+    except ServerFault as fault:
+        if fault.passing:
+            raise
+        return {}
+    return data if isinstance(data, dict) else {}

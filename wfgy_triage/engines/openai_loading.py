@@ -1,0 +1,175 @@
+"""From an address to an engine: who the server is, which model it has loaded, and what it gives, by asking it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers import AutoTokenizer
+
+from wfgy_triage.engines.base import EngineInfo, GenerationRequest, Mode
+from wfgy_triage.engines.openai_calls import run_once
+from wfgy_triage.engines.openai_client import ServerClient, read_key
+from wfgy_triage.engines.openai_engine import ServedEngine, Server, token_ids
+from wfgy_triage.engines.openai_facts import ServerFacts, ask_facts
+from wfgy_triage.engines.openai_faults import ServerFault
+from wfgy_triage.engines.openai_flavours import Flavour
+from wfgy_triage.engines.openai_requests import RequestWriter
+from wfgy_triage.engines.openai_stream import Answer, read_answer
+from wfgy_triage.engines.prepare import LOAD_ERRORS, first_line
+from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.exl2.headers import check_folder_safe
+from wfgy_triage.server_settings import ServerSettings
+
+HELLO = (("user", "Say hello."),)
+HELLO_TOKENS = 4
+DEFAULT_CONTEXT = 4096
+"""Where neither the pair, nor the server, nor the model's configuration says how long a text may be."""
+
+
+def open_served(
+    settings: ServerSettings,
+    tokenizer_folder: Path | None,
+    *,
+    side: Literal["fp16", "exl2"],
+    mode: Mode,
+    twin: Any = None,
+) -> ServedEngine:
+    """Open one side of a pair on a server, with one short answer as a trial.
+
+    Args:
+        settings: where and how.
+        tokenizer_folder: holds the tokenizer and chat template of the FP16 side; None: those of `twin` are used.
+        side: of the pair.
+        mode: told in `info`; a server computes as it does.
+        twin: the open FP16 engine.
+
+    Raises:
+        PrerequisiteError: the server does not answer as needed, or there is no tokenizer.
+    """
+    name = side.upper()
+    what = f"The server of the {name} side cannot be used."
+    facts = ask_facts(settings, what)
+    tokenizer = getattr(twin, "tokenizer", None)
+    if tokenizer is None:
+        tokenizer = _tokenizer(tokenizer_folder, name)
+    key = read_key(settings)
+    hello, server = run_once(_say_hello(settings, key, facts, tokenizer), what)
+    context = settings.context or facts.context or _trained_context(tokenizer_folder, twin)
+    info = EngineInfo(
+        engine="openai",
+        engine_version=f"OpenAI-compatible API of {facts.flavour.name or 'an unnamed kind of server'}",
+        architecture=facts.shown,
+        device="server",
+        compute_dtype="not known",
+        mode=mode,
+        deterministic=False,
+        memory_bytes=0,
+        vocab_size=max(len(tokenizer), 1),
+        max_context=context,
+        notes=_notes(settings, facts, server, hello),
+    )
+    return ServedEngine(server, tokenizer, info, name)
+
+
+async def _say_hello(
+    settings: ServerSettings, key: str, facts: ServerFacts, tokenizer: Any
+) -> tuple[Answer, Server]:
+    """One short answer: shows that the server generates, counts, and gives log-probabilities or not."""
+
+    def encode(text: str) -> tuple[int, ...]:
+        return tuple(tokenizer.encode(text, add_special_tokens=False))
+
+    request = GenerationRequest("hello", encode(HELLO[0][1]), HELLO_TOKENS, messages=HELLO)
+    async with ServerClient(settings, key) as client:
+
+        async def answer(asked: ServerSettings) -> Answer:
+            writer = RequestWriter(asked, facts.flavour, facts.model, tokenizer, encode)
+            body = writer.body(request)
+
+            async def attempt() -> Answer:
+                began = time.monotonic()
+                async with client.open("POST", writer.path, body) as response:
+                    return await read_answer(response, began, (), client.quoted)
+
+            return await client.patiently(attempt)
+
+        try:
+            hello = await answer(settings)
+        except ServerFault as fault:
+            if fault.passing or fault.whole or not settings.logprobs:
+                raise
+            # Some servers refuse a request for probabilities that they do not give.
+            hello = await answer(replace(settings, logprobs=False))
+        tokenizes = await _tokenizes(client, facts.flavour)
+    return hello, Server(settings, key, facts.flavour, facts.model, bool(hello.logprobs), tokenizes)
+
+
+async def _tokenizes(client: ServerClient, flavour: Flavour) -> bool:
+    try:
+        return bool(await token_ids(client, flavour, HELLO[0][1]))
+    except ServerFault:
+        return False
+
+
+def _tokenizer(folder: Path | None, side: str) -> Any:
+    if folder is None:
+        raise PrerequisiteError(
+            f"There is no tokenizer for the {side} side, which runs on a server.",
+            "The FP16 folder needs the model's tokenizer files and chat template.",
+        )
+    check_folder_safe(folder)
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except LOAD_ERRORS as error:
+        raise PrerequisiteError(
+            f"The tokenizer in {folder.name} does not load: {first_line(error)}",
+            "The FP16 folder of a pair that is asked on a server needs tokenizer.json, tokenizer_config.json and"
+            " config.json of the model; its weights are not needed.",
+        ) from error
+
+
+def _trained_context(folder: Path | None, twin: Any) -> int:
+    """The FP16 model's own limit."""
+    if twin is not None and getattr(twin, "info", None) is not None:
+        return int(twin.info.max_context)
+    try:
+        data = json.loads(((folder or Path()) / "config.json").read_text(encoding="utf-8"))
+        return int(data.get("max_position_embeddings") or DEFAULT_CONTEXT)
+    except (OSError, ValueError, TypeError, AttributeError):
+        return DEFAULT_CONTEXT
+
+
+def _notes(settings: ServerSettings, facts: ServerFacts, server: Server, hello: Answer) -> tuple[str, ...]:
+    """What a reader of the numbers must know. The address is left out: results are shown to others."""
+    address = hashlib.sha256(settings.url.encode()).hexdigest()[:12]
+    notes = [
+        f"Answers come from the model “{facts.shown}” on a server (address fingerprint {address}), "
+        f"{settings.concurrency} at a time; its weights, cache and kernels are not known here.",
+        _prompt_note(settings, facts),
+    ]
+    if facts.told.get("cache_mode"):
+        notes.append(f"The server says that its cache is {facts.told['cache_mode']}.")
+    if not server.logprobs and settings.logprobs:
+        notes.append("The server gives no log-probabilities of its answers.")
+    if hello.completion_tokens is None:
+        notes.append("The server does not count its tokens, so times for each token are not measured.")
+    return tuple(notes)
+
+
+def _prompt_note(settings: ServerSettings, facts: ServerFacts) -> str:
+    if settings.endpoint == "chat":
+        template = facts.told.get("prompt_template")
+        named = f" ({template})" if template else ""
+        return f"Conversations are framed by the server's own chat template{named}, which may differ from FP16's."
+    sent = "as token ids" if settings.token_ids else "as text"
+    start = (
+        ""
+        if settings.token_ids or facts.flavour.keep_prompt
+        else " Whether it puts a start token before them is up to it."
+    )
+    return f"Prompts are framed and tokenized with FP16's own files and sent {sent}.{start}"

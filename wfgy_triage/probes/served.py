@@ -1,0 +1,119 @@
+"""What is said and measured of a side that is asked on a server, the same for every probe.
+
+A server has a noise floor of its own: it is asked the same questions a second time (`exl2_again`), and what it changes
+against itself is not damage. What it cannot give is NOT MEASURED, with that reason beside each metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from wfgy_triage.probes.paired import Payload, distance_metric, missing_metric
+from wfgy_triage.result import Metric, State
+from wfgy_triage.store.records import Sample
+
+AGAIN = "exl2_again"
+"""Side of the second answers of an EXL2 model that is asked on a server."""
+REPEAT = "server_repeat_rate"
+NAMES = {"fp16": "FP16", "exl2": "EXL2"}
+NO_TIMES = (
+    "Times are compared between two servers; here a side is not asked on one, or its server counts no tokens."
+)
+
+
+def of_side(samples: Sequence[Sample], side: str) -> dict[str, Payload]:
+    """Payloads of a side by question."""
+    return {s.key.question: s.payload for s in samples if s.key.side == side}
+
+
+def served_sides(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """`fp16`, `exl2`: the sides whose answers came from a server."""
+    found = {s.key.side for s in samples if s.payload.get("served")}
+    return tuple(side for side in NAMES if side in found)
+
+
+def no_scores(samples: Sequence[Sample]) -> str:
+    """Why tokens are not compared; empty where both sides are loaded here."""
+    names = " and ".join(NAMES[side] for side in served_sides(samples))
+    if not names:
+        return ""
+    return f"Not measured: {names} is asked on a server, which gives no probabilities of a given text."
+
+
+def with_server_facts(
+    metrics: Sequence[Metric], samples: Sequence[Sample], level: float
+) -> tuple[Metric, ...]:
+    """The metrics of a run, with the reason where a server could not give what they need, and the server's own noise.
+
+    Args:
+        metrics: of the probe; those that are judged keep their own words.
+        samples: everything stored for the run.
+        level: two-sided level of the intervals.
+    """
+    reason = no_scores(samples)
+    if not reason:
+        return tuple(metrics)
+    told = [
+        replace(m, note=reason) if m.state is State.NOT_MEASURED and m.gate is None and not m.primary else m
+        for m in metrics
+    ]
+    return (*told, *_repeat_metric(samples, level))
+
+
+def _repeat_metric(samples: Sequence[Sample], level: float) -> tuple[Metric, ...]:
+    """Share of questions that the EXL2 side's server answers in other words when it is asked again."""
+    first, second = of_side(samples, "exl2"), of_side(samples, AGAIN)
+    changed = {q: float(first[q]["text"] != second[q]["text"]) for q in first if q in second}
+    return (distance_metric(REPEAT, changed, {}, level),) if changed else ()
+
+
+def again_flips(samples: Sequence[Sample], useful: Callable[[Payload], bool]) -> int | None:
+    """Questions whose answer is of use once and not the other time on the server; None: not asked twice."""
+    first, second = of_side(samples, "exl2"), of_side(samples, AGAIN)
+    both = [q for q in first if q in second]
+    return sum(useful(first[q]) != useful(second[q]) for q in both) if both else None
+
+
+def again_shift(samples: Sequence[Sample], read: Callable[[Payload], float | None]) -> float | None:
+    """|Mean difference| of a number between the two times that a server was asked; None where it was not."""
+    first, second = of_side(samples, "exl2"), of_side(samples, AGAIN)
+    pairs = [(read(first[q]), read(second[q])) for q in first if q in second]
+    found = [b - a for a, b in pairs if a is not None and b is not None]
+    return abs(float(np.mean(found))) if found else None
+
+
+def latency_gains(samples: Sequence[Sample]) -> tuple[dict[str, float], dict[str, float]]:
+    """Share of the time for each further token that EXL2 saves, by question; and the server's own noise of that.
+
+    Only answers of two servers are compared: what is computed here runs other kernels.
+    """
+    if set(served_sides(samples)) != set(NAMES):
+        return {}, {}
+    fp16, exl2, again = (_times(of_side(samples, side)) for side in ("fp16", "exl2", AGAIN))
+    gains = {q: 1 - exl2[q] / fp16[q] for q in fp16 if q in exl2}
+    noise = {q: abs(1 - again[q] / exl2[q]) for q in exl2 if q in again}
+    return gains, noise
+
+
+def latency_metric(samples: Sequence[Sample], level: float, otherwise: str) -> Metric:
+    """The rule on time saved.
+
+    Args:
+        samples: everything stored for the run.
+        level: two-sided level of the intervals.
+        otherwise: why it is not measured where no side is asked on a server.
+    """
+    gains, noise = latency_gains(samples)
+    if not gains:
+        return missing_metric("latency_gain", NO_TIMES if served_sides(samples) else otherwise, level, True)
+    metric = distance_metric("latency_gain", gains, noise, level, True)
+    said = "Server against server, as their streams arrived here: network and load are part of it."
+    return replace(metric, note=f"{metric.note} {said}".strip())
+
+
+def _times(answers: Mapping[str, Payload]) -> dict[str, float]:
+    found = {q: a.get("seconds_a_token") for q, a in answers.items()}
+    return {q: float(v) for q, v in found.items() if v}
