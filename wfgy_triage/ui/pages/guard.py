@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 from gradio.components.plot import PlotData
 
+from wfgy_triage.access import Action, demand
 from wfgy_triage.errors import TriageError
 from wfgy_triage.guard.overview import Overview, read_overview
 from wfgy_triage.guard.watched import load_watched
@@ -21,6 +22,7 @@ from wfgy_triage.ui.choice import panel
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.notices import error_callout
 from wfgy_triage.ui.pages.frame import page_frame
+from wfgy_triage.ui.people.door import actor_of
 
 HEAD = (
     '<div class="step-head"><h2>Guard</h2><p>What the answers of a model in use are worth now: JSON, citations and '
@@ -32,7 +34,7 @@ EVERY_S = 10
 
 def build_guard_page(context: PageContext) -> None:
     """Build the page inside the current route."""
-    page_frame()
+    page_frame(context)
     panel(HEAD)
     state = panel(LOADING, elem_id="guard-state")
     with gr.Column(visible=False, elem_classes="chart card") as column:
@@ -42,8 +44,9 @@ def build_guard_page(context: PageContext) -> None:
     rest = panel(elem_id="guard-rest")
     outputs = [state, column, plot, table, rest]
 
-    def show() -> list[Any]:
+    def show(request: gr.Request) -> list[Any]:
         try:
+            demand(actor_of(request), Action.READ)
             return _shown(context)
         except TriageError as error:
             return [error_callout(error), gr.Column(visible=False), None, "", ""]
