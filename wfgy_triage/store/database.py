@@ -25,9 +25,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 from sqlalchemy.orm import Session, sessionmaker
 
 from wfgy_triage.errors import InputError, PrerequisiteError
-from wfgy_triage.store import problems
+from wfgy_triage.store import (
+    guard_rows,  # noqa: F401 - its tables belong to the database as well
+    problems,
+)
 from wfgy_triage.store.event_log import tell
-from wfgy_triage.store import guard_rows  # noqa: F401 - its tables belong to the database as well
 from wfgy_triage.store.models import Base
 
 BUSY_TIMEOUT_S = 30.0
