@@ -12,8 +12,10 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -24,7 +26,12 @@ from wfgy_triage.store.database import Database, open_database
 KINDS = ("sqlite", pytest.param("postgresql", marks=pytest.mark.postgres))
 _USER = "triage"
 _TEMPLATE = "triage_template"
-_QUICK = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=60 -c listen_addresses=''"
+_QUICK = [
+    f"--{setting}"
+    for setting in ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "listen_addresses=")
+]
+# The server ends when the tests do, however they end: then this shell's input is at its end.
+_KEEPER = '"$@" & read _; kill -QUIT $!; wait'
 
 
 class PostgresServer:
@@ -69,20 +76,39 @@ class PostgresServer:
                 stdin=subprocess.DEVNULL,
                 check=False,
                 cwd=self.folder,
-                user=self._owner,
-                extra_groups=[] if self._owner else None,
-                env={**os.environ, "LC_ALL": "C.UTF-8"},
+                **self._as_owner(),
             )
         assert done.returncode == 0, f"{program} failed:\n{log.read_text()[-3000:]}"
 
     def start(self) -> None:
-        options = f"{_QUICK} -k {self.folder}"
-        self._run(
-            "pg_ctl", "-D", str(self.data), "-w", "-o", options, "-l", str(self.folder / "log"), "start"
-        )
+        options = [*_QUICK, "-c", f"unix_socket_directories={self.folder}", "-D", str(self.data)]
+        with (self.folder / "log").open("ab") as log:
+            self._keeper = subprocess.Popen(
+                ["/bin/sh", "-c", _KEEPER, "sh", str(self._programs / "postgres"), *options],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                **self._as_owner(),
+            )
+        while not self._is_up():
+            assert self._keeper.poll() is None, (self.folder / "log").read_text()[-3000:]
+            time.sleep(0.05)
 
     def stop(self) -> None:
-        self._run("pg_ctl", "-D", str(self.data), "-w", "-m", "immediate", "stop")
+        self._keeper.stdin.close()
+        self._keeper.wait(60)
+
+    def _is_up(self) -> bool:
+        try:
+            self.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _as_owner(self) -> dict[str, Any]:
+        whose = {"user": self._owner, "extra_groups": []} if self._owner else {}
+        return {**whose, "env": {**os.environ, "LC_ALL": "C.UTF-8"}}
 
     def url(self, name: str) -> str:
         return f"postgresql://{_USER}@/{name}?host={self.folder}"

@@ -13,10 +13,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROGRAMS = ("initdb", "pg_ctl", "postgres")
+PROGRAMS = ("initdb", "postgres")
 DEBIAN_FOLDER = Path("/usr/lib/postgresql")
 HINT = (
-    "The PostgreSQL tests need PostgreSQL's server programs (initdb, pg_ctl, postgres), and none were found.\n"
+    "The PostgreSQL tests need PostgreSQL's server programs (initdb, postgres), and none were found.\n"
     "Install them (Debian, Ubuntu: apt-get install postgresql), or put their folder on PATH.\n"
     "To run the other tests alone: WFGY_TRIAGE_NO_POSTGRES=1 make test\n"
 )

@@ -14,6 +14,7 @@ from wfgy_triage.measure.citations import (
     classify_citations,
     classify_record,
     find_citations,
+    finishes_a_claim,
     unsupported_quotes,
     without_citations,
 )
@@ -158,3 +159,9 @@ def test_records(text, completeness, missing, dangling, section, offsets):
     assert outcome.completeness == pytest.approx(completeness)
     assert list(outcome.missing) == missing
     assert (outcome.dangling, outcome.section_matches, outcome.offsets) == (dangling, section, offsets)
+
+
+def test_a_loop_of_newlines_is_read_in_one_go():
+    """Over 200,000 characters the square of their number would take hours."""
+    assert not finishes_a_claim("A refund takes\n" + "\n \n" * 70_000)
+    assert finishes_a_claim("A refund takes\n" + "\n \n" * 70_000 + "days")

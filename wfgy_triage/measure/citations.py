@@ -22,8 +22,9 @@ QUOTE_WORDS = 3
 """Quotation marks around fewer words are emphasis, not a quotation."""
 
 _BRACKETS = re.compile(rf"\[\s*({CITATION_ID}(?:\s*[,;]\s*{CITATION_ID})*)\s*\](?!\()")
+_SPACE = re.compile(r"\s+")
 # A full stop ends a claim only where more words follow it.
-_CLAIM_END = re.compile(r"(?:[.!?][\"'”’)]*\s+|\n\s*)(?=\w)")
+_CLAIM_END = re.compile(r"(?:[.!?][\"'”’)]*\s|\n)(?=\w)")
 _QUOTED = re.compile(r"\"([^\"\n]+)\"|“([^”\n]+)”|„([^“\n]+)“|«([^»\n]+)»")
 
 
@@ -148,7 +149,9 @@ def cites_first(text: str) -> bool | None:
 
 def finishes_a_claim(text: str) -> bool:
     """Whether a sentence ends in the text and more words follow: an answer that was asked for one sentence ran on."""
-    return _CLAIM_END.search(text.lstrip()) is not None
+    # White space is one character first: a model that loops on newlines would else cost the square of their number.
+    short = _SPACE.sub(lambda found: "\n" if "\n" in found[0] else " ", text.lstrip())
+    return _CLAIM_END.search(short) is not None
 
 
 def citation_positions(token_texts: Sequence[str]) -> list[bool]:

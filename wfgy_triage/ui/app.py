@@ -37,6 +37,7 @@ from wfgy_triage.ui.pages.triage import build_triage_page
 from wfgy_triage.ui.people.door import Door
 from wfgy_triage.ui.people.sign_in import add_people
 from wfgy_triage.ui.received import MAX_UPLOAD
+from wfgy_triage.ui.root_path import RootPath
 from wfgy_triage.ui.sharing import add_share_routes
 from wfgy_triage.ui.theme import FAVICON, STYLE_SHEET, build_theme
 from wfgy_triage.ui.upload import TEMPLATES
@@ -45,6 +46,8 @@ from wfgy_triage.workload.texts import question_texts
 TEMPLATE_FOLDER = REPO_ROOT / "assets" / "templates"
 _log = logging.getLogger(__name__)
 QUEUE_SIZE = 64
+ICON_LINK = '<link rel="icon" href="./favicon.ico">'
+"""Relative: without it browsers ask at the top of the host, which is another application's behind a proxy."""
 FORGET_S = (600, 3600)
 """How often uploads that nothing was done with are looked for, and how old they then are; used ones go at once."""
 UNDESCRIBED: Mapping[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
@@ -83,7 +86,7 @@ def build_app(
         team=team,
     )
     hosting = load_hosting()
-    app = FastAPI(**UNDESCRIBED, root_path=hosting.root_path)
+    app = FastAPI(**UNDESCRIBED)
     add_people(app, door)
     if team.exposed:
         _log.warning(
@@ -115,6 +118,7 @@ def build_app(
         theme=build_theme(),
         css_paths=[STYLE_SHEET],
         favicon_path=str(FAVICON),
+        head=ICON_LINK,
         footer_links=[],
         app_kwargs=dict(UNDESCRIBED),
         run_history=False,
@@ -125,6 +129,7 @@ def build_app(
         ssr_mode=False,
         mcp_server=False,
     )
+    mounted.add_middleware(RootPath, path=hosting.root_path)
     mounted.add_middleware(SecurityHeaders, on_space=bool(os.environ.get("SPACE_ID")))
     return mounted
 
