@@ -47,10 +47,10 @@ class Door:
         if team.mode is Mode.OPEN:
             return LOCAL, ""
         known = self._signed_in(request)
-        if known is not None:
+        if known is not None and known.role is not Role.NONE:
             return known, ""
         if team.anonymous is Role.NONE:
-            return NOBODY, ""
+            return known or NOBODY, ""
         token = request.cookies.get(VISITOR_COOKIE, "")
         new = "" if _VISITOR_TOKEN.fullmatch(token) else secrets.token_urlsafe(32)
         return Actor(visitor_name(new or token), team.anonymous), new

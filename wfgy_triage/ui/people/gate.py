@@ -75,9 +75,10 @@ class Gate:
             return
         if visitor:
             send = self._with_cookie(scope, send, visitor)
+        before = account_of(HTTPConnection(scope))
         await self.app(scope, receive, send)
         if path == CALLBACK and self.door.desk.team.mode is Mode.HUGGING_FACE:
-            await run_sync(self._write_down, HTTPConnection(scope))
+            await run_sync(self._write_down, before, account_of(HTTPConnection(scope)))
 
     def _public(self, path: str) -> bool:
         hugging_face = self.door.desk.team.mode is Mode.HUGGING_FACE
@@ -106,9 +107,8 @@ class Gate:
 
         return with_cookie
 
-    def _write_down(self, request: HTTPConnection) -> None:
-        name = account_of(request)
-        if name:
+    def _write_down(self, before: str, name: str) -> None:
+        if name and name != before:
             self.door.desk.arrived(self.door.desk.from_hugging_face(name))
 
 
