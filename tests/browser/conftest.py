@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,22 @@ def no_script_errors(page: Page) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    home = tmp_path_factory.mktemp("served")
+    with serving(tmp_path_factory.mktemp("served")) as app:
+        yield app
+
+
+@pytest.fixture
+def worker(served: Served) -> Iterator[ScriptedWorker]:
+    scripted = ScriptedWorker(served.settings)
+    scripted.alive()
+    yield scripted
+    scripted.end_everything()
+    scripted.database.close()
+
+
+@contextmanager
+def serving(home: Path, **more: str) -> Iterator[Served]:
+    """The app on a home of its own, in a process of its own, with more of an environment."""
     settings = load_settings(
         home=home, pairs_file=home / "pairs.yaml", database_url=f"sqlite:///{home / 'triage.db'}"
     )
@@ -96,11 +112,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         port = probe.getsockname()[1]
     environment = {
         **os.environ,
-        "PYTHONPATH": str(REPO_ROOT),
+        "PYTHONPATH": os.pathsep.join([str(REPO_ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
         "WFGY_TRIAGE_HOME": str(home),
         "WFGY_TRIAGE_PAIRS": str(settings.pairs_file),
         "DATABASE_URL": settings.database_url,
         "GRADIO_TEMP_DIR": str(home / "gradio"),
+        **more,
     }
     log = (home / "serve.log").open("wb")
     script = Path(__file__).with_name("serve.py")
@@ -115,15 +132,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         process.terminate()
         process.wait(20)
         log.close()
-
-
-@pytest.fixture
-def worker(served: Served) -> Iterator[ScriptedWorker]:
-    scripted = ScriptedWorker(served.settings)
-    scripted.alive()
-    yield scripted
-    scripted.end_everything()
-    scripted.database.close()
 
 
 def write_default_pairs(settings: Settings) -> None:
@@ -142,7 +150,7 @@ def write_default_pairs(settings: Settings) -> None:
 
 
 def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break

@@ -96,7 +96,7 @@ def test_a_database_of_the_first_version_is_brought_up_to_date_with_what_it_hold
     assert [s.payload for s in RunRepository(database).samples("r1")] == [{"text": "kept"}]
     with database.read() as session:
         assert session.get(WorkerRow, "w") is not None
-        assert session.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0005"
+        assert session.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0008"
     AnswerCache(database).put_many({key(1): {"n": 1}})
     assert AnswerCache(database).get_many({key(1)}) == {key(1): {"n": 1}}
     database.close()

@@ -17,9 +17,11 @@ from wfgy_triage.report.compare import Comparison, Pairing, compare
 from wfgy_triage.report.export.formats import Exported, export
 from wfgy_triage.report.export.session import Session
 from wfgy_triage.runs.compare import pair_elsewhere
+from wfgy_triage.runs.limits import StartLedger, load_limits
 from wfgy_triage.runs.sessions import Imported, import_session, read_session
 from wfgy_triage.runs.trial_options import RECHECK_OF, earlier_run, split_options
 from wfgy_triage.settings import Settings
+from wfgy_triage.store.comments import Comment, CommentRepository
 from wfgy_triage.store.database import open_database
 from wfgy_triage.store.descriptions import described
 from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Sample, Share
@@ -39,9 +41,6 @@ from wfgy_triage.workload.upload import Upload
 
 MAX_QUESTIONS = 200
 """The most questions one run may ask for."""
-
-MAX_QUEUED = 20
-"""The most runs that may wait at once."""
 
 WORKER_SILENT_S = 15.0
 """A worker that gave no sign of life for this long counts as gone."""
@@ -69,22 +68,25 @@ class TriageService:
         self._runs = RunRepository(self._database)
         self._workers = WorkerRepository(self._database)
         self._shares = ShareRepository(self._database)
+        self._comments = CommentRepository(self._database)
+        self._starts = StartLedger(load_limits(), self._runs.waiting)
 
     def close(self) -> None:
         """Close the database."""
         self._database.close()
 
-    def start(self, spec: RunSpec, start_key: str | None = None) -> str:
+    def start(self, spec: RunSpec, start_key: str | None = None, who: str = "") -> str:
         """Queue a run and return its id.
 
         Args:
             spec: what to measure.
             start_key: any text of at most 64 characters; the same key again returns the same run, so that a
                 double click starts one.
+            who: person or address that asks, whose waiting runs are limited; empty for no limit of their own.
 
         Raises:
-            InputError: unknown symptom, pair, question set or earlier run, a number out of range, or the queue is
-                full.
+            InputError: unknown symptom, pair, question set or earlier run, a number out of range, or too many runs
+                wait, in all or of `who`.
             PrerequisiteError: the pair's model folders are not there.
         """
         validate_spec(spec, self._symptoms())
@@ -94,7 +96,10 @@ class TriageService:
             self._runs.get(earlier)
         if start_key is not None and (not 0 < len(start_key) <= 64 or start_key.startswith(IMPORT_KEY)):
             raise InputError("The start key must have 1 to 64 characters.", "Use a random id for each form.")
-        return self._runs.create(spec, start_key=start_key, queue_limit=MAX_QUEUED).id
+        with self._starts.turn(who) as started:
+            record = self._runs.create(spec, start_key=start_key, queue_limit=self._starts.limits.queued)
+            started(record.id)
+        return record.id
 
     def check_again(self, run_id: str) -> str:
         """Queue the same run once more, after a change; its result is compared with the first. Returns its id.
@@ -161,6 +166,14 @@ class TriageService:
     def describe(self, run_id: str, title: str, note: str, tags: str) -> RunRecord:
         """Keep a name, notes and tags of a session; InputError for no such session or too much text."""
         return self._runs.describe(run_id, described(title, note, tags))
+
+    def comment(self, run_id: str, who: str, text: str) -> Comment:
+        """Add what somebody says about a session; InputError for no such session, or a text that is not possible."""
+        return self._comments.add(run_id, who, text)
+
+    def comments(self, run_id: str) -> tuple[Comment, ...]:
+        """What was said about a session, oldest first."""
+        return self._comments.of_run(run_id)
 
     def share(self, run_id: str, days: int, redacted: bool = False) -> tuple[Share, str]:
         """Make a read-only link to a session with a result; returns it with its token, which is shown once.

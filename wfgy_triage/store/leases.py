@@ -29,6 +29,11 @@ class LeaseRepository:
     def __init__(self, database: Database) -> None:
         self._db = database
 
+    @property
+    def database(self) -> Database:
+        """Where it is all kept, for the repositories of what belongs to a run."""
+        return self._db
+
     def lease(self, worker_id: str, stale_after_s: float, lane: str | None = None) -> RunRecord | None:
         """Take the oldest run that is queued or was left behind, or return None.
 

@@ -157,3 +157,16 @@ class ShareRow(Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+
+
+class CommentRow(Base):
+    """What somebody said about a run; rows are added and never changed."""
+
+    __tablename__ = "comments"
+    __table_args__ = (Index("ix_comments_run", "run_id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    who: Mapped[str] = mapped_column(String(60))
+    at: Mapped[datetime]
+    text: Mapped[str] = mapped_column(Text)

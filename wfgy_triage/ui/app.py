@@ -28,6 +28,7 @@ from wfgy_triage.ui.exports import add_export_routes
 from wfgy_triage.ui.headers import SecurityHeaders
 from wfgy_triage.ui.pages.runs import build_runs_page
 from wfgy_triage.ui.pages.triage import build_triage_page
+from wfgy_triage.ui.programs.mount import add_programs
 from wfgy_triage.ui.received import MAX_UPLOAD
 from wfgy_triage.ui.sharing import add_share_routes
 from wfgy_triage.ui.theme import FAVICON, STYLE_SHEET, build_theme
@@ -80,6 +81,7 @@ def build_app(
 
     add_export_routes(app, service)
     add_share_routes(app, service)
+    add_programs(app, context)
     # Said of every mounted app with several pages, although server-side rendering is switched off below.
     warnings.filterwarnings("ignore", message="SSR mode is not supported")
     mounted: FastAPI = gr.mount_gradio_app(
