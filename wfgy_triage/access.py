@@ -34,6 +34,7 @@ class Action(StrEnum):
     CANCEL = "cancel"
     RESUME = "resume"
     DESCRIBE = "describe"
+    COMMENT = "comment"
     SHARE = "share"
     UNSHARE = "unshare"
     DELETE = "delete"
@@ -64,6 +65,7 @@ RULES: Mapping[Action, Rule] = {
     Action.CANCEL: Rule("stop a run", Role.ADMIN, Role.OPERATOR),
     Action.RESUME: Rule("let a stopped run go on", Role.ADMIN, Role.OPERATOR),
     Action.DESCRIBE: Rule("name a session, write notes and tags", Role.ADMIN, Role.OPERATOR),
+    Action.COMMENT: Rule("comment on a session", Role.OPERATOR),
     Action.SHARE: Rule("make a read-only link", Role.ADMIN, Role.OPERATOR),
     Action.UNSHARE: Rule("take a link back", Role.ADMIN, Role.OPERATOR),
     Action.DELETE: Rule("delete a session", Role.ADMIN, Role.OPERATOR),
@@ -83,6 +85,8 @@ class Actor:
 
 NOBODY = Actor("", Role.NONE)
 """What a request is until it is known who sent it."""
+VISITOR = "visitor "
+"""Begins the names of those who are known by their browser alone."""
 LOCAL = Actor("local", Role.ADMIN)
 """Whoever uses a page that knows no users."""
 

@@ -91,6 +91,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
+@pytest.fixture
+def worker(served: Served) -> Iterator[ScriptedWorker]:
+    scripted = ScriptedWorker(served.settings)
+    scripted.alive()
+    yield scripted
+    scripted.end_everything()
+    scripted.database.close()
+
+
 @contextmanager
 def serve(home: Path, **variables: str) -> Iterator[Served]:
     """The app in a process of its own, on a home folder, with more environment variables."""
@@ -103,7 +112,7 @@ def serve(home: Path, **variables: str) -> Iterator[Served]:
         port = probe.getsockname()[1]
     environment = {
         **os.environ,
-        "PYTHONPATH": str(REPO_ROOT),
+        "PYTHONPATH": os.pathsep.join([str(REPO_ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
         "WFGY_TRIAGE_HOME": str(home),
         "WFGY_TRIAGE_PAIRS": str(settings.pairs_file),
         "DATABASE_URL": settings.database_url,
@@ -125,15 +134,6 @@ def serve(home: Path, **variables: str) -> Iterator[Served]:
         log.close()
 
 
-@pytest.fixture
-def worker(served: Served) -> Iterator[ScriptedWorker]:
-    scripted = ScriptedWorker(served.settings)
-    scripted.alive()
-    yield scripted
-    scripted.end_everything()
-    scripted.database.close()
-
-
 def write_default_pairs(settings: Settings) -> None:
     """Three pairs that are ready, one whose EXL2 folder is not there yet."""
     fp16, exl2 = write_pair_folders(settings.home)
@@ -150,7 +150,7 @@ def write_default_pairs(settings: Settings) -> None:
 
 
 def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break

@@ -9,7 +9,8 @@ import pytest
 
 from tests.runs.run_fakes import SYMPTOM, register_pair
 from wfgy_triage.errors import InputError, PrerequisiteError
-from wfgy_triage.runs.service import MAX_QUESTIONS, MAX_QUEUED, TriageService
+from wfgy_triage.runs.limits import USUAL_QUEUED
+from wfgy_triage.runs.service import MAX_QUESTIONS, TriageService
 from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import RunSpec, RunStatus, Sample, SampleKey
 from wfgy_triage.store.runs import RunRepository
@@ -76,8 +77,8 @@ def test_a_double_click_starts_one_run(service):
 
 
 def test_a_full_queue_refuses_politely_and_accepts_again(service):
-    ids = [service.start(RunSpec(SYMPTOM, "tiny")) for _ in range(MAX_QUEUED)]
-    with pytest.raises(InputError, match=str(MAX_QUEUED)):
+    ids = [service.start(RunSpec(SYMPTOM, "tiny")) for _ in range(USUAL_QUEUED)]
+    with pytest.raises(InputError, match=str(USUAL_QUEUED)):
         service.start(RunSpec(SYMPTOM, "tiny"))
     service.cancel(ids[0])
     service.start(RunSpec(SYMPTOM, "tiny"))

@@ -22,6 +22,7 @@ from wfgy_triage.cli import (  # noqa: F401 - importing a file registers its com
     sessions,
     shares,
     store,
+    tokens,
     triage,
 )
 from wfgy_triage.cli.shared import EXIT_ERROR, EXIT_STOPPED, app, err

@@ -14,8 +14,9 @@ from wfgy_triage.runs.sign_in import SignInDesk
 from wfgy_triage.runs.team import Team
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.audit import AuditEntry, AuditRepository
+from wfgy_triage.store.comments import Comment
 from wfgy_triage.store.database import Database
-from wfgy_triage.store.guarded import GuardedRuns, GuardedShares
+from wfgy_triage.store.guarded import GuardedComments, GuardedRuns, GuardedShares
 from wfgy_triage.store.records import Share
 from wfgy_triage.workload.passages import PassageSet
 from wfgy_triage.workload.stored import StoredWorkload, store_passages, store_upload
@@ -34,6 +35,7 @@ class ForPeople:
     _database: Database
     _runs: GuardedRuns
     _shares: GuardedShares
+    _comments: GuardedComments
 
     def acting(self, actor: Actor) -> Self:
         """The same service for somebody else; this one stays as it is."""
@@ -45,6 +47,7 @@ class ForPeople:
         self.actor = actor or command_line()
         self._runs = GuardedRuns(self._database, self.actor)
         self._shares = GuardedShares(self._database, self.actor)
+        self._comments = GuardedComments(self._database, self.actor)
 
     def may(self, action: Action, owner: str | None = None) -> bool:
         """Whether the actor may do something; see `access.may`. The store asks again."""
@@ -117,6 +120,24 @@ class ForPeople:
         runs = GuardedRuns(self._database, Actor(f"link {share.id}", Role.VIEWER))
         session = read_session(self._settings, runs, share.run_id, share.redacted)
         return export(session, "html", load_catalog())
+
+    @property
+    def named(self) -> bool:
+        """Whether the actor has a name of their own."""
+        return self._comments.named
+
+    @property
+    def in_line(self) -> str:
+        """Under which name the actor's waiting runs are counted; admins wait without a limit of their own."""
+        return "" if self.actor.role is Role.ADMIN else self.actor.name
+
+    def comment(self, run_id: str, who: str, text: str) -> Comment:
+        """Add what somebody says about a session; InputError for no such session, or a text that is not possible."""
+        return self._comments.add(run_id, who, text)
+
+    def comments(self, run_id: str) -> tuple[Comment, ...]:
+        """What was said about a session, oldest first."""
+        return self._comments.of_run(run_id)
 
     def delete(self, run_id: str) -> None:
         """Delete a session with everything that was measured and its links.

@@ -18,6 +18,7 @@ from wfgy_triage.report.compare import Comparison, Pairing, compare
 from wfgy_triage.report.export.formats import Exported, export
 from wfgy_triage.report.export.session import Session
 from wfgy_triage.runs.compare import pair_elsewhere
+from wfgy_triage.runs.limits import StartLedger, load_limits
 from wfgy_triage.runs.people import ForPeople
 from wfgy_triage.runs.sessions import Imported, import_session, read_session
 from wfgy_triage.runs.trial_options import RECHECK_OF, earlier_run, split_options
@@ -26,14 +27,12 @@ from wfgy_triage.store.database import Database, open_database
 from wfgy_triage.store.descriptions import described
 from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Sample
 from wfgy_triage.store.rows import IMPORT_KEY
+from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.store.workers import WorkerRepository
 from wfgy_triage.workload.stored import StoredWorkload, stored_workload, workload_path
 
 MAX_QUESTIONS = 200
 """The most questions one run may ask for."""
-
-MAX_QUEUED = 20
-"""The most runs that may wait at once."""
 
 WORKER_SILENT_S = 15.0
 """A worker that gave no sign of life for this long counts as gone."""
@@ -63,6 +62,7 @@ class TriageService(ForPeople):
         self._symptoms = symptoms
         self._database = open_database(settings.database_url)
         self._workers = WorkerRepository(self._database)
+        self._starts = StartLedger(load_limits(), RunRepository(self._database).waiting)
         self._bind(actor)
 
     @property
@@ -74,17 +74,18 @@ class TriageService(ForPeople):
         """Close the database."""
         self._database.close()
 
-    def start(self, spec: RunSpec, start_key: str | None = None) -> str:
+    def start(self, spec: RunSpec, start_key: str | None = None, who: str = "") -> str:
         """Queue a run and return its id.
 
         Args:
             spec: what to measure.
             start_key: any text of at most 64 characters; the same key again returns the same run, so that a
                 double click starts one.
+            who: under which name waiting runs are counted and limited; without it the actor's, if they are no admin.
 
         Raises:
-            InputError: unknown symptom, pair, question set or earlier run, a number out of range, or the queue is
-                full.
+            InputError: unknown symptom, pair, question set or earlier run, a number out of range, or too many runs
+                wait, in all or of `who`.
             PrerequisiteError: the pair's model folders are not there.
         """
         validate_spec(spec, self._symptoms())
@@ -94,7 +95,10 @@ class TriageService(ForPeople):
             self._runs.get(earlier)
         if start_key is not None and (not 0 < len(start_key) <= 64 or start_key.startswith(IMPORT_KEY)):
             raise InputError("The start key must have 1 to 64 characters.", "Use a random id for each form.")
-        return self._runs.create(spec, start_key=start_key, queue_limit=MAX_QUEUED).id
+        with self._starts.turn(who or self.in_line) as started:
+            record = self._runs.create(spec, start_key=start_key, queue_limit=self._starts.limits.queued)
+            started(record.id)
+        return record.id
 
     def check_again(self, run_id: str) -> str:
         """Queue the same run once more, after a change; its result is compared with the first. Returns its id.

@@ -13,9 +13,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from wfgy_triage.access import Action, Actor, demand
+from wfgy_triage.access import LOCAL, VISITOR, Action, Actor, demand
 from wfgy_triage.errors import InputError
 from wfgy_triage.store.audit import audit_row
+from wfgy_triage.store.comments import Comment, CommentRepository
 from wfgy_triage.store.database import Database
 from wfgy_triage.store.descriptions import Description
 from wfgy_triage.store.models import RunRow, ShareRow
@@ -166,6 +167,32 @@ class GuardedRuns(_Guard):
             if row.status in OPEN_STATUSES:
                 raise InputError("This session has not ended yet.", "Stop it first; then it can be deleted.")
             session.delete(row)  # what belongs to it goes with it, by the tables' own rule
+
+
+class GuardedComments(_Guard):
+    """What people say about a session; see `CommentRepository`. Whoever is known by name says it under that name."""
+
+    @property
+    def named(self) -> bool:
+        """Whether the actor has a name of their own, so that no other is asked for."""
+        return self.actor.name != LOCAL.name and not self.actor.name.startswith(VISITOR)
+
+    def add(self, run_id: str, who: str, text: str) -> Comment:
+        """Add a comment, under the name given where nobody's is known."""
+        database = self._acting(Action.COMMENT, run_id)
+        return CommentRepository(database).add(run_id, self.actor.name if self.named else who, text)
+
+    def of_run(self, run_id: str) -> tuple[Comment, ...]:
+        """The comments of a session, oldest first."""
+        self._read()
+        return CommentRepository(self._db).of_run(run_id)
+
+
+def comments_beside(runs: RunRepository | GuardedRuns, run_id: str) -> tuple[Comment, ...]:
+    """The comments of a session in the store that its runs come from, for the same person."""
+    if isinstance(runs, GuardedRuns):
+        return GuardedComments(runs._db, runs.actor).of_run(run_id)
+    return CommentRepository(runs._db).of_run(run_id)
 
 
 class GuardedShares(_Guard):

@@ -219,3 +219,16 @@ class FailedSignInRow(Base):
     at: Mapped[datetime]
     key: Mapped[str] = mapped_column(String(64))
     address: Mapped[str] = mapped_column(String(64))
+
+
+class CommentRow(Base):
+    """What somebody said about a run; rows are added and never changed."""
+
+    __tablename__ = "comments"
+    __table_args__ = (Index("ix_comments_run", "run_id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    who: Mapped[str] = mapped_column(String(60))
+    at: Mapped[datetime]
+    text: Mapped[str] = mapped_column(Text)

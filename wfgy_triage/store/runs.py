@@ -131,6 +131,11 @@ class RunRepository(LeaseRepository):
         with self._db.read() as session:
             return session.scalar(query) or 0
 
+    def waiting(self) -> frozenset[str]:
+        """The ids of all runs that nobody has begun."""
+        with self._db.read() as session:
+            return frozenset(session.scalars(select(RunRow.id).where(RunRow.status == RunStatus.QUEUED)))
+
     def queue_position(self, run_id: str) -> int | None:
         """How many open runs come before this one: 0 in work or next in line, None once it has ended.
 

@@ -36,6 +36,7 @@ from wfgy_triage.ui.pages.runs import build_runs_page
 from wfgy_triage.ui.pages.triage import build_triage_page
 from wfgy_triage.ui.people.door import Door
 from wfgy_triage.ui.people.sign_in import add_people
+from wfgy_triage.ui.programs.mount import add_programs, own_addresses
 from wfgy_triage.ui.received import MAX_UPLOAD
 from wfgy_triage.ui.root_path import RootPath
 from wfgy_triage.ui.sharing import add_share_routes
@@ -87,7 +88,7 @@ def build_app(
     )
     hosting = load_hosting()
     app = FastAPI(**UNDESCRIBED)
-    add_people(app, door)
+    add_people(app, door, own_addresses())
     if team.exposed:
         _log.warning(
             "Nobody has to sign in at %s: everybody who reaches it may do everything.", settings.host
@@ -108,6 +109,7 @@ def build_app(
     add_export_routes(app, service)
     add_share_routes(app, service)
     add_monitoring(app, service, hosting)
+    add_programs(app, context)
     # Said of every mounted app with several pages, although server-side rendering is switched off below.
     warnings.filterwarnings("ignore", message="SSR mode is not supported")
     mounted: FastAPI = gr.mount_gradio_app(

@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 from starlette.requests import HTTPConnection
 
-from wfgy_triage.access import LOCAL, NOBODY, Actor, Role
+from wfgy_triage.access import LOCAL, NOBODY, VISITOR, Actor, Role
 from wfgy_triage.runs.sign_in import SignInDesk
 from wfgy_triage.runs.team import Mode
 
@@ -73,7 +73,7 @@ class Door:
 
 def visitor_name(token: str) -> str:
     """What a visitor is called: nobody can find a token for a name, and no user's name has a space in it."""
-    return f"visitor {hashlib.sha256(token.encode()).hexdigest()[:16]}"
+    return f"{VISITOR}{hashlib.sha256(token.encode()).hexdigest()[:16]}"
 
 
 def account_of(request: HTTPConnection) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from wfgy_triage.access import Action, Actor, Role
+from wfgy_triage.access import VISITOR, Action, Actor, Role
 from wfgy_triage.report.icons import icon
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.runs.team import Mode, Team
@@ -25,7 +25,7 @@ _WITH_ROLE = {
 """Parts of the page that take a role and belong to nobody."""
 MOST_NAMES = 12
 """Names in the filter of the list; a name that is not among them can be in the address."""
-_VISITOR_SHOWN = len("visitor ") + 6
+_VISITOR_SHOWN = len(VISITOR) + 6
 _ROLE_WORDS = {
     Role.VIEWER: "You can look, compare and export. Starting runs takes the role operator.",
     Role.OPERATOR: "You can start runs, and stop, describe, share and delete your own.",
@@ -40,7 +40,7 @@ _EXPOSED = (
 
 def person(name: str) -> str:
     """A name as it is shown; visitors are told apart by a few characters."""
-    return name[:_VISITOR_SHOWN] if name.startswith("visitor ") else name
+    return name[:_VISITOR_SHOWN] if name.startswith(VISITOR) else name
 
 
 def with_who_line(team: Team) -> bool:
@@ -53,7 +53,7 @@ def who_line(team: Team, actor: Actor) -> str:
     if team.mode is Mode.OPEN:
         return _EXPOSED if team.exposed else ""
     may = f"<span>{_ROLE_WORDS.get(actor.role, '')}</span>"
-    if actor.name.startswith("visitor "):
+    if actor.name.startswith(VISITOR):
         way = ' <a href="./sign-in">Sign in</a>' if team.signs_in else ""
         return f'<p class="who">You are <b>{escape(person(actor.name))}</b>. {may}{way}</p>'
     trail = '<a href="./runs?audit=1">Audit trail</a>' if actor.role is Role.ADMIN else ""
@@ -74,7 +74,7 @@ def by_person(
         url: the list's address with `by` and `page` changed.
     """
     mine = service.actor.name
-    others = [name for name in service.owners() if name != mine and not name.startswith("visitor ")]
+    others = [name for name in service.owners() if name != mine and not name.startswith(VISITOR)]
     names = [("Anybody", ""), ("Mine", mine), *((name, name) for name in others[:MOST_NAMES])]
     if chosen and chosen not in dict(names).values():
         names.append((person(chosen), chosen))

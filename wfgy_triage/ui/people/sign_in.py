@@ -10,7 +10,7 @@ from anyio.to_thread import run_sync
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from wfgy_triage.access import Actor, Role
+from wfgy_triage.access import VISITOR, Actor, Role
 from wfgy_triage.errors import AccessDenied
 from wfgy_triage.passwords import LONGEST
 from wfgy_triage.report.export.html import style_sheet
@@ -26,12 +26,13 @@ _PATH = re.compile(r"/(?![/\\])[\x21-\x7e]{0,2000}")
 _NO_STORE = {"cache-control": "no-store", "x-robots-tag": "noindex, nofollow"}
 
 
-def add_people(app: FastAPI, door: Door) -> None:
+def add_people(app: FastAPI, door: Door, elsewhere: tuple[str, ...] = ()) -> None:
     """Put the door around the application and serve `/sign-in` and `/sign-out`; call it before anything is mounted.
 
-    Where Hugging Face is the way in, Gradio's own addresses for it are served too.
+    Where Hugging Face is the way in, Gradio's own addresses for it are served too. Addresses that begin as in
+    `elsewhere` have a door of their own.
     """
-    app.add_middleware(Gate, door=door)
+    app.add_middleware(Gate, door=door, elsewhere=elsewhere)
     desk = door.desk
     if not desk.team.signs_in:
         return
@@ -100,7 +101,7 @@ def _page(
     door: Door, actor: Actor, target: str, account: str = "", *, error: str = "", status: int = 200
 ) -> HTMLResponse:
     kept = target if _PATH.fullmatch(target) else ""
-    if actor.role is not Role.NONE and not actor.name.startswith("visitor "):
+    if actor.role is not Role.NONE and not actor.name.startswith(VISITOR):
         inside = (
             f"<h2>You are signed in as {escape(actor.name)}</h2><p>Your role is {actor.role}.</p>"
             f'<p><a href="./">To the page</a></p>{_OUT}'
