@@ -154,7 +154,7 @@ _STYLE = (
     "var(--ink); background: var(--surface); border: 1px solid var(--edge); border-radius: 9px; } .sign-in button, "
     ".sign-in-button { font: inherit; font-weight: 700; min-height: 44px; padding: 10px 20px; margin-top: 10px; color: "
     "#fff; background: #0f766e; border: 0; border-radius: 9px; cursor: pointer; text-decoration: none; display: "
-    "inline-block; text-align: center; }"
+    "inline-block; text-align: center; } .sign-in + p { margin-top: 12px !important; }"
 )
 _DOCUMENT = (
     '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Sign in: EXL2 triage</title>'
