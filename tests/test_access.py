@@ -12,6 +12,7 @@ from wfgy_triage.errors import AccessDenied
 from wfgy_triage.settings import REPO_ROOT
 
 READING = {Action.READ, Action.EXPORT}
+UNOWNED = {Action.START, Action.UPLOAD, Action.IMPORT, Action.COMMENT}
 OWNED = {Action.CANCEL, Action.RESUME, Action.DESCRIBE, Action.SHARE, Action.UNSHARE, Action.DELETE}
 
 names = st.text(max_size=12)
@@ -23,7 +24,11 @@ def test_what_each_role_may_written_out():
     for role, anyones, own in (
         (Role.NONE, set(), set()),
         (Role.VIEWER, READING, READING),
-        (Role.OPERATOR, READING | {Action.START, Action.UPLOAD, Action.IMPORT}, everything - {Action.AUDIT}),
+        (
+            Role.OPERATOR,
+            READING | {Action.START, Action.UPLOAD, Action.IMPORT, Action.COMMENT},
+            everything - {Action.AUDIT},
+        ),
         (Role.ADMIN, everything, everything),
     ):
         actor = Actor("kim", role)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import Served, serving
+from tests.browser.conftest import Served, serve
 from tests.browser.scripted import ScriptedWorker
 from wfgy_triage.runs.tokens import OPERATOR, VIEWER, new_token
 
@@ -52,7 +52,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     tokens = home / "tokens.txt"
     tokens.write_text(f"# who may ask\n{first}\n{second}\n")
     more = {"WFGY_TRIAGE_API": "1", "WFGY_TRIAGE_API_TOKENS": str(tokens), "WFGY_TRIAGE_MAX_QUEUED_EACH": "3"}
-    with serving(home, **more) as served:
+    with serve(home, **more) as served:
         yield Door(served, tokens, operator, viewer)
 
 

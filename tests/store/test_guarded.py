@@ -12,22 +12,22 @@ from alembic import command
 
 from tests.people import ADMIN, KIM, LEE, TEAM, VIEWER
 from tests.store.test_migrations import migrate
-from wfgy_triage.access import NOBODY, Actor, Role
+from wfgy_triage.access import LOCAL, NOBODY, Actor, Role
 from wfgy_triage.errors import AccessDenied, InputError
 from wfgy_triage.store import audit as audit_module
 from wfgy_triage.store.audit import AuditRepository
 from wfgy_triage.store.database import Database, open_database
 from wfgy_triage.store.descriptions import described
-from wfgy_triage.store.guarded import GuardedRuns, GuardedShares
+from wfgy_triage.store.guarded import GuardedComments, GuardedRuns, GuardedShares
 from wfgy_triage.store.leases import LeaseRepository
-from wfgy_triage.store.models import EventRow, SampleRow, ShareRow
+from wfgy_triage.store.models import CommentRow, EventRow, SampleRow, ShareRow
 from wfgy_triage.store.records import RunSpec, RunStatus, Sample, SampleKey
 from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.store.shares import ShareRepository
 
 SPEC = RunSpec("json_breaks", "demo")
 SAMPLE = Sample(SampleKey("p", "q", 0, 0, "fp16"), {"text": "an answer"})
-WORKERS_OWN = {"add_event", "add_samples", "cancel_requested", "done_keys", "last_event"}
+WORKERS_OWN = {"add_event", "add_samples", "cancel_requested", "done_keys", "last_event", "waiting"}
 
 
 @pytest.fixture
@@ -184,6 +184,24 @@ def test_the_list_can_be_of_one_person(database, kims):
     assert [r.id for r in runs.list(owner="lee")] == [lees]
     assert runs.list(owner="nobody") == ()
     assert runs.owners() == ("kim", "lee")
+
+
+def test_a_comment_stands_under_the_name_of_who_is_signed_in(database):
+    run_id = GuardedRuns(database, LEE).create(SPEC).id
+    said = GuardedComments(database, KIM).add(run_id, "somebody else", "Seen here, too.")
+    assert said.who == "kim"
+    with pytest.raises(AccessDenied):
+        GuardedComments(database, VIEWER).add(run_id, "", "I may only look.")
+    with pytest.raises(AccessDenied):
+        GuardedComments(database, NOBODY).of_run(run_id)
+    assert GuardedComments(database, VIEWER).of_run(run_id) == (said,)
+    local = GuardedComments(database, LOCAL).add(run_id, "Robin", "On my own machine I say who I am.")
+    assert local.who == "Robin"
+    GuardedRuns(database, LEE).request_cancel(run_id)
+    GuardedRuns(database, LEE).delete(run_id)
+    with database.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(CommentRow)) == 0
+    assert [line.action for line in AuditRepository(database).last(10)].count("comment") == 2
 
 
 def test_every_way_into_the_store_is_guarded_or_the_workers():
