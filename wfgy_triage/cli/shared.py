@@ -40,14 +40,17 @@ err = Console(stderr=True)
 Questions = Annotated[
     int, typer.Option("--questions", "-n", min=1, max=200, help="How many questions to ask.")
 ]
+JunitFile = Annotated[
+    Path | None, typer.Option("--junit", help="Also write the verdict as JUnit XML to this file, for CI.")
+]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the result as JSON to this file.")]
 
 
-def check_json_folder(json_file: Path | None) -> None:
-    """Refuse a --json file in a folder that does not exist, before anything is measured."""
+def check_json_folder(json_file: Path | None, option: str = "--json") -> None:
+    """Refuse a file in a folder that does not exist, before anything is measured."""
     if json_file is not None and not json_file.parent.is_dir():
         raise InputError(
-            f"The folder of {json_file} does not exist.", "Create it first or choose another --json file."
+            f"The folder of {json_file} does not exist.", f"Create it first or choose another {option} file."
         )
 
 
@@ -64,10 +67,13 @@ def chosen_pair(pair: str | None, fp16: Path | None, exl2: Path | None) -> Pair 
     return Pair(f"folders-{digest}", f"{fp16.name} against {exl2.name}", baseline, quantized)
 
 
-def finish(record: RunRecord, json_file: Path | None) -> int:
-    """Show a recorded run and return its exit code."""
+def finish(record: RunRecord, json_file: Path | None, junit_file: Path | None = None) -> int:
+    """Show a recorded run, write it to the files that were asked for, and return its exit code."""
+    from wfgy_triage.report.junit import junit_xml
     from wfgy_triage.report.terminal import show_result
 
+    if junit_file is not None:
+        junit_file.write_bytes(junit_xml(record))
     if record.result is None:
         err.print(
             f"Session {record.id} is {record.status}: {record.error_message or 'it has no result yet.'}"

@@ -13,6 +13,7 @@ import typer
 from wfgy_triage.cli.shared import (
     EXIT_CODES,
     JsonFile,
+    JunitFile,
     Questions,
     app,
     check_json_folder,
@@ -99,6 +100,7 @@ def probe(
     ] = DEFAULT_SECONDS,
     no_cache: NoCache = False,
     json_file: JsonFile = None,
+    junit_file: JunitFile = None,
 ) -> None:
     """Measure one symptom on one pair, here and now; after a FAIL, try changes. The exit code is the verdict."""
     from wfgy_triage.runs.headless import run_headless
@@ -107,6 +109,7 @@ def probe(
     settings = load_settings(cache_rows=0 if no_cache else None)
     chosen = chosen_pair(pair, fp16, exl2)
     check_json_folder(json_file)
+    check_json_folder(junit_file, "--junit")
     pair_id = chosen.id if chosen else pair
     options = _options(option or [], chunks=chunks, index=index) | _trial_options(no_fix, fix_seconds)
     asked = _workload(settings, workload)
@@ -115,7 +118,7 @@ def probe(
     )
     with progress_bars() as report:
         record = run_headless(settings, spec, event_printer(report), pair=chosen)
-    raise typer.Exit(finish(record, json_file))
+    raise typer.Exit(finish(record, json_file, junit_file))
 
 
 @app.command()
@@ -128,6 +131,7 @@ def gate(
     workload: OwnQuestions = None,
     no_cache: NoCache = False,
     json_file: JsonFile = None,
+    junit_file: JunitFile = None,
 ) -> None:
     """Ship or not: the page's acceptance list on one pair. The exit code is the verdict."""
     probe(
@@ -140,6 +144,7 @@ def gate(
         workload,
         no_cache=no_cache,
         json_file=json_file,
+        junit_file=junit_file,
     )
 
 
