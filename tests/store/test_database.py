@@ -25,7 +25,7 @@ from wfgy_triage.store.models import Base, EventRow, WorkerRow
 from wfgy_triage.store.records import RunSpec, Sample, SampleKey
 from wfgy_triage.store.runs import RunRepository
 
-TABLES = {"alembic_version", "cached_answers", "events", "runs", "shares", "samples", "workers"}
+TABLES = {"alembic_version", "cached_answers", "comments", "events", "runs", "shares", "samples", "workers"}
 
 
 def url_of(path):

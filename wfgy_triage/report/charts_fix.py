@@ -44,18 +44,18 @@ def before_after(result: Result) -> dict[str, Any] | None:
     shown = [t for t in fix["trials"] if _comparable(t) and fix.get("candidate") in (None, t["id"])]
     if not shown:
         return None
-    rows = [_row("fp16", "FP16", metric.fp16, _fp16_interval(result, metric), metric.n)]
-    bounds = _value_interval(metric.fp16, metric.gated_interval, metric.gate)
+    rows = [_row("fp16", "FP16", metric.fp16, fp16_interval(result, metric), metric.n)]
+    bounds = value_interval(metric.fp16, metric.gated_interval, metric.gate)
     rows.append(_row("before", NAMES["before"], metric.exl2, bounds, metric.n))
     for trial in shown:
         after = trial["primary"]
-        bounds = _value_interval(after["fp16"], after.get("gated_interval"), metric.gate)
+        bounds = value_interval(after["fp16"], after.get("gated_interval"), metric.gate)
         name = CHANGED if fix.get("candidate") else str(trial["label"])
         rows.append(_row("after", name, after["after"], bounds, after["n"]))
     return {
         "label": metric.label,
         "unit": metric.unit,
-        **_gate_line(metric.gate, shown[-1]["primary"]["fp16"]),
+        **gate_line(metric.gate, shown[-1]["primary"]["fp16"]),
         "rows": [r for r in rows if r["value"] is not None],
     }
 
@@ -115,13 +115,14 @@ def _row(kind: str, name: str, value: float | None, bounds: Any, n: int) -> dict
     return {"kind": kind, "name": name, "value": value, "interval": list(bounds) if bounds else None, "n": n}
 
 
-def _fp16_interval(result: Result, metric: Metric) -> Sequence[float] | None:
+def fp16_interval(result: Result, metric: Metric) -> Sequence[float] | None:
+    """The interval of FP16's own value, in the metric's unit; stored for rates only."""
     rates = result.charts.get("rates") or ()
     found = next((r for r in rates if r.get("metric") == metric.id), None)
     return found.get("fp16_interval") if found else None
 
 
-def _value_interval(
+def value_interval(
     fp16: float | None, gated: Sequence[float] | None, gate: Gate | None
 ) -> tuple[float, float] | None:
     """The interval of EXL2's own value, from the interval of what the gate is held against."""
@@ -136,7 +137,8 @@ def _value_interval(
     return low, high
 
 
-def _gate_line(gate: Gate | None, fp16: float | None) -> dict[str, Any]:
+def gate_line(gate: Gate | None, fp16: float | None) -> dict[str, Any]:
+    """The gate as a bound of EXL2's own value: `gate` and `gate_op`; nothing where there is none."""
     if gate is None or (gate.applies_to != "value" and fp16 is None):
         return {}
     if gate.applies_to == "value":

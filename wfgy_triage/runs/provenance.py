@@ -15,7 +15,9 @@ from wfgy_triage.engines.base import EngineInfo
 from wfgy_triage.errors import ProbeError, TriageError
 from wfgy_triage.exl2.headers import folder_tensors, read_json, weights_fingerprint
 from wfgy_triage.exl2.inspect import inspect_folder
+from wfgy_triage.measure.agreement import METRIC_VERSION
 from wfgy_triage.pairs import Pair
+from wfgy_triage.report.trend import METRICS
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "exllamav2")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
@@ -83,7 +85,7 @@ def refuse_changed_models(before: Mapping[str, Any], now: Mapping[str, Any]) -> 
 
 def versions() -> dict[str, str]:
     """Versions of everything that can move a number; packages that are not installed are left out."""
-    found = {"wfgy-triage": __version__, "python": platform.python_version()}
+    found = {"wfgy-triage": __version__, "python": platform.python_version(), METRICS: str(METRIC_VERSION)}
     for package in _PACKAGES:
         try:
             found[package] = metadata.version(package)

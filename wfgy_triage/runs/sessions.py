@@ -23,11 +23,13 @@ from wfgy_triage.report.export.packet import packets_json
 from wfgy_triage.report.export.redact import redacted
 from wfgy_triage.report.export.scrub import Scrubber, scrubbed
 from wfgy_triage.report.export.session import Session
-from wfgy_triage.report.export.session_file import content_hash, read_session_file, session_file
+from wfgy_triage.report.export.session_file import read_session_file, session_file
+from wfgy_triage.report.export.written import content_hash
 from wfgy_triage.report.files import Kind
 from wfgy_triage.report.format import moment
 from wfgy_triage.result import Result
 from wfgy_triage.settings import REPO_ROOT, Settings
+from wfgy_triage.store.comments import CommentRepository
 from wfgy_triage.store.database import Database
 from wfgy_triage.store.imports import add_imported, imported_as
 from wfgy_triage.store.records import RunRecord, RunSpec, Sample
@@ -78,8 +80,9 @@ def read_session(
         )
     samples, result = runs.samples(run_id), Result.from_json(record.result)
     texts = texts_of(settings, record.spec)
+    comments = CommentRepository(runs.database).of_run(run_id)
     session = Session(
-        record, result, samples, texts, file_kinds(), changed_sides(result, samples), _bare(samples)
+        record, result, samples, texts, file_kinds(), changed_sides(result, samples), _bare(samples), comments
     )
     if leaving:
         session = scrubbed(session, Scrubber(_folders(settings, record), _hosts()))
@@ -98,11 +101,14 @@ def import_session(settings: Settings, database: Database, data: bytes) -> Impor
         settings, RunRepository(database), session, content
     )
     if there is not None:
+        if there.imported:  # what was said elsewhere since then
+            CommentRepository(database).merge(there.id, session.comments)
         return Imported(there, new=False)
     record = session.record
     left_out = " The texts of its questions and answers were left out." if session.redacted else ""
     note = f"Imported from a session file. It was measured as {record.id} on {moment(record.created_at)}.{left_out}"
     stored = add_imported(database, record, session.result.to_json(), session.samples, content, note)
+    CommentRepository(database).merge(stored.id, session.comments)
     return Imported(stored, new=True)
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from wfgy_triage.store.database import Database
+from wfgy_triage.store.descriptions import joined
 from wfgy_triage.store.models import RunRow
 from wfgy_triage.store.records import RunRecord, Sample
 from wfgy_triage.store.rows import IMPORT_KEY, append_event, new_run_id, run_record, spec_columns
@@ -103,6 +104,8 @@ def _row(record: RunRecord, result: Mapping[str, Any], content: str) -> RunRow:
         result=dict(result),
         error_message="",
         error_hint="",
+        title=record.title,
+        tags=joined(record.tags),
     )
 
 

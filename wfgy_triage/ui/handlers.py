@@ -9,6 +9,7 @@ import gradio as gr
 
 from wfgy_triage.errors import TriageError
 from wfgy_triage.ui.cards import symptom_detail
+from wfgy_triage.ui.comments import CommentHandlers
 from wfgy_triage.ui.models_handlers import FIX_STEP, MEASURE_STEP, VERDICT_STEP, ModelsHandlers
 from wfgy_triage.ui.notices import error_callout, explained
 from wfgy_triage.ui.option_fields import NOTHING
@@ -22,7 +23,7 @@ from wfgy_triage.ui.views import Updates, both_panel, live_updates, read_run, ve
 MORE_QUESTIONS = 60
 
 
-class TriageHandlers(ModelsHandlers, ShareHandlers):
+class TriageHandlers(ModelsHandlers, ShareHandlers, CommentHandlers):
     """The behaviour of the page: that of step 2 (`models_handlers.py`), and of the others here."""
 
     def load(self, request: gr.Request) -> Updates:
@@ -107,6 +108,7 @@ class TriageHandlers(ModelsHandlers, ShareHandlers):
             updates = live_updates(self.context, self.parts, view)
             if not view.open:
                 updates |= verdict_updates(self.context, self.parts, view) | self.links(run_id)
+                updates |= self.comments(run_id)
                 if view.result and step == str(MEASURE_STEP):
                     updates[self.parts.walk] = gr.Walkthrough(selected=VERDICT_STEP)
         except TriageError as error:
@@ -116,7 +118,7 @@ class TriageHandlers(ModelsHandlers, ShareHandlers):
     @explained
     def choose_answer(self, run_id: str, key: str) -> Updates:
         """Both answers of one question in full."""
-        return {self.parts.both: both_panel(read_run(self.context, run_id).row(key))}
+        return {self.parts.both: both_panel(read_run(self.context, run_id).row(key), run_id)}
 
     def go_to_fix(self) -> Updates:
         """Step 5."""
@@ -151,4 +153,5 @@ class TriageHandlers(ModelsHandlers, ShareHandlers):
             | verdict_updates(self.context, self.parts, view)
             | self.links(run_id)
             | self.written(view.record)
+            | self.comments(run_id)
         )

@@ -14,6 +14,7 @@ from wfgy_triage.store.records import RunRecord, RunStatus
 from wfgy_triage.ui.compare import COMPARE_BAR, compare_box
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.described import search_form, tag_links
+from wfgy_triage.ui.trend import trend_link
 
 PAGE_SIZE = 25
 STATUS_FILTERS = (
@@ -135,11 +136,19 @@ def _row(context: PageContext, record: RunRecord) -> str:
         f'<tr><th scope="row"><a href="./?run={escape(record.id)}" '
         f'aria-label="Open the session of {started}: {escape(title)}">{started}</a></th>'
         f'<td data-l="Symptom">{_named(record)}{escape(title)}</td>'
-        f'<td data-l="Models">{escape(context.pair_name(record.spec.pair_id))}</td>'
+        f'<td data-l="Models">{escape(context.pair_name(record.spec.pair_id))}{_trend(record)}</td>'
         f'<td data-l="Questions">{_questions(context, record)}</td><td data-l="Took">{took}</td>'
         f'<td data-l="State">{_state(record)}{IMPORTED if record.imported else ""}</td>'
         f'<td class="pick-two">{compare_box(record, started)}</td></tr>'
     )
+
+
+def _trend(record: RunRecord) -> str:
+    """The link to the trend that a finished session is part of."""
+    if record.state is None:
+        return ""
+    name = f"Trend of the pair {record.spec.pair_id} for {record.spec.symptom}"
+    return f"<br>{trend_link(record, name=name)}"
 
 
 def _named(record: RunRecord) -> str:

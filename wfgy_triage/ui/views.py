@@ -32,6 +32,8 @@ from wfgy_triage.ui.live import answers_so_far, stage_name, status_card, trials_
 from wfgy_triage.ui.own_file import kinds_line, own_file_kinds
 from wfgy_triage.ui.pages.layout import AGAIN, APPLIED, CHANGED
 from wfgy_triage.ui.pages.parts import Parts
+from wfgy_triage.ui.permalinks import question_link
+from wfgy_triage.ui.session_links import session_links
 from wfgy_triage.ui.trial_choice import trial_choice
 from wfgy_triage.workload.stored import BUILTIN
 
@@ -122,7 +124,7 @@ def verdict_updates(context: PageContext, parts: Parts, view: RunView) -> Update
         parts.to_fix: gr.Button(
             "See what to change" if result.state is not State.PASS else "See the fix pages"
         ),
-        parts.export: export_menu(view.record.id),
+        parts.export: export_menu(view.record.id) + session_links(view.record),
         parts.metrics: metrics_table(result, catalog),
         parts.cause: cause_card(result, catalog, with_checks=asks),
         parts.doctor: doctor_panel(result, asks),
@@ -131,17 +133,17 @@ def verdict_updates(context: PageContext, parts: Parts, view: RunView) -> Update
         parts.more_again: gr.Button(visible=asks),
         **_chart_updates(parts, result),
         parts.answers: gr.HTML(options=answers_table(view.rows), value=first.key if first else ""),
-        parts.both: both_panel(first),
+        parts.both: both_panel(first, view.record.id),
         parts.provenance: provenance_panel(result),
         **_fix_updates(context, parts, view, result),
     }
 
 
-def both_panel(row: Row | None) -> str:
-    """Both answers of a question, or a word on how to get them."""
+def both_panel(row: Row | None, run_id: str) -> str:
+    """Both answers of a question with its link, or a word on how to get them."""
     if row is None:
         return '<p class="empty card">Choose a question in the list.</p>'
-    return both_answers(row)
+    return both_answers(row) + question_link(run_id, row)
 
 
 def choice_updates(parts: Parts, record: RunRecord) -> Updates:
@@ -176,7 +178,7 @@ def _chart_updates(parts: Parts, result: Result) -> Updates:
     updates: Updates = {}
     for name, column in parts.chart_columns.items():
         updates[column] = gr.Column(visible=name in figures)
-        updates[parts.plots[name]] = _plot(figures[name]) if name in figures else None
+        updates[parts.plots[name]] = plot_data(figures[name]) if name in figures else None
         updates[parts.chart_notes[name]] = figure_table(name, result.charts)
     return updates
 
@@ -188,7 +190,7 @@ def _fix_updates(context: PageContext, parts: Parts, view: RunView, result: Resu
     return {
         parts.fix: fix_head(result, context.catalog) + baseline_note(result),
         parts.fix_column: gr.Column(visible=figure is not None),
-        parts.fix_plot: _plot(figure) if figure else None,
+        parts.fix_plot: plot_data(figure) if figure else None,
         parts.fix_note: numbers,
         parts.files: files_card(result, file_kinds()) + exact_changes(result),
         **_own_file_updates(parts, result),
@@ -206,6 +208,6 @@ def _own_file_updates(parts: Parts, result: Result) -> Updates:
     }
 
 
-def _plot(figure: Figure) -> PlotData:
+def plot_data(figure: Figure) -> PlotData:
     """A figure as the component's own data: only this form carries Plotly's `config`."""
     return PlotData(type="plotly", plot=json.dumps(figure))

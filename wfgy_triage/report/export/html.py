@@ -11,8 +11,9 @@ from functools import lru_cache
 from html import escape
 
 from wfgy_triage.catalog import Catalog
-from wfgy_triage.report.answers import Row, answer_chip, both_answers
+from wfgy_triage.report.answer_folds import answer_folds
 from wfgy_triage.report.answers_changed import changed_answers
+from wfgy_triage.report.comments import comment_card
 from wfgy_triage.report.diagnosis import cause_card
 from wfgy_triage.report.doctor import doctor_panel, exact_changes
 from wfgy_triage.report.export.session import Session, telling
@@ -74,9 +75,10 @@ def style_sheet() -> str:
 
 def _masthead(session: Session) -> str:
     left_out = " Texts of questions and answers were left out." if session.redacted else ""
+    name = f"<b>{escape(session.record.title)}</b>. " if session.record.title else ""
     return (
         f'<header class="masthead"><span class="logo">{icon("pulse")}</span><div><h1>EXL2 triage report</h1>'
-        f"<p>Session {escape(session.record.id)}, recorded {moment(session.record.created_at)}.{left_out}</p>"
+        f"<p>{name}Session {escape(session.record.id)}, recorded {moment(session.record.created_at)}.{left_out}</p>"
         "</div></header>"
     )
 
@@ -117,20 +119,11 @@ def _answers(session: Session) -> str:
         return ""
     first = telling(rows)
     same = [r for r in rows if r not in first]
-    parts = [_list("Lost or answered differently", first), _list("The same on both sides", same)]
+    parts = [
+        answer_folds("Lost or answered differently", first),
+        answer_folds("The same on both sides", same),
+    ]
     return f'<section class="card"><h3>Answers side by side</h3>{"".join(parts)}</section>'
-
-
-def _list(title: str, rows: list[Row]) -> str:
-    if not rows:
-        return ""
-    items = "".join(
-        f'<details class="answer-fold"><summary><span class="q">{escape(row.question)}</span>'
-        f"<span>FP16 {answer_chip(row.fp16)}</span><span>EXL2 {answer_chip(row.exl2)}</span></summary>"
-        f"{both_answers(row)}</details>"
-        for row in rows
-    )
-    return f'<h4>{title} <span class="tag">{len(rows)}</span></h4>{items}'
 
 
 def _fix(session: Session, catalog: Catalog) -> str:
@@ -147,4 +140,4 @@ def _fix(session: Session, catalog: Catalog) -> str:
 
 
 def _end(session: Session) -> str:
-    return provenance_panel(session.result)
+    return comment_card(session.comments) + provenance_panel(session.result)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from wfgy_triage.catalog import Catalog
 from wfgy_triage.report.answers import Answer
+from wfgy_triage.report.comments import comments_markdown
 from wfgy_triage.report.export.markdown_text import code, fenced, plain
 from wfgy_triage.report.export.session import Session, lost, telling
 from wfgy_triage.report.fix import why_not_tried
@@ -25,7 +26,8 @@ LANGUAGES = {"python": "python", "shell": "sh", "tabbyapi": "yaml", "sampler_pre
 def session_markdown(session: Session, catalog: Catalog) -> str:
     """Return the report."""
     parts = [*_verdict(session, catalog), *_metrics(session), *_cause(session, catalog)]
-    parts += [*_change(session, catalog), *_questions(session), *_origin(session)]
+    parts += [*_change(session, catalog), *_questions(session)]
+    parts += [*comments_markdown(session.comments), *_origin(session)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -33,8 +33,17 @@ def redacted(session: Session) -> Session:
     secrets = sorted({t for t in _texts(session) if len(t) >= SHORTEST}, key=len, reverse=True)
     result = _without(session.result.to_json(), secrets, names, session)
     samples = tuple(_bare(s, secrets, names) for s in session.samples)
+    # What people wrote may quote anything: comments go, and the name stays without what is in a question or an answer.
+    record = replace(session.record, title=_replaced(session.record.title, secrets))
     return replace(
-        session, result=Result.from_json(result), samples=samples, texts={}, changed_sides=None, redacted=True
+        session,
+        record=record,
+        result=Result.from_json(result),
+        samples=samples,
+        texts={},
+        changed_sides=None,
+        redacted=True,
+        comments=(),
     )
 
 

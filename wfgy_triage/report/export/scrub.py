@@ -79,6 +79,10 @@ def scrubbed(session: Session, scrubber: Scrubber) -> Session:
             result=None,
             error_message=scrubber.prose(record.error_message),
             error_hint=scrubber.prose(record.error_hint),
+            title=scrubber.prose(record.title),
+        ),
+        comments=tuple(
+            replace(c, who=scrubber.prose(c.who), text=scrubber.prose(c.text)) for c in session.comments
         ),
         result=Result.from_json(scrubber.value(session.result.to_json())),
         samples=tuple(

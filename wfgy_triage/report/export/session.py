@@ -10,6 +10,7 @@ from wfgy_triage.report.answers import Row, collect_rows
 from wfgy_triage.report.answers_changed import Changed, collect_changed
 from wfgy_triage.report.files import Kind
 from wfgy_triage.result import Result
+from wfgy_triage.store.comments import Comment
 from wfgy_triage.store.records import RunRecord, Sample
 
 OWN_SIDES = frozenset({DOCTOR_SIDE, "trial"})
@@ -28,6 +29,7 @@ class Session:
         kinds: what is known of the files that a change can be written as.
         changed_sides: sides of the reference, of EXL2 before and of EXL2 after the recommended change.
         redacted: whether the texts of questions and answers were left out.
+        comments: what people said about it, oldest first.
     """
 
     record: RunRecord
@@ -37,6 +39,7 @@ class Session:
     kinds: tuple[Kind, ...] = ()
     changed_sides: tuple[str, str, str] | None = None
     redacted: bool = False
+    comments: tuple[Comment, ...] = ()
 
     @property
     def rows(self) -> list[Row]:

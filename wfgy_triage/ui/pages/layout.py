@@ -10,11 +10,13 @@ from wfgy_triage.report.figures import FIGURES, FIX_FIGURE, FigureKind
 from wfgy_triage.ui.cards import WELCOME, symptom_cards
 from wfgy_triage.ui.choice import choice, copy_panel, panel
 from wfgy_triage.ui.context import PageContext
+from wfgy_triage.ui.pages.comment_parts import build_comments
 from wfgy_triage.ui.pages.describe_parts import build_describe
 from wfgy_triage.ui.pages.frame import page_frame
 from wfgy_triage.ui.pages.own_parts import build_engineer, build_own_file, build_own_workload
 from wfgy_triage.ui.pages.parts import Parts
 from wfgy_triage.ui.pages.share_parts import build_share
+from wfgy_triage.ui.permalinks import COPY_LINK_JS
 from wfgy_triage.ui.suggestions import suggestion_list
 from wfgy_triage.ui.trial_choice import USUAL
 
@@ -181,10 +183,11 @@ def _verdict_step(context: PageContext) -> dict[str, Any]:
             with gr.Column(scale=1, min_width=320):
                 answers = choice("answer", "", elem_id="answers")
             with gr.Column(scale=1, min_width=320):
-                both = panel(elem_id="both")
+                both = gr.HTML(apply_default_css=False, js_on_load=COPY_LINK_JS, elem_id="both")
     provenance = panel(elem_id="provenance")
     return {
         **build_describe(),
+        **build_comments(),
         **build_share(),
         "verdict": verdict,
         "recheck": recheck,

@@ -77,6 +77,10 @@ class Parts:
     describe_note: gr.Textbox
     describe_save: gr.Button
     describe_saved: gr.HTML
+    comment_list: gr.HTML
+    comment_who: gr.Textbox
+    comment_text: gr.Textbox
+    comment_add: gr.Button
     share_days: gr.HTML
     share_redact: gr.Checkbox
     share_make: gr.Button

@@ -80,6 +80,9 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
     written = [parts.run_id, parts.describe_title, parts.describe_tags, parts.describe_note]
     on(parts.describe_save.click, handlers.describe, written)
 
+    commented = [parts.run_id, parts.comment_who, parts.comment_text]
+    on(parts.comment_add.click, handlers.add_comment, commented)
+
     showing = on(
         parts.share_make.click, handlers.make_link, [parts.run_id, parts.share_days, parts.share_redact]
     )
