@@ -35,7 +35,7 @@ def test_a_frame_changes_words_and_nothing_else(probe):
         for item in case.subject.items:
             asked = change.restate(item)
             assert asked.prompt_ids != item.prompt_ids
-            assert replace(asked, prompt_ids=item.prompt_ids) == item
+            assert replace(asked, prompt_ids=item.prompt_ids, messages=item.messages) == item
 
 
 def test_the_contract_names_the_numbers_of_its_own_passages_and_keeps_the_examples():

@@ -276,7 +276,7 @@ def test_a_remedy_that_cannot_read_its_folder_is_not_tried_and_the_run_goes_on(
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(trials, "get_remedy", lambda remedy_id: Unreadable())
+    monkeypatch.setattr(trials, "remedy_for", lambda remedy_id, pair: Unreadable())
     record = run(copy_with(faults.scales_halved), tools=scripted())
     assert (record.status, record.state) == (RunStatus.DONE, "FAIL")
     (trial,) = record.result["recommendation"]["trials"]

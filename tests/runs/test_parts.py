@@ -151,7 +151,7 @@ def _facts(folder):
 
 def test_versions_are_texts_and_leave_out_what_is_not_installed(monkeypatch):
     monkeypatch.setattr(provenance, "_PACKAGES", ("numpy", "no-such-package"))
-    assert set(provenance.versions()) == {"wfgy-triage", "python", "numpy"}
+    assert set(provenance.versions()) == {"wfgy-triage", "metrics", "python", "numpy"}
 
 
 def test_a_stopwatch_counts_each_second_once(monkeypatch):

@@ -50,6 +50,8 @@ def store_info() -> None:
         if days:
             rows.append(("To be deleted", f"{len(_tidier(settings, database, days).expired()):,} sessions"))
     table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")  # an address is of use only whole
     for name, value in rows:
         table.add_row(name, value)
     out.print(table)

@@ -44,7 +44,9 @@ def run_once(work: Coroutine[Any, Any, Found], what: str) -> Found:
         PrerequisiteError: the server does not answer as needed, in words, with the fix map's cause.
     """
     try:
-        return asyncio.run(work)
+        # In a thread of its own: the caller's may have a loop already.
+        with ThreadPoolExecutor(1, "model server") as thread:
+            return thread.submit(asyncio.run, work).result()
     except ServerFault as fault:
         raise PrerequisiteError(f"{what} {fault.message}", fault.hint, UNREACHABLE) from fault
 
