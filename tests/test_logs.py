@@ -147,7 +147,7 @@ def test_a_process_writes_nothing_but_such_lines(monkeypatch, capsys):
     handlers, levels = root.handlers[:], (root.level, package.level)
     try:
         logs.begin("web")
-        logging.getLogger("uvicorn.error").error("from a library")
+        logging.getLogger("some.library").error("from a library")
         logging.getLogger("wfgy_triage.x").info("not important enough")
     finally:
         root.handlers[:] = handlers
