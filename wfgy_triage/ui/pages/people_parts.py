@@ -12,7 +12,7 @@ from wfgy_triage.ui.people.door import actor_of
 from wfgy_triage.ui.people.shown import who_line, with_who_line
 
 SURE = (
-    '<p role="alert"><b>Delete this session for good?</b> Its verdict, all answers that were measured, its notes and '
+    "<p><b>Delete this session for good?</b> Its verdict, all answers that were measured, its notes and "
     "its links go. The audit trail keeps that it was deleted, and by whom.</p>"
 )
 
