@@ -63,7 +63,7 @@ def ops_card(view: Overview, watched: Watched, catalog: Catalog) -> str:
         f"<span>{escape(item.plain)} {escape(views[item.id].here if item.id in views else '')}</span></div></li>"
         for item in catalog.ops
     )
-    return f'<section class="card"><h3>The ops checklist</h3><ul class="checks">{rows}</ul></section>'
+    return f'<section class="card"><h3>The ops checklist</h3><ul class="checks wide">{rows}</ul></section>'
 
 
 def _ops_chip(ops: OpsView | None, seen: set[str]) -> str:
@@ -153,7 +153,7 @@ def _events(view: Overview, watched: Watched) -> str:
         f"<span>{moment(e.at)}: {quantity(e.value, 'share')} of {e.answers} answers</span></div></li>"
         for e in view.events
     )
-    return f'<section class="card"><h3>What changed</h3><ul class="checks">{rows}</ul></section>'
+    return f'<section class="card"><h3>What changed</h3><ul class="checks wide">{rows}</ul></section>'
 
 
 def _failures(failures: Sequence[GuardedAnswer], watched: Watched, catalog: Catalog) -> str:
