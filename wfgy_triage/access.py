@@ -85,8 +85,10 @@ class Actor:
 
 NOBODY = Actor("", Role.NONE)
 """What a request is until it is known who sent it."""
-VISITOR = "visitor "
-"""Begins the names of those who are known by their browser alone."""
+VISITOR, PROGRAM = "visitor ", "program "
+"""Begin the names of those who are known by their browser, or by their token, alone; no user's name has a space."""
+LONGEST_NAME = 64
+"""Of anybody who acts, as the store keeps it."""
 LOCAL = Actor("local", Role.ADMIN)
 """Whoever uses a page that knows no users."""
 
@@ -94,7 +96,7 @@ LOCAL = Actor("local", Role.ADMIN)
 def command_line() -> Actor:
     """Whoever runs a command: they can read the database anyway."""
     try:
-        return Actor(getpass.getuser()[:64], Role.ADMIN)
+        return Actor(getpass.getuser()[:LONGEST_NAME], Role.ADMIN)
     except (OSError, KeyError):  # no login name, and no entry for the user id
         return Actor("command line", Role.ADMIN)
 

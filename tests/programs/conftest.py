@@ -10,7 +10,8 @@ import pytest
 
 from tests.browser.conftest import Served, serve
 from tests.browser.scripted import ScriptedWorker
-from wfgy_triage.runs.tokens import OPERATOR, VIEWER, new_token
+from wfgy_triage.access import Role
+from wfgy_triage.runs.tokens import new_token
 
 CALLS = [
     "list_symptoms",
@@ -47,8 +48,8 @@ def bearer(token: str) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     home = tmp_path_factory.mktemp("programs")
-    operator, first = new_token("ci", OPERATOR)
-    viewer, second = new_token("dashboard", VIEWER)
+    operator, first = new_token("ci", Role.OPERATOR)
+    viewer, second = new_token("dashboard", Role.VIEWER)
     tokens = home / "tokens.txt"
     tokens.write_text(f"# who may ask\n{first}\n{second}\n")
     more = {"WFGY_TRIAGE_API": "1", "WFGY_TRIAGE_API_TOKENS": str(tokens), "WFGY_TRIAGE_MAX_QUEUED_EACH": "3"}

@@ -6,45 +6,46 @@ from pathlib import Path
 
 import pytest
 
+from wfgy_triage.access import Actor, Role
 from wfgy_triage.errors import InputError, PrerequisiteError
-from wfgy_triage.runs.tokens import OPERATOR, VIEWER, Caller, TokenList, new_token
+from wfgy_triage.runs.tokens import TokenList, new_token
 
 
 def test_a_token_is_found_and_only_its_hash_is_listed():
-    token, entry = new_token("ci", OPERATOR)
+    token, entry = new_token("ci", Role.OPERATOR)
     assert token not in entry
     tokens = TokenList(entry)
     assert tokens.required
-    assert tokens.find(token) == Caller("ci", OPERATOR)
+    assert tokens.find(token) == Actor("ci", Role.OPERATOR)
     for other in ("", token[:-1], token + "x", entry, "\udc80"):
         assert tokens.find(other) is None
 
 
 def test_several_in_the_variable():
-    (first, a), (second, b) = new_token("a", VIEWER), new_token("b", OPERATOR)
+    (first, a), (second, b) = new_token("a", Role.VIEWER), new_token("b", Role.OPERATOR)
     tokens = TokenList(f"{a}, {b}")
-    assert [tokens.find(t) for t in (first, second)] == [Caller("a", VIEWER), Caller("b", OPERATOR)]
+    assert [tokens.find(t) for t in (first, second)] == [Actor("a", Role.VIEWER), Actor("b", Role.OPERATOR)]
 
 
 def test_two_tokens_are_never_alike():
-    assert len({new_token("a", VIEWER)[0] for _ in range(200)}) == 200
+    assert len({new_token("a", Role.VIEWER)[0] for _ in range(200)}) == 200
 
 
 def test_a_file_is_read_again_when_it_changes(tmp_path: Path):
     file = tmp_path / "tokens.txt"
-    token, entry = new_token("ci", VIEWER)
+    token, entry = new_token("ci", Role.VIEWER)
     file.write_text("# none yet\n")
     tokens = TokenList(str(file))
     assert tokens.required
     assert tokens.find(token) is None
     file.write_text(f"{entry}  # since today\n")
-    assert tokens.find(token) == Caller("ci", VIEWER)
+    assert tokens.find(token) == Actor("ci", Role.VIEWER)
     file.write_text("not an entry\n")
     assert tokens.find(token) is None
     file.unlink()
     assert tokens.find(token) is None
     file.write_text(entry)
-    assert tokens.find(token) == Caller("ci", VIEWER)
+    assert tokens.find(token) == Actor("ci", Role.VIEWER)
 
 
 def test_no_tokens():
@@ -54,7 +55,7 @@ def test_no_tokens():
 
 
 def test_a_token_in_the_place_of_its_hash_is_not_repeated(tmp_path: Path):
-    token, _ = new_token("ci", VIEWER)
+    token, _ = new_token("ci", Role.VIEWER)
     (tmp_path / "tokens.txt").write_text(f"\nci viewer {token}\n")
     with pytest.raises(InputError, match="Entry 2 of tokens.txt") as caught:
         TokenList(str(tmp_path / "tokens.txt"))
@@ -82,7 +83,7 @@ def test_a_file_that_is_not_there(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("name", "role"), [("a b", VIEWER), ("", VIEWER), ("ci", "root"), ("x" * 65, VIEWER)]
+    ("name", "role"), [("a b", Role.VIEWER), ("", Role.VIEWER), ("ci", "root"), ("x" * 65, Role.VIEWER)]
 )
 def test_what_no_token_is_made_for(name: str, role: str):
     with pytest.raises(InputError):

@@ -195,13 +195,15 @@ def test_a_comment_stands_under_the_name_of_who_is_signed_in(database):
     with pytest.raises(AccessDenied):
         GuardedComments(database, NOBODY).of_run(run_id)
     assert GuardedComments(database, VIEWER).of_run(run_id) == (said,)
+    long = Actor("k" * 63, Role.OPERATOR)
+    assert GuardedComments(database, long).add(run_id, "", "Long names are cut, not refused.").who == "k" * 60
     local = GuardedComments(database, LOCAL).add(run_id, "Robin", "On my own machine I say who I am.")
     assert local.who == "Robin"
     GuardedRuns(database, LEE).request_cancel(run_id)
     GuardedRuns(database, LEE).delete(run_id)
     with database.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(CommentRow)) == 0
-    assert [line.action for line in AuditRepository(database).last(10)].count("comment") == 2
+    assert [line.action for line in AuditRepository(database).last(10)].count("comment") == 3
 
 
 def test_every_way_into_the_store_is_guarded_or_the_workers():

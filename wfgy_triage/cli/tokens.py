@@ -6,16 +6,17 @@ from typing import Annotated
 
 import typer
 
+from wfgy_triage.access import Role
 from wfgy_triage.cli.shared import app, err
-from wfgy_triage.runs.tokens import OPERATOR, VARIABLE, VIEWER, new_token
+from wfgy_triage.runs.tokens import VARIABLE, new_token
 
 
 @app.command()
 def token(
     name: Annotated[str, typer.Argument(help="Who is going to hold it: letters, digits, '.', '-', '_'.")],
     role: Annotated[
-        str, typer.Option(help=f"{VIEWER}: reads. {OPERATOR}: also starts and cancels runs.")
-    ] = VIEWER,
+        str, typer.Option(help=f"{Role.VIEWER}: reads. {Role.OPERATOR}: also starts and cancels runs.")
+    ] = Role.VIEWER,
 ) -> None:
     """Make a token for a program. The token goes to standard error, once; its entry to standard output."""
     secret, entry = new_token(name, role)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from httpx_sse import EventSource, SSEError
 
 from wfgy_triage.engines.base import FinishReason, Timing
 from wfgy_triage.engines.openai_faults import LOOK, ServerFault
 from wfgy_triage.engines.text import first_stop
+from wfgy_triage.sse import SseParser, SseTooLongError
 
 DONE = "[DONE]"
 _ENDS: Mapping[str, FinishReason] = {
@@ -77,25 +77,35 @@ async def read_answer(
         ServerFault: it is no event stream, an event cannot be read, or it broke off before the answer was complete.
     """
     answer = Answer()
-    try:
-        async with aclosing(EventSource(response).aiter_sse()) as events:
-            async for event in events:
-                if event.data.strip() == DONE:
-                    break
-                if event.data.strip():
-                    _take(answer, _parsed(event.data), began, quoted)
-                if (at := first_stop(answer.text, stops)) >= 0:
-                    answer.text, answer.ended = answer.text[:at], "stop_string"
-                    # What the server would still say (its counts) belongs to words that are cut off here.
-                    answer.completion_tokens, answer.logprobs = None, []
-                    return answer
-    except SSEError as error:
-        raise ServerFault(
-            "The server does not stream: it sent another kind of content.", LOOK, whole=True
-        ) from error
+    async with aclosing(_events(response)) as events:
+        async for data in events:
+            if data.strip() == DONE:
+                break
+            if data.strip():
+                _take(answer, _parsed(data), began, quoted)
+            if (at := first_stop(answer.text, stops)) >= 0:
+                answer.text, answer.ended = answer.text[:at], "stop_string"
+                # What the server would still say (its counts) belongs to words that are cut off here.
+                answer.completion_tokens, answer.logprobs = None, []
+                return answer
     if answer.ended is None:
         raise ServerFault("The stream broke off before the answer was complete.", LOOK, passing=True)
     return answer
+
+
+async def _events(response: httpx.Response) -> AsyncGenerator[str, None]:
+    """The data of each event as it comes."""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "text/event-stream":
+        raise ServerFault("The server does not stream: it sent another kind of content.", LOOK, whole=True)
+    parser = SseParser()
+    async for piece in response.aiter_bytes():
+        try:
+            events = parser.feed(piece)
+        except SseTooLongError as error:
+            raise ServerFault(f"The server sent a stream in which {error}.", LOOK, passing=True) from error
+        for event in events:
+            yield event.data
 
 
 def _parsed(data: str) -> Mapping[str, Any]:

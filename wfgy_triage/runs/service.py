@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Unpack
 
 from wfgy_triage.access import Action, Actor
 from wfgy_triage.catalog import load_catalog
@@ -25,7 +26,8 @@ from wfgy_triage.runs.trial_options import RECHECK_OF, earlier_run, split_option
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import Database, open_database
 from wfgy_triage.store.descriptions import described
-from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Sample
+from wfgy_triage.store.filters import Which
+from wfgy_triage.store.records import Event, RunRecord, RunSpec, Sample
 from wfgy_triage.store.rows import IMPORT_KEY
 from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.store.workers import WorkerRepository
@@ -74,18 +76,17 @@ class TriageService(ForPeople):
         """Close the database."""
         self._database.close()
 
-    def start(self, spec: RunSpec, start_key: str | None = None, who: str = "") -> str:
+    def start(self, spec: RunSpec, start_key: str | None = None) -> str:
         """Queue a run and return its id.
 
         Args:
             spec: what to measure.
             start_key: any text of at most 64 characters; the same key again returns the same run, so that a
                 double click starts one.
-            who: under which name waiting runs are counted and limited; without it the actor's, if they are no admin.
 
         Raises:
             InputError: unknown symptom, pair, question set or earlier run, a number out of range, or too many runs
-                wait, in all or of `who`.
+                wait, in all or of the actor.
             PrerequisiteError: the pair's model folders are not there.
         """
         validate_spec(spec, self._symptoms())
@@ -95,7 +96,7 @@ class TriageService(ForPeople):
             self._runs.get(earlier)
         if start_key is not None and (not 0 < len(start_key) <= 64 or start_key.startswith(IMPORT_KEY)):
             raise InputError("The start key must have 1 to 64 characters.", "Use a random id for each form.")
-        with self._starts.turn(who or self.in_line) as started:
+        with self._starts.turn(self.in_line) as started:
             record = self._runs.create(spec, start_key=start_key, queue_limit=self._starts.limits.queued)
             started(record.id)
         return record.id
@@ -197,28 +198,13 @@ class TriageService(ForPeople):
         """Pair the metrics of two sessions in a process of its own; takes seconds when asked first."""
         return pair_elsewhere(self._settings, first, second)
 
-    def list(
-        self,
-        limit: int = 50,
-        offset: int = 0,
-        symptom: str | None = None,
-        status: RunStatus | None = None,
-        pair_id: str | None = None,
-        text: str = "",
-        tag: str = "",
-        owner: str = "",
-    ) -> tuple[RunRecord, ...]:
-        """Runs that match, newest first, without their results (`state` is there).
+    def list(self, limit: int = 50, offset: int = 0, **which: Unpack[Which]) -> tuple[RunRecord, ...]:
+        """Runs that match, newest first, without their results (`state` is there)."""
+        return self._runs.list(limit, offset, **which)
 
-        `text` stands in name, notes, tags, symptom, pair or id; `tag` is one of theirs; `owner` started them.
-        """
-        return self._runs.list(limit, offset, symptom, status, pair_id, text, tag, owner)
-
-    def count(
-        self, symptom: str | None = None, status: RunStatus | None = None, pair_id: str | None = None
-    ) -> int:
+    def count(self, **which: Unpack[Which]) -> int:
         """How many runs match."""
-        return self._runs.count(symptom, status, pair_id)
+        return self._runs.count(**which)
 
     def queue_position(self, run_id: str) -> int | None:
         """How many open runs come before this one: 0 in work or next in line, None once it has ended."""

@@ -18,16 +18,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from wfgy_triage.access import LONGEST_NAME, PROGRAM, Actor, Role
 from wfgy_triage.errors import InputError, PrerequisiteError, TriageError
 
 VARIABLE = "WFGY_TRIAGE_API_TOKENS"
-VIEWER, OPERATOR = "viewer", "operator"
-ROLES = (VIEWER, OPERATOR)
-"""A viewer reads; an operator also starts and cancels runs."""
+ROLES = (Role.VIEWER, Role.OPERATOR)
+"""What a program can be."""
 PREFIX = "wfgy_"
 """Begins every token, so that one is recognised where it should not be: in a log, in a repository."""
 _TOKEN_BYTES = 32
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LONGEST_NAME = LONGEST_NAME - len(PROGRAM)
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_LONGEST_NAME - 1}}}")
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _MAKE_ONE = "Make one with 'python -m wfgy_triage token NAME'."
 
@@ -35,18 +36,10 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Caller:
-    """Who asks: a name for people, and a role of `ROLES`."""
-
-    name: str
-    role: str
-
-
-@dataclass(frozen=True)
 class Token:
     """An entry: who holds the token, and its SHA-256 in hexadecimal."""
 
-    caller: Caller
+    holder: Actor
     sha256: str
 
 
@@ -58,7 +51,8 @@ def new_token(name: str, role: str) -> tuple[str, str]:
     """
     if not _NAME.fullmatch(name):
         raise InputError(
-            f"{name[:64]!r} cannot be a name.", "Use 1 to 64 letters, digits, dots, dashes and underscores."
+            f"{name[:64]!r} cannot be a name.",
+            f"Use 1 to {_LONGEST_NAME} letters, digits, dots, dashes and underscores.",
         )
     token = PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
     line = f"{name} {role} sha256:{_hash(token)}"
@@ -90,13 +84,13 @@ class TokenList:
         """Whether tokens are in use: then nobody is let in without one, also when the file has become empty."""
         return self._path is not None or bool(self._tokens)
 
-    def find(self, token: str) -> Caller | None:
+    def find(self, token: str) -> Actor | None:
         """Who holds a token; None for any other text. Takes the same time whichever entry fits."""
         asked = _hash(token)
         found = None
         for entry in self._now():
             if hmac.compare_digest(entry.sha256, asked):
-                found = entry.caller
+                found = entry.holder
         return found
 
     def _now(self) -> tuple[Token, ...]:
@@ -133,7 +127,7 @@ def load_tokens(environment: Mapping[str, str] | None = None) -> TokenList:
 def _entries(text: str, where: str) -> tuple[Token, ...]:
     lines = [(n, line.partition("#")[0].strip()) for n, line in enumerate(text.splitlines(), 1)]
     found = tuple(_entry(line, f"Entry {number} of {where}") for number, line in lines if line)
-    names = [token.caller.name for token in found]
+    names = [token.holder.name for token in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(
@@ -152,7 +146,7 @@ def _entry(line: str, where: str) -> Token:
         )
     if parts[1] not in ROLES:
         raise InputError(f"{where} has an unknown role.", f"Roles: {', '.join(ROLES)}.")
-    return Token(Caller(parts[0], parts[1]), parts[2].removeprefix("sha256:"))
+    return Token(Actor(parts[0], Role(parts[1])), parts[2].removeprefix("sha256:"))
 
 
 def _hash(token: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from sqlalchemy import ColumnElement, Select, or_
 
@@ -16,22 +16,32 @@ _ESCAPE = "\\"
 _Query = TypeVar("_Query", bound=Select[Any])
 
 
-def matching(
-    query: _Query,
-    symptom: str | None = None,
-    status: RunStatus | None = None,
-    pair_id: str | None = None,
-    text: str = "",
-    tag: str = "",
-    owner: str = "",
-) -> _Query:
-    """The query with the conditions that are given; see `RunRepository.list`."""
+class Which(TypedDict, total=False):
+    """Which runs are meant; what is left out, None or empty narrows nothing.
+
+    `text` stands in name, notes, tags, symptom, pair or id; `tag` is one of theirs; `owner` started them.
+    """
+
+    symptom: str | None
+    status: RunStatus | None
+    pair_id: str | None
+    text: str
+    tag: str
+    owner: str
+
+
+def matching(query: _Query, which: Which) -> _Query:
+    """The query with the conditions that are given."""
     conditions: list[ColumnElement[bool]] = []
-    for column, wanted in ((RunRow.symptom, symptom), (RunRow.status, status), (RunRow.pair_id, pair_id)):
+    for column, wanted in (
+        (RunRow.symptom, which.get("symptom")),
+        (RunRow.status, which.get("status")),
+        (RunRow.pair_id, which.get("pair_id")),
+    ):
         conditions += [column == wanted] if wanted is not None else []
-    conditions += [_with_text(text)] if text else []
-    conditions += [_with_tag(tag)] if tag else []
-    conditions += [RunRow.owner == owner] if owner else []
+    conditions += [_with_text(which["text"])] if which.get("text") else []
+    conditions += [_with_tag(which["tag"])] if which.get("tag") else []
+    conditions += [RunRow.owner == which["owner"]] if which.get("owner") else []
     return query.where(*conditions)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Unpack
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,11 +16,12 @@ from sqlalchemy.orm import Session
 from wfgy_triage.access import LOCAL, VISITOR, Action, Actor, demand
 from wfgy_triage.errors import InputError
 from wfgy_triage.store.audit import audit_row
-from wfgy_triage.store.comments import Comment, CommentRepository
+from wfgy_triage.store.comments import LONGEST_NAME, Comment, CommentRepository
 from wfgy_triage.store.database import Database
 from wfgy_triage.store.descriptions import Description
+from wfgy_triage.store.filters import Which
 from wfgy_triage.store.models import RunRow, ShareRow
-from wfgy_triage.store.records import OPEN_STATUSES, Event, RunRecord, RunSpec, RunStatus, Sample, Share
+from wfgy_triage.store.records import OPEN_STATUSES, Event, RunRecord, RunSpec, Sample, Share
 from wfgy_triage.store.rows import locked_run, unknown_run
 from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.store.shares import ShareRepository
@@ -97,27 +98,15 @@ class GuardedRuns(_Guard):
         self._read()
         return RunRepository(self._db).get(run_id)
 
-    def list(
-        self,
-        limit: int = 50,
-        offset: int = 0,
-        symptom: str | None = None,
-        status: RunStatus | None = None,
-        pair_id: str | None = None,
-        text: str = "",
-        tag: str = "",
-        owner: str = "",
-    ) -> tuple[RunRecord, ...]:
+    def list(self, limit: int = 50, offset: int = 0, **which: Unpack[Which]) -> tuple[RunRecord, ...]:
         """Runs that match, newest first."""
         self._read()
-        return RunRepository(self._db).list(limit, offset, symptom, status, pair_id, text, tag, owner)
+        return RunRepository(self._db).list(limit, offset, **which)
 
-    def count(
-        self, symptom: str | None = None, status: RunStatus | None = None, pair_id: str | None = None
-    ) -> int:
+    def count(self, **which: Unpack[Which]) -> int:
         """How many runs match."""
         self._read()
-        return RunRepository(self._db).count(symptom, status, pair_id)
+        return RunRepository(self._db).count(**which)
 
     def owners(self) -> tuple[str, ...]:
         """Who has runs, by name; at most `MOST_OWNERS`."""
@@ -180,7 +169,8 @@ class GuardedComments(_Guard):
     def add(self, run_id: str, who: str, text: str) -> Comment:
         """Add a comment, under the name given where nobody's is known."""
         database = self._acting(Action.COMMENT, run_id)
-        return CommentRepository(database).add(run_id, self.actor.name if self.named else who, text)
+        known = self.actor.name[:LONGEST_NAME] if self.named else who
+        return CommentRepository(database).add(run_id, known, text)
 
     def of_run(self, run_id: str) -> tuple[Comment, ...]:
         """The comments of a session, oldest first."""

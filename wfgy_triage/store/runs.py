@@ -7,14 +7,14 @@ run's events are numbered without gaps and its samples are stored exactly once, 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, undefer
 
 from wfgy_triage.errors import InputError
 from wfgy_triage.store.descriptions import Description, joined
-from wfgy_triage.store.filters import matching
+from wfgy_triage.store.filters import Which, matching
 from wfgy_triage.store.leases import LeaseRepository, take
 from wfgy_triage.store.models import EventRow, RunRow, SampleRow
 from wfgy_triage.store.records import (
@@ -95,19 +95,9 @@ class RunRepository(LeaseRepository):
                 raise unknown_run(run_id)
             return run_record(row, row.result)
 
-    def list(
-        self,
-        limit: int = 50,
-        offset: int = 0,
-        symptom: str | None = None,
-        status: RunStatus | None = None,
-        pair_id: str | None = None,
-        text: str = "",
-        tag: str = "",
-        owner: str = "",
-    ) -> tuple[RunRecord, ...]:
+    def list(self, limit: int = 50, offset: int = 0, **which: Unpack[Which]) -> tuple[RunRecord, ...]:
         """Runs that match, newest first, without their results (`state` is there)."""
-        query = matching(select(RunRow), symptom, status, pair_id, text, tag, owner)
+        query = matching(select(RunRow), which)
         query = query.order_by(RunRow.created_at.desc(), RunRow.id.desc()).limit(limit).offset(offset)
         with self._db.read() as session:
             return tuple(run_record(row) for row in session.scalars(query))
@@ -123,11 +113,9 @@ class RunRepository(LeaseRepository):
             row.title, row.note, row.tags = description.title, description.note, joined(description.tags)
             return run_record(row)
 
-    def count(
-        self, symptom: str | None = None, status: RunStatus | None = None, pair_id: str | None = None
-    ) -> int:
+    def count(self, **which: Unpack[Which]) -> int:
         """How many runs match."""
-        query = matching(select(func.count()).select_from(RunRow), symptom, status, pair_id)
+        query = matching(select(func.count()).select_from(RunRow), which)
         with self._db.read() as session:
             return session.scalar(query) or 0
 

@@ -16,8 +16,9 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from wfgy_triage.access import Actor, Role
 from wfgy_triage.errors import TriageError
-from wfgy_triage.runs.tokens import OPERATOR, Caller, TokenList
+from wfgy_triage.runs.tokens import TokenList
 
 ROOT = "/api"
 MCP_PATH = f"{ROOT}/mcp"
@@ -25,7 +26,7 @@ LARGEST = 256 * 1024
 """Bytes of one request: the longest complaint is 2,000 characters."""
 CALLER = "wfgy_caller"
 """Where the caller stands in a request's state."""
-LOCAL = Caller("local", OPERATOR)
+LOCAL = Actor("local", Role.OPERATOR)
 """Whoever asks from this very machine, where no tokens are in use."""
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
@@ -35,7 +36,7 @@ _OPEN = re.compile(
 )
 """What there is under `/api`: what Gradio's client and a plain program need of it, and MCP. Nothing is uploaded."""
 
-WhoAsks = Callable[[HTTPConnection], Caller]
+WhoAsks = Callable[[HTTPConnection], Actor]
 
 
 class AccessError(TriageError):
@@ -49,7 +50,7 @@ class AccessError(TriageError):
 def by_token(tokens: TokenList) -> WhoAsks:
     """Who holds the request's bearer token; where no tokens are in use, whoever asks from this machine."""
 
-    def who(request: HTTPConnection) -> Caller:
+    def who(request: HTTPConnection) -> Actor:
         _same_site(request)
         if not tokens.required:
             return _from_here(request)
@@ -75,7 +76,7 @@ def _same_site(request: HTTPConnection) -> None:
         )
 
 
-def _from_here(request: HTTPConnection) -> Caller:
+def _from_here(request: HTTPConnection) -> Actor:
     """Without tokens only this machine is let in: not through a proxy, and not under a name that somebody made up."""
     name = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     passed_on = any(header in request.headers for header in _FORWARDED)

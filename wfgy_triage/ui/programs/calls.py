@@ -9,10 +9,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from wfgy_triage.access import PROGRAM, Action
 from wfgy_triage.errors import InputError
 from wfgy_triage.options import options_of
 from wfgy_triage.report.export.scrub import Scrubber
-from wfgy_triage.runs.tokens import OPERATOR, Caller
 from wfgy_triage.runs.trial_options import DEFAULT_SECONDS, FIX_SECONDS
 from wfgy_triage.store.records import OPEN_STATUSES, Event, RunRecord, RunSpec
 from wfgy_triage.ui.context import PageContext
@@ -28,13 +28,11 @@ class ProgramCalls:
     """The calls. Each checks what it is given, also its type: HTTP brings any JSON.
 
     Args:
-        context: what the pages know.
-        caller: who asks; never a program's own to say.
+        context: what the pages know; its service acts for the program, which never says itself who it is.
     """
 
-    def __init__(self, context: PageContext, caller: Caller) -> None:
+    def __init__(self, context: PageContext) -> None:
         self._context = context
-        self._caller = caller
 
     def list_symptoms(self) -> list[dict[str, Any]]:
         """List the symptoms that can be measured, with the settings that each has.
@@ -105,7 +103,7 @@ class ProgramCalls:
         Returns:
             As `get_result`.
         """
-        _may_start(self._caller)
+        self._may_start()
         known = self._context.catalog.symptoms[_text(symptom, "symptom")]
         spec = RunSpec(
             known.id,
@@ -116,7 +114,7 @@ class ProgramCalls:
             _chosen(known.id, options, _whole(fix_seconds, "fix_seconds")),
         )
         key = _text(start_key, "start_key") or None
-        return self._told(self._context.service.start(spec, key, who=f"program:{self._caller.name}"))
+        return self._told(self._context.service.start(spec, key))
 
     def get_result(self, run_id: str, charts: bool = True) -> dict[str, Any]:
         """Tell how far a run is; once it has ended, what it found.
@@ -142,9 +140,18 @@ class ProgramCalls:
         Returns:
             As `get_result`.
         """
-        _may_start(self._caller)
+        self._may_start()
         self._context.service.cancel(_run_id(run_id))
         return self._told(run_id)
+
+    def _may_start(self) -> None:
+        """Say it in a program's words; the store would refuse as well."""
+        service = self._context.service
+        if not service.may(Action.START):
+            raise InputError(
+                f"“{service.actor.name.removeprefix(PROGRAM)}” may read, but not start or cancel runs.",
+                "Use a token with the role operator.",
+            )
 
     def _told(self, run_id: str, charts: bool = True) -> dict[str, Any]:
         service = self._context.service
@@ -178,14 +185,6 @@ CALLS: tuple[Callable[..., Any], ...] = (
     ProgramCalls.cancel_run,
 )
 """What programs see, and nothing else, in the order of a triage."""
-
-
-def _may_start(caller: Caller) -> None:
-    if caller.role != OPERATOR:
-        raise InputError(
-            f"“{caller.name}” may read, but not start or cancel runs.",
-            "Use a token with the role operator.",
-        )
 
 
 def _string(value: Any, name: str) -> str:

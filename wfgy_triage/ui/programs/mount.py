@@ -20,9 +20,9 @@ from fastapi import FastAPI
 from gradio.events import api
 
 from wfgy_triage import __version__
-from wfgy_triage.access import Actor, Role
+from wfgy_triage.access import PROGRAM, Actor
 from wfgy_triage.errors import InputError, PrerequisiteError, TriageError
-from wfgy_triage.runs.tokens import Caller, TokenList, load_tokens
+from wfgy_triage.runs.tokens import TokenList, load_tokens
 from wfgy_triage.settings import Settings
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.programs.access import (
@@ -141,17 +141,17 @@ def _mount_mcp(app: FastAPI, context: PageContext) -> None:
     app.router.lifespan_context = with_sessions
 
 
-def _acting(context: PageContext, caller: Caller) -> PageContext:
+def _acting(context: PageContext, caller: Actor) -> PageContext:
     """The same context for a program: its token's role decides, and what it starts is its own."""
-    actor = Actor(f"program {caller.name}", Role(caller.role))
-    return replace(context, service=context.service.acting(actor))
+    program = replace(caller, name=f"{PROGRAM}{caller.name}")  # never somebody of the page with the same name
+    return replace(context, service=context.service.acting(program))
 
 
 def _call(
     context: PageContext,
     method: Callable[..., Any],
     request_type: type,
-    caller_of: Callable[[Any], Caller],
+    caller_of: Callable[[Any], Actor],
     failure: Callable[[str], Exception],
 ) -> Callable[..., Any]:
     """A call with its caller taken from the request, and with its errors as the framework tells them.
@@ -173,8 +173,7 @@ def _call(
     def call(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs).arguments
         try:
-            caller = caller_of(given.pop("request"))
-            return method(ProgramCalls(_acting(context, caller), caller), **given)
+            return method(ProgramCalls(_acting(context, caller_of(given.pop("request")))), **given)
         except TriageError as error:
             raise failure(f"{error.message} {error.hint}".strip()) from error
 
@@ -187,18 +186,18 @@ def _call(
     return call
 
 
-def _gradio_caller(request: gr.Request) -> Caller:
+def _gradio_caller(request: gr.Request) -> Actor:
     return _caller(getattr(request.request, "scope", {}))
 
 
-def _mcp_caller(context: Any) -> Caller:
+def _mcp_caller(context: Any) -> Actor:
     return _caller(getattr(context.request_context.request, "scope", {}))
 
 
-def _caller(scope: Mapping[str, Any]) -> Caller:
+def _caller(scope: Mapping[str, Any]) -> Actor:
     """The caller that the door has noted; without one nothing is answered, whatever way a request came."""
     found = scope.get("state", {}).get(CALLER)
-    if not isinstance(found, Caller):
+    if not isinstance(found, Actor):
         raise InputError("It is not known who asks.", "Ask under /api.")
     return found
 
