@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import quote
 
 from playwright.sync_api import BrowserContext, Page, expect
@@ -9,6 +10,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from tests.browser.conftest import Served
 from tests.browser.pages import axe_faults, open_page, sideways_overflow
 from tests.browser.scripted import ScriptedWorker
+from wfgy_triage.pairs import load_pairs, register_pairs
 from wfgy_triage.result import State
 
 
@@ -48,13 +50,17 @@ def test_a_question_or_session_that_is_not_there_is_said(page: Page, served: Ser
 
 
 def test_a_pair_over_time(page: Page, served: Served, worker: ScriptedWorker):
-    trend = f"{served.url}/runs?trend=untried&symptom=json_breaks"
+    demo = load_pairs(served.settings)["demo"]
+    register_pairs(
+        served.settings, [replace(demo, id="watched", name="A pair over time")]
+    )  # runs of no other test
+    trend = f"{served.url}/runs?trend=watched&symptom=json_breaks"
     open_page(page, trend)
     expect(page.get_by_text("No session of this symptom on this pair has finished yet.")).to_be_visible()
     expect(page.locator("#trend")).to_be_hidden()
     assert axe_faults(page) == []
 
-    runs = [worker.finished_run(state, "untried") for state in (State.FAIL, State.INCONCLUSIVE, State.PASS)]
+    runs = [worker.finished_run(state, "watched") for state in (State.FAIL, State.INCONCLUSIVE, State.PASS)]
     open_page(page, served.run_url(runs[0]))
     page.get_by_role("link", name="Trend of this pair").click()
     expect(page.get_by_role("heading", name="Structured output breaks, over time")).to_be_visible()

@@ -17,6 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tests.engines import stub_server as say
 from tests.engines.stub_server import Stub, opened
+from tests.loops import finished
 from wfgy_triage.engine_settings import EngineSettings
 from wfgy_triage.engines.base import GenerationRequest, Grammar, ScoreRequest
 from wfgy_triage.engines.loading import open_engine
@@ -206,4 +207,4 @@ def test_an_answer_is_the_same_wherever_the_network_cuts_the_stream(parts, data)
         response = httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Stream())
         return (await read_answer(response, time.monotonic(), (), str)).text
 
-    assert asyncio.run(read()) == "".join(t for kind, t in parts if kind == "text")
+    assert finished(read()) == "".join(t for kind, t in parts if kind == "text")

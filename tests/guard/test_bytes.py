@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.guard.conftest import AS_JSON
+from tests.loops import finished
 from wfgy_triage.guard.checks import Guard
 from wfgy_triage.guard.desk import Desk
 from wfgy_triage.guard.policy import Policy
@@ -73,7 +74,7 @@ def test_bytes_out_are_bytes_in(kind, pieces, checked, status, junk, data):
     asked = json.dumps({"model": "m", "response_format": AS_JSON}).encode() if checked else junk
     cut = data.draw(st.integers(0, len(asked)))
     behind = Behind(kind, pieces, status)
-    out, headers = asyncio.run(through(behind, [asked[:cut], asked[cut:]]))
+    out, headers = finished(through(behind, [asked[:cut], asked[cut:]]))
     whole = b"".join(pieces)
     assert out[: len(whole)] == whole
     added = out[len(whole) :]

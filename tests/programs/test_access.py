@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.requests import HTTPConnection
 
+from tests.loops import finished
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.runs.tokens import TokenList
@@ -120,7 +120,7 @@ def test_a_body_is_bounded_whatever_it_says_of_its_length(length: bytes | None):
         "root_path": "",
         "headers": [(b"content-length", length)] if length else [],
     }
-    asyncio.run(ProgramDoor(inside, lambda _: LOCAL)(scope, receive, send))
+    finished(ProgramDoor(inside, lambda _: LOCAL)(scope, receive, send))
     assert sent[0]["status"] == 413
 
 
@@ -137,5 +137,5 @@ def test_the_door_stands_below_the_root_path(root: str):
     door = ProgramDoor(inside, by_token(TokenList("a viewer sha256:" + "0" * 64)))
     for path in ("/", "/runs", "/apis", "/api", "/api/config", "/api/gradio_api/queue/join"):
         scope = {"type": "http", "path": root + path, "root_path": root, "headers": []}
-        asyncio.run(door(scope, nothing, nothing))
+        finished(door(scope, nothing, nothing))
     assert passed == [root + p for p in ("/", "/runs", "/apis")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.browser.scripted import ScriptedWorker
+from tests.loops import finished
 from tests.programs.conftest import CALLS, Door, bearer
 from wfgy_triage.catalog import validate_result
 from wfgy_triage.result import State
@@ -33,7 +33,7 @@ def agent(
         ):
             return await talk(client)
 
-    return asyncio.run(connected())
+    return finished(connected())
 
 
 def said(answer: Any) -> str:
