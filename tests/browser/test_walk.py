@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import NOTE, Served
 from tests.browser.pages import open_page, pick, run_in_address, to_models
@@ -124,6 +124,29 @@ def test_check_with_more_questions_is_prefilled(page: Page, served: Served, work
     expect(page.locator("#live")).to_contain_text("Next in line")
     record = worker.runs.list(limit=1, status=RunStatus.QUEUED)[0]
     assert (record.spec.questions, record.spec.pair_id) == (60, "second")
+
+
+def test_a_choice_stands_that_was_made_while_an_older_list_was_on_its_way(page: Page, served: Served):
+    to_models(page, served.url)
+    expect(page.locator('input[name="pair"][value="demo"]')).to_be_checked()
+    asked: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if asked:
+            route.continue_()
+        else:
+            asked.append(route)
+
+    page.route("**/gradio_api/run/**", hold_the_first)
+    for _ in range(100):  # the page asks every five seconds
+        page.wait_for_timeout(0 if asked else 200)
+    older = asked[0].fetch()
+    with page.expect_response("**/gradio_api/run/**"):
+        pick(page, "pair", "second")
+    with page.expect_response("**/gradio_api/run/**"):
+        asked[0].fulfill(response=older)
+    page.wait_for_timeout(300)  # what the answer says is on the page
+    expect(page.locator('input[name="pair"][value="second"]')).to_be_checked()
 
 
 def test_another_symptom_leaves_the_run(page: Page, served: Served, worker: ScriptedWorker):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from wfgy_triage.errors import TriageError
@@ -52,7 +54,16 @@ class ModelsHandlers:
         }
 
     def models(self, symptom: str, pair_id: str, questions: float, workload: str, trials: str) -> Updates:
-        """Refresh step 2: pairs become ready while the page is open."""
+        """Refresh step 2: pairs become ready while the page is open.
+
+        A choice that stands is not sent back: the visitor may have made another while this was on its way.
+        """
+        return self._models_of(symptom, pair_id, questions, workload, trials, on_page=pair_id)
+
+    def _models_of(
+        self, symptom: str, pair_id: str, questions: float, workload: str, trials: str, on_page: str
+    ) -> Updates:
+        """Step 2 for a pair that is wanted; `on_page` is the pair whose radio is set in the browser."""
         parts = self.parts
         try:
             pairs = self.context.pairs()
@@ -66,8 +77,9 @@ class ModelsHandlers:
         asks = self.context.asks_questions(symptom)
         asked = min(_whole(questions), self.context.available(symptom, workload) or MAX_QUESTIONS)
         plan = plan_card(self.context, symptom, pairs.get(chosen), asked, trials)
+        replaced: dict[str, Any] = {} if chosen == on_page else {"value": chosen}
         return {
-            parts.pair: gr.HTML(options=pair_cards(pairs, self.context.service.warm_pairs()), value=chosen),
+            parts.pair: gr.HTML(options=pair_cards(pairs, self.context.service.warm_pairs()), **replaced),
             parts.plan: plan,
             parts.models_title: step_head(*MODELS_HEADS[asks]),
             parts.questions: gr.Slider(visible=asks),
@@ -165,7 +177,14 @@ class ModelsHandlers:
         spec, parts = record.spec, self.parts
         own = known_workload(self.context, spec.workload_id)
         return (
-            self.models(spec.symptom, spec.pair_id, questions, spec.workload_id, trial_choice(spec.options))
+            self._models_of(
+                spec.symptom,
+                spec.pair_id,
+                questions,
+                spec.workload_id,
+                trial_choice(spec.options),
+                on_page="",
+            )
             | choice_updates(parts, record)
             | self.options_shown(spec.symptom, value_of(spec.symptom, spec.options))
             | {
