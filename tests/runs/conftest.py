@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.runs.homes import home, processes, uninterrupted  # noqa: F401 - fixtures
 from tests.runs.run_fakes import SYMPTOM, make_settings, register_pair
 from wfgy_triage import options
 from wfgy_triage.store.database import open_database

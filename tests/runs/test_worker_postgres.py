@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
+from tests.runs.homes import QUESTIONS, Home, assert_same
 from tests.runs.run_fakes import spec, wait_for
-from tests.runs.test_worker_kill import QUESTIONS, Home, assert_same, processes, uninterrupted  # noqa: F401
 from wfgy_triage.store.records import RunStatus
 from wfgy_triage.store.workers import WorkerRepository
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.postgres
 
 
 @pytest.fixture
-def machines(tmp_path_factory, processes, postgres):  # noqa: F811
+def machines(tmp_path_factory, processes, postgres):
     """Two home folders, as on two machines, with one database."""
     name = postgres.new_database()
     homes = [Home(tmp_path_factory.mktemp("machine"), processes, postgres.url(name)) for _ in range(2)]
@@ -27,7 +27,7 @@ def machines(tmp_path_factory, processes, postgres):  # noqa: F811
     postgres.drop(name)
 
 
-def test_a_killed_worker_is_followed_by_one_that_goes_on(machines, uninterrupted):  # noqa: F811
+def test_a_killed_worker_is_followed_by_one_that_goes_on(machines, uninterrupted):
     home = machines[0]
     run = home.repo.create(spec(QUESTIONS))
     (home.path / "die-after_save").touch()
@@ -42,7 +42,7 @@ def test_a_killed_worker_is_followed_by_one_that_goes_on(machines, uninterrupted
     assert not stored & set(home.measured()[before:])
 
 
-def test_a_worker_that_is_told_to_stop_puts_its_run_back(machines, uninterrupted):  # noqa: F811
+def test_a_worker_that_is_told_to_stop_puts_its_run_back(machines, uninterrupted):
     home = machines[0]
     run = home.repo.create(spec(QUESTIONS, pause=0.05))
     home.start_worker()
