@@ -62,6 +62,18 @@ def test_users_from_adding_to_removing(home: Path):
     call("users", "remove", "kim")
     assert list(read_users(file).by_name) == ["account"]
 
+    database = open_database(load_settings().database_url)
+    trail = [(e.who, e.action, e.target, e.details) for e in AuditRepository(database).last(50)]
+    database.close()
+    me = command_line().name
+    assert trail[::-1] == [
+        (me, "user-add", "kim", {"role": "admin"}),
+        (me, "user-add", "account", {"role": "operator"}),
+        (me, "user-role", "kim", {"role": "viewer", "before": "admin"}),
+        (me, "user-password", "kim", {}),
+        (me, "user-remove", "kim", {}),
+    ]
+
 
 def test_what_cannot_be_done_is_said_and_changes_nothing(home: Path):
     call("users", "add", "kim", given=f"{PASSWORD}\n")
@@ -79,6 +91,7 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(home: Path):
         with pytest.raises(InputError, match=message):
             call("users", *arguments, given=given)
     assert (home / "users.yaml").read_bytes() == before
+    assert call("audit", "--csv").stdout.count("user-") == 1
 
 
 def test_a_password_is_taken_from_no_argument():

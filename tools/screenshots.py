@@ -1,7 +1,8 @@
 """Take the README's pictures of every step from a served app: desktop and phone, light and dark.
 
 `python tools/screenshots.py --url http://localhost:7860` uses the newest finished run; `--live` starts a run through
-the page first, and pictures it while it measures.
+the page first, and pictures it while it measures. `--page NAME=ADDRESS` pictures any other page (a comparison, a
+shared link, an exported report).
 """
 
 from __future__ import annotations
@@ -65,6 +66,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("assets/screenshots"))
     parser.add_argument("--run", help="id of a finished run; default: the newest")
     parser.add_argument("--guide", help="id of a finished run of 'Fix in 60 seconds', for its picture")
+    parser.add_argument(
+        "--page", action="append", default=[], help="NAME=ADDRESS of one more page; may be repeated"
+    )
+    parser.add_argument("--only-pages", action="store_true", help="nothing but what --page names")
     parser.add_argument("--live", action="store_true", help="start a run and picture it while it measures")
     parser.add_argument("--pair", help="with --live: the model pair to choose")
     parser.add_argument("--wait", type=int, default=1200, help="seconds that a live run may take")
@@ -72,6 +77,12 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     url = arguments.url.rstrip("/")
     with browser() as chromium:
+        for named in arguments.page:
+            name, _, address = named.partition("=")
+            for variant in VARIANTS:
+                picture_page(chromium, address, name, variant, arguments.out)
+        if arguments.only_pages:
+            return 0
         run = arguments.run or None
         if arguments.live:
             run = live_run(chromium, url, arguments.out, arguments.pair, arguments.wait * 1000)
@@ -175,6 +186,16 @@ def picture_steps(
     page.goto(f"{url}/runs")
     page.wait_for_selector("#sessions tbody a")
     camera.take(page, "6-sessions")
+    page.context.close()
+
+
+def picture_page(chromium: Browser, address: str, name: str, variant: Variant, out: Path) -> None:
+    """Picture a page as it is found."""
+    page = new_page(chromium, variant)
+    page.goto(address)
+    page.get_by_role("heading").first.wait_for()
+    page.wait_for_load_state("networkidle")
+    Camera(out, variant).take(page, name)
     page.context.close()
 
 

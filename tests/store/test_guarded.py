@@ -93,10 +93,18 @@ def test_the_wrong_person_changes_nothing(database, kims, write, actor):
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("actor", [KIM, ADMIN])
 def test_the_owner_and_an_admin_may_and_it_is_written_down(database, kims, write, actor):
-    ended(database, kims)
+    if write != "cancel":
+        ended(database, kims)
     link, _ = GuardedShares(database, KIM).create(kims, 7)
     WRITES[write](database, actor, kims, link.id)
     assert trail(database)[-1] == (actor.name, write, kims)
+
+
+def test_stopping_what_has_ended_does_nothing_and_leaves_no_line(database, kims):
+    ended(database, kims)
+    before = everything(database)
+    assert GuardedRuns(database, KIM).request_cancel(kims).status == RunStatus.FAILED
+    assert everything(database) == before
 
 
 @pytest.mark.parametrize("write", [w for w in WRITES if w != "unshare"])

@@ -31,12 +31,14 @@ NoPassword = Annotated[
 def users_add(name: Name, role: RoleName = "operator", no_password: NoPassword = False) -> None:
     """Add somebody. The password is asked for, or read from standard input; never from an argument."""
     from wfgy_triage.passwords import hashed
+    from wfgy_triage.store.audit import USER_ADD
     from wfgy_triage.users import User, checked_name, checked_role
 
     file, name, chosen = _file(), checked_name(name), checked_role(role)
     if file.path.exists() and name in file.now().by_name:
         raise InputError(f"There is a user {name!r} already.", "See 'users passwd' and 'users role'.")
     file.change([User(name, chosen, "" if no_password else hashed(_new_password()))])
+    _note(USER_ADD, name, role=str(chosen))
     err.print(f"Added {name} as {chosen} in {file.path}.", highlight=False, markup=False)
 
 
@@ -57,6 +59,7 @@ def users_role(name: Name, role: Annotated[str, typer.Argument(metavar="ROLE")])
     """Give somebody another role; it counts at once."""
     from dataclasses import replace
 
+    from wfgy_triage.store.audit import USER_ROLE
     from wfgy_triage.users import checked_role, plain_name, unknown_user
 
     file = _file()
@@ -64,6 +67,7 @@ def users_role(name: Name, role: Annotated[str, typer.Argument(metavar="ROLE")])
     if user is None:
         raise unknown_user(name)
     file.change([replace(user, role=checked_role(role))])
+    _note(USER_ROLE, user.name, role=role, before=str(user.role))
     err.print(f"{user.name} is {role} now.", highlight=False, markup=False)
 
 
@@ -73,6 +77,7 @@ def users_passwd(name: Name) -> None:
     from dataclasses import replace
 
     from wfgy_triage.passwords import hashed
+    from wfgy_triage.store.audit import USER_PASSWORD
     from wfgy_triage.users import plain_name, unknown_user
 
     file = _file()
@@ -80,15 +85,18 @@ def users_passwd(name: Name) -> None:
     if user is None:
         raise unknown_user(name)
     file.change([replace(user, password=hashed(_new_password()))])
+    _note(USER_PASSWORD, user.name)
     err.print(f"{user.name} has a new password.", highlight=False, markup=False)
 
 
 @users.command("remove")
 def users_remove(name: Name) -> None:
     """Take somebody out; they are signed out at once. Their sessions stay, under their name."""
+    from wfgy_triage.store.audit import USER_REMOVE
     from wfgy_triage.users import plain_name
 
     _file().change(remove=plain_name(name))
+    _note(USER_REMOVE, plain_name(name))
     err.print(f"Removed {plain_name(name)}.", highlight=False, markup=False)
 
 
@@ -139,6 +147,13 @@ def _file() -> UsersFile:
     from wfgy_triage.users import UsersFile
 
     return UsersFile(users_path(load_settings()))
+
+
+def _note(action: str, name: str, **details: str) -> None:
+    """A line in the audit trail, under the name of whoever runs the command."""
+    from wfgy_triage.runs.service import TriageService
+
+    TriageService(load_settings()).note(action, name, **details)
 
 
 def _new_password() -> str:

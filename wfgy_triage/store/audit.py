@@ -16,6 +16,8 @@ from wfgy_triage.store.rows import now
 
 SIGN_IN, SIGN_IN_FAILED, SIGN_IN_HELD, SIGN_OUT = "sign-in", "sign-in-failed", "sign-in-held", "sign-out"
 """Words for what is no action on a session: signed in, wrong password, too many of them, signed out."""
+USER_ADD, USER_ROLE, USER_PASSWORD, USER_REMOVE = "user-add", "user-role", "user-password", "user-remove"
+"""Words for what the command line does to the file of people; the target is a name, never a password."""
 
 
 @dataclass(frozen=True)

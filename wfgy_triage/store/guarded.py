@@ -135,7 +135,11 @@ class GuardedRuns(_Guard):
         return RunRepository(self._acting(Action.DESCRIBE, run_id)).describe(run_id, description)
 
     def request_cancel(self, run_id: str) -> RunRecord:
-        """Ask a run to stop."""
+        """Ask a run to stop; for one that has ended nothing is done, and nothing written down."""
+        record = self.get(run_id)
+        if record.status not in OPEN_STATUSES:
+            demand(self.actor, Action.CANCEL, record.owner)
+            return record
         return RunRepository(self._acting(Action.CANCEL, run_id)).request_cancel(run_id)
 
     def requeue(self, run_id: str) -> RunRecord:
