@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.commands import Here
 from tests.databases import postgres  # noqa: F401 - one server for all test folders
-from wfgy_triage.settings import Settings, load_settings
+from wfgy_triage.settings import Settings, embedding_folder, load_settings
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -26,6 +29,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             items[:] = kept
 
 
+def pytest_collection_finish() -> None:
+    """Let the garbage collector forget what the imports left: engines collect when they close, thousands of times."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings whose home is the test's own folder."""
@@ -33,6 +42,12 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings(
         home=home, pairs_file=home / "pairs.yaml", database_url=f"sqlite:///{home / 'triage.db'}"
     )
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """Give commands in this process."""
+    return Here(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +67,25 @@ def demo_pair(demo_settings: Settings) -> dict[str, Path]:
 
     folders = {s.pair_id: exl2_folder(demo_settings, s) for s in SIBLINGS}
     return {"fp16": fp16_folder(demo_settings), **folders}
+
+
+@pytest.fixture(scope="session")
+def known_examples() -> Path:
+    """A folder in which the matcher finds what its examples mean; made on first use and kept between test runs."""
+    from filelock import FileLock
+
+    from wfgy_triage.runs.match_process import load_matcher
+
+    folder = load_settings().home / "tests" / "examples"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):  # two test processes: one makes it, the other finds it
+        load_matcher(folder)
+    return folder
+
+
+def lend_examples(home: Path, folder: Path) -> None:
+    """Let a home of a test know what the matcher's examples mean."""
+    place = embedding_folder(load_settings(home=home))
+    place.mkdir(parents=True)
+    for kept in folder.glob("*.npz"):
+        shutil.copy(kept, place)

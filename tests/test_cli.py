@@ -1,37 +1,20 @@
-"""The command line as a user meets it: one process a call, exit codes and sentences."""
+"""The command line as a user meets it: exit codes and sentences."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.commands import Here, call
 from wfgy_triage.cli import app
 from wfgy_triage.errors import InputError
 from wfgy_triage.runs import headless
 from wfgy_triage.settings import CACHE_ROWS, Settings, load_settings
 from wfgy_triage.store.records import RunSpec
 
-ROOT = Path(__file__).resolve().parent.parent
 QUESTIONS = "assets/templates/questions.md"
-
-
-def call(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "WFGY_TRIAGE_HOME": str(home), "COLUMNS": "200", "TERM": "dumb"}
-    for name in ("DATABASE_URL", "WFGY_TRIAGE_PAIRS"):
-        env.pop(name, None)
-    return subprocess.run(
-        [sys.executable, "-m", "wfgy_triage", *arguments],
-        capture_output=True,
-        text=True,
-        env=env,
-        cwd=ROOT,
-        check=False,
-    )
 
 
 def test_symptoms_lists_all_five_of_the_page(tmp_path: Path):
@@ -81,15 +64,17 @@ def test_symptoms_lists_all_five_of_the_page(tmp_path: Path):
         (["quantize", ".", "out", "--bpw", "4", "--protect", "mlp"], "'mlp' is not PART=BPW."),
     ],
 )
-def test_mistakes_are_sentences_with_exit_code_two(tmp_path: Path, arguments: list[str], said: str):
-    outcome = call(tmp_path, *arguments)
+def test_mistakes_are_sentences_with_exit_code_two(
+    tmp_path: Path, here: Here, arguments: list[str], said: str
+):
+    outcome = here(tmp_path, *arguments)
     assert outcome.returncode == 2
     assert said in outcome.stderr
     assert "Traceback" not in outcome.stderr
 
 
-def test_no_sessions_yet(tmp_path: Path):
-    outcome = call(tmp_path, "sessions", "list")
+def test_no_sessions_yet(tmp_path: Path, here: Here):
+    outcome = here(tmp_path, "sessions", "list")
     assert (outcome.returncode, outcome.stdout.strip()) == (0, "No sessions are recorded yet.")
 
 
@@ -104,24 +89,24 @@ def test_a_damaged_database_is_explained_and_kept(tmp_path: Path):
     assert database.read_bytes() == before
 
 
-def test_a_port_that_is_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_port_that_is_no_number(tmp_path: Path, here: Here, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WFGY_TRIAGE_PORT", "http")
-    outcome = call(tmp_path, "sessions", "list")
+    outcome = here(tmp_path, "sessions", "list")
     assert outcome.returncode == 2
     assert "WFGY_TRIAGE_PORT" in outcome.stderr
 
 
-def test_the_doctor_of_this_machine_and_of_a_folder_that_is_no_model(tmp_path: Path):
-    here = call(tmp_path, "doctor", "--json", str(tmp_path / "here.json"))
+def test_the_doctor_of_this_machine_and_of_a_folder_that_is_no_model(tmp_path: Path, here: Here):
+    alone = call(tmp_path, "doctor", "--json", str(tmp_path / "here.json"))
     found = json.loads((tmp_path / "here.json").read_text())
     assert found["schema"] == "wfgy-triage/doctor-1"
     assert {f["group"] for f in found["findings"]} == {"environment"}
-    assert here.returncode == (1 if found["state"] == "FAIL" else 0)
-    assert "This machine" in here.stdout
+    assert alone.returncode == (1 if found["state"] == "FAIL" else 0)
+    assert "This machine" in alone.stdout
     for side in ("fp16", "exl2"):
         (tmp_path / side).mkdir()
     folders = ["--fp16", str(tmp_path / "fp16"), "--exl2", str(tmp_path / "exl2")]
-    outcome = call(tmp_path, "doctor", *folders, "--json", str(tmp_path / "both.json"))
+    outcome = here(tmp_path, "doctor", *folders, "--json", str(tmp_path / "both.json"))
     assert outcome.returncode == 1
     assert "has no config.json" in outcome.stdout
     both = json.loads((tmp_path / "both.json").read_text())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.commands import call
 from tests.engines.conftest import save_tokenizer
 from tests.engines.stub_server import Stub, serving
-from tests.test_cli import call
 
 
 @pytest.fixture

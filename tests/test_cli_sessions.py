@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.browser.scripted import ScriptedWorker
+from tests.commands import Here, call
 from tests.report.sessions_made import made_session, written
-from tests.test_cli import call
 from wfgy_triage.cli.sessions import Form
 from wfgy_triage.report.export.formats import FORMATS
 from wfgy_triage.result import State
@@ -47,9 +47,9 @@ def test_standard_output_is_the_file_and_nothing_else(recorded):
     assert all("q" not in packet for packet in json.loads(shown))
 
 
-def test_compare_shows_both_and_what_differs(recorded):
+def test_compare_shows_both_and_what_differs(recorded, here: Here):
     home, first, second = recorded
-    shown = call(home, "sessions", "compare", first, second)
+    shown = here(home, "sessions", "compare", first, second)
     assert shown.returncode == 0
     assert first in shown.stdout
     assert "EXL2 breaks the schema in 6 of 20 answers" in shown.stdout
@@ -69,9 +69,9 @@ def test_compare_shows_both_and_what_differs(recorded):
         (["compare", "FIRST"], "Missing argument"),
     ],
 )
-def test_mistakes_end_with_two(recorded, arguments: list[str], said: str):
+def test_mistakes_end_with_two(recorded, here: Here, arguments: list[str], said: str):
     home, first, _ = recorded
-    outcome = call(home, "sessions", *(first if a == "FIRST" else a for a in arguments))
+    outcome = here(home, "sessions", *(first if a == "FIRST" else a for a in arguments))
     assert outcome.returncode == 2
     assert said in outcome.stderr
     assert "Traceback" not in outcome.stderr

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.bench_matching import judge, read_test
-from tests.test_cli import ROOT, call
+from tests.commands import ROOT, Here, call
+from tests.conftest import lend_examples
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import NONE, check_complaint
 from wfgy_triage.engines.minilm import LightSentenceEncoder
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.matching import BATCH, SymptomMatcher, phrases, read_quoted
+from wfgy_triage.runs import match_process
 from wfgy_triage.runs.match_process import load_matcher
 
 MATCHED = frozenset(s.id for s in load_catalog().symptoms.values() if s.examples)
@@ -25,9 +27,11 @@ MATCHED = frozenset(s.id for s in load_catalog().symptoms.values() if s.examples
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, known_examples: Path) -> Path:
     """A home whose cache knows what the examples mean, so that a process of its own starts in seconds."""
-    return tmp_path_factory.mktemp("home")
+    home = tmp_path_factory.mktemp("home")
+    lend_examples(home, known_examples)
+    return home
 
 
 @pytest.fixture(scope="module")
@@ -169,11 +173,14 @@ def test_the_command_line_answers_line_by_line(matcher: SymptomMatcher, home: Pa
     assert all(set(f) == {"id", "symptom", "scores"} for f in found)
 
 
-def test_the_command_line_says_it_in_words(matcher: SymptomMatcher, home: Path):
-    outcome = call(home, "match", "it repeats the same words until the token limit")
+def test_the_command_line_says_it_in_words(
+    matcher: SymptomMatcher, home: Path, here: Here, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(match_process, "load_matcher", lambda _: matcher)
+    outcome = here(home, "match", "it repeats the same words until the token limit")
     assert outcome.returncode == 0
-    assert outcome.stdout.startswith("long_chain  Long answers fall apart")
-    assert "None of the symptoms fits" in call(home, "match", "good morning").stdout
+    assert outcome.stdout.startswith("long_chain Long answers fall apart")
+    assert "None of the symptoms fits" in here(home, "match", "good morning").stdout
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_rows_with_grammars_in_one_batch_with_rows_without(engine, temperature):
 @pytest.mark.demo
 def test_composition_of_the_batch_on_the_demo_model(demo_pair):
     engine = open_engine(demo_pair["fp16"], side="fp16")
-    check_composition(engine, few_shot_requests(engine, 60, max_new_tokens=8), alone=4)
+    check_composition(engine, few_shot_requests(engine, 24, max_new_tokens=8), alone=2)
     engine.close()
 
 

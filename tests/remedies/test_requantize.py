@@ -329,11 +329,11 @@ def _drift(fp16, folder):
 def test_protecting_a_part_of_the_demo_lowers_its_drift(demo_pair, cache):
     fp16, exl2 = demo_pair["fp16"], demo_pair["demo-3bpw"]
     now = read_recipe(read_folder(exl2))
-    folder = Siblings(cache, calibration_rows=2).make(fp16, exl2, protected(now, **{"mlp_0-5": 6.0}))
-    expected = {f"model.layers.{b}.mlp.{name}_proj" for b in range(6) for name in ("gate", "up", "down")}
+    folder = Siblings(cache, calibration_rows=2).make(fp16, exl2, protected(now, **{"mlp_0-2": 6.0}))
+    expected = {f"model.layers.{b}.mlp.{name}_proj" for b in range(3) for name in ("gate", "up", "down")}
     changed = changed_modules(exl2, folder)
     assert changed <= expected
-    assert len(changed) >= 12
+    assert len(changed) >= 6
     old, new = load_file(exl2 / "output.safetensors"), load_file(folder / "output.safetensors")
     assert sum(t.nbytes for t in new.values()) > sum(t.nbytes for t in old.values())
     assert inspect_folder(folder).anomalies == ()

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
+from tests.conftest import lend_examples
 from tests.runs.run_fakes import make_settings, wait_for
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.runs.matching import MATCHER_COMMAND, MatcherClient
@@ -116,7 +117,8 @@ def test_killing_the_web_process_ends_its_matcher(tmp_path):
     assert not alive
 
 
-def test_the_real_process_answers_as_the_command_line_would(tmp_path):
+def test_the_real_process_answers_as_the_command_line_would(tmp_path, known_examples):
+    lend_examples(tmp_path, known_examples)
     client = MatcherClient(make_settings(tmp_path), MATCHER_COMMAND)
     client.start()
     try:
