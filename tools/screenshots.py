@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 SETTLE_MS = 900
@@ -56,7 +57,15 @@ class Camera:
         page.add_style_tag(content=".actions { position: static !important; padding: 0 !important; }")
         path = self._out / f"{self._variant.name}-{step}.png"
         page.screenshot(path=path, full_page=True, animations="disabled")
+        slim(path)
         print(path)
+
+
+def slim(path: Path) -> None:
+    """Keep 256 colours: the pictures are flat areas and text, and the repository carries them."""
+    with Image.open(path) as picture:
+        few = picture.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
 
 
 def main() -> int:
@@ -207,6 +216,7 @@ def picture_guide(chromium: Browser, url: str, run: str, variant: Variant, out: 
     page.wait_for_timeout(SETTLE_MS)
     path = out / f"{variant.name}-7-guide.png"
     page.locator("#verdict").screenshot(path=path, animations="disabled")
+    slim(path)
     print(path)
     page.context.close()
 

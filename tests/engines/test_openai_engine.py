@@ -89,6 +89,36 @@ def test_tabbyapi_is_known_by_its_list_and_told_to_add_nothing(stub, tokenizer_f
     assert engine.capabilities.grammars == ("json_schema",)
 
 
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ('{"a": 1}', True),
+        (' {"a": 1}\n', True),
+        ('{"a": 1, "b": [1, 2', True),  # cut by a text that ends answers: it may have been on its way
+        ("", True),
+        ('{"a": "one"}', False),
+        ('{"b": 2}', False),
+        ('Sure! {"a": 1}', False),
+        ("I cannot do that.", False),
+        ('{"a": 1} and more', False),
+    ],
+)
+def test_a_server_that_ignores_the_schema_is_found_out(stub, tokenizer_folder, text: str, held: bool):
+    tabby(stub)
+    engine = opened(stub, tokenizer_folder)
+    stub.otherwise = say.says(text)
+    schema = Grammar(
+        "json_schema", '{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}'
+    )
+    answers = engine.generate([request(engine, grammar=schema)])
+    assert next(answers).text == text  # what came is kept
+    if held:
+        assert list(answers) == []
+    else:
+        with pytest.raises(ProbeError, match="breaks it .* ignores the option"):
+            next(answers)
+
+
 def test_vllm_takes_the_schema_in_its_own_option(stub, tokenizer_folder):
     stub.models = {"data": [{"id": "tiny", "owned_by": "vllm", "max_model_len": 300}]}
     engine = opened(stub, tokenizer_folder)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wfgy_triage.measure.json_prefix import judge_prefix
+from wfgy_triage.measure.json_prefix import could_go_on, judge_prefix
 
 SCHEMA = {
     "type": "object",
@@ -36,6 +36,14 @@ def test_no_prefix_of_a_good_answer_is_ever_given_up(record, data):
     )
     cut = data.draw(st.integers(0, len(text)))
     assert judge_prefix(text[:cut], SCHEMA).reason == ""
+    assert cut == len(text) or could_go_on(text[:cut], SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "text", ["Sure! {", "I cannot", "```json\n{", '{"n" = 1}', '{"n": 1} and', '{"n": "1", "c": "a', "{]"]
+)
+def test_what_no_text_can_mend_cannot_go_on(text):
+    assert not could_go_on(text, SCHEMA)
 
 
 @pytest.mark.parametrize(

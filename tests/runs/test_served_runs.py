@@ -101,6 +101,19 @@ def test_a_failing_server_is_measured_and_the_schema_option_is_tried_on_it(setti
     assert not any(stub.url in kept for stub in stubs)
 
 
+def test_a_server_that_ignores_the_schema_option_is_not_said_to_be_helped_or_past_help(settings, stubs):
+    pair = register(settings, stubs)
+    right = golds(pair.fp16)
+    stubs[0].otherwise = lambda body: says(right.get(body["prompt"], "hello"))(body)
+    stubs[1].otherwise = lambda body: says(right.get(body["prompt"], "hello").replace(":", "=", 1))(body)
+    record = run(settings)
+    assert (record.status, record.state) == (RunStatus.DONE, State.FAIL), record.error_message
+    assert record.result is not None
+    trials = {t["remedy"]: t for t in record.result["recommendation"]["trials"]}
+    assert trials["schema_lock"]["status"] == "skipped"
+    assert "ignores the option" in trials["schema_lock"]["reason"]
+
+
 def test_folders_that_are_not_known_are_not_said_to_be_fine(settings, stubs):
     register(settings, stubs)
     record = run(settings, "deploy_mismatch")

@@ -7,6 +7,7 @@ a given text (teacher forcing) and no hidden states; asking for those is an erro
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,8 @@ from wfgy_triage.engines.openai_stream import Answer, read_answer
 from wfgy_triage.engines.requests import check_generation
 from wfgy_triage.engines.tokens import TokenizerSide
 from wfgy_triage.errors import ProbeError
+from wfgy_triage.measure.json_prefix import could_go_on
+from wfgy_triage.measure.json_validity import classify_json
 from wfgy_triage.server_settings import ServerSettings
 
 _log = logging.getLogger(__name__)
@@ -107,7 +110,7 @@ class ServedEngine(TokenizerSide):
         Raises:
             InputError: a request cannot be written for this server; nothing was asked then.
             ProbeError: after everything else was answered: questions that failed in spite of further tries. At once
-                where the server as a whole does not answer.
+                where the server as a whole does not answer, or does not hold answers to a schema as asked.
         """
         if self._closed:
             raise ProbeError("The engine is closed.", "Open the pair again.")
@@ -150,6 +153,7 @@ class ServedEngine(TokenizerSide):
         for called in run_calls(self._server.client, bodies, self._ask, at_a_time, should_stop):
             if called.found is not None:
                 yield called.found
+                self._demand_held(called.asked[0], called.found)
             else:
                 failed.append(called)
         if failed and not should_stop():
@@ -172,6 +176,25 @@ class ServedEngine(TokenizerSide):
             answer.ended or "stop",
             answer.completion_tokens,
             answer.timing,
+        )
+
+    def _demand_held(self, request: GenerationRequest, answer: Completion) -> None:
+        """An answer that no continuation could make fit says that the server does not hold it to the schema.
+
+        Servers ignore options that they do not know, so an accepted one proves nothing. What was cut, by the length or
+        by a text that ends the answer, may still have been on its way to a valid one.
+        """
+        if request.grammar is None or request.grammar.kind != "json_schema":
+            return
+        schema = json.loads(request.grammar.text)
+        found = classify_json(answer.text, schema, truncated=False)
+        if found.schema_valid or (not found.parse_valid and could_go_on(answer.text, schema)):
+            return
+        name = request.id.partition("/")[0]
+        raise ProbeError(
+            f"The server of the {self._side} side was asked to hold its answers to a JSON schema, and its answer to"
+            f" {name} breaks it ({found.detail.rstrip('.')}): it ignores the option, or a part of it.",
+            "Use a version of the server that enforces the schema, or load the folder here.",
         )
 
     def _failure(self, faults: Sequence[tuple[str, ServerFault]]) -> ProbeError:

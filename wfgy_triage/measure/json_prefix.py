@@ -16,6 +16,8 @@ from wfgy_triage.measure.schema_guard import schema_errors
 from wfgy_triage.measure.strict_json import JsonRefused, parse_json
 
 _CLOSERS = {"{": "}", "[": "]"}
+_STARTS = tuple('{["-0123456789tfn')
+"""How a JSON text can begin."""
 _ALWAYS_LASTING = frozenset({"type", "additionalProperties", "maxItems", "maxProperties", "uniqueItems"})
 """Complaints that stay whatever is added to a container."""
 _LASTING_FOR_SCALARS = frozenset(
@@ -62,6 +64,35 @@ def judge_prefix(text: str, schema: Mapping[str, Any] | bool) -> PrefixVerdict:
     if not lasting:
         return PrefixVerdict()
     return PrefixVerdict(False, True, f"already outside the schema: {lasting[0].message[:160]}")
+
+
+def could_go_on(text: str, schema: Mapping[str, Any] | bool) -> bool:
+    """Whether more text could make an answer fit that does not fit yet; True wherever that is not certain.
+
+    Args:
+        text: what there is: no whole JSON value that fits.
+        schema: as for `judge_prefix`.
+
+    Raises:
+        InputError: the schema is refused or too expensive.
+    """
+    start = text.lstrip(" \t\n\r")
+    if not start:
+        return True
+    if not start.startswith(_STARTS) or _is_complete(start):
+        return False
+    verdict = judge_prefix(text, schema)
+    return not (verdict.never_parses or verdict.never_fits)
+
+
+def _is_complete(text: str) -> bool:
+    """Whether every bracket that was opened has been closed again, at some place."""
+    depth = 0
+    for _, character in _outside_strings(text):
+        depth += (character in _CLOSERS) - (character in "}]")
+        if depth == 0 and character in "}]":
+            return True
+    return False
 
 
 def _close(text: str) -> str | None:

@@ -20,7 +20,7 @@ def tag_links(record: RunRecord) -> str:
 def search_form(text: str, tag: str) -> str:
     """Return the search of the list: an ordinary form, so that it works from the keyboard and stays in the address."""
     only = (
-        f'<p class="small">With the tag <b>{escape(tag)}</b>. <a href="./runs">All sessions</a></p>'
+        f'<p class="small">With the tag <b>{escape(tag)}</b>. <a class="all-of-them" href="./runs">All sessions</a></p>'
         if tag
         else ""
     )
