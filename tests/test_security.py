@@ -1,10 +1,12 @@
-"""The table of attacks names tests that exist."""
+"""The tables of attacks and of faults name tests that exist."""
 
 from __future__ import annotations
 
 import ast
 import re
 from functools import cache
+
+import pytest
 
 from wfgy_triage.settings import REPO_ROOT
 
@@ -18,11 +20,19 @@ def names_in(path: str) -> frozenset[str]:
     return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 
 
-def test_every_attack_is_tried_by_tests_that_exist() -> None:
-    rows = [
-        r for r in (REPO_ROOT / "docs/security.md").read_text("utf-8").splitlines() if r.startswith("| ")
-    ][1:]
-    assert len(rows) >= 20
+def rows_of(page: str, heading: str) -> list[str]:
+    """The rows of the table whose first column is headed so."""
+    _, found, table = (REPO_ROOT / "docs" / page).read_text("utf-8").partition(f"\n| {heading} |")
+    assert found
+    return [row for row in table.split("\n\n")[0].splitlines()[2:] if row]
+
+
+@pytest.mark.parametrize(
+    ("page", "heading", "least"), [("security.md", "attack", 20), ("load.md", "what happens", 9)]
+)
+def test_every_row_is_tried_by_tests_that_exist(page: str, heading: str, least: int) -> None:
+    rows = rows_of(page, heading)
+    assert len(rows) >= least
     for row in rows:
         named = NAMED.findall(row)
         assert named, row
