@@ -1,4 +1,4 @@
-"""Seconds from the start of a cold process to the first verdict, on each demo pair."""
+"""Seconds from the start of a cold process to the first verdict, on each demo pair; no change is tried."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _triage(fp16: Path, exl2: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as home:
         out = Path(home) / "result.json"
         command = [sys.executable, "-m", "wfgy_triage", "probe", "json_breaks", "--fp16", str(fp16)]
-        command += ["--exl2", str(exl2), "--questions", str(QUESTIONS), "--json", str(out)]
+        command += ["--exl2", str(exl2), "--questions", str(QUESTIONS), "--no-fix", "--json", str(out)]
         env = {**os.environ, "WFGY_TRIAGE_HOME": home}
         env.pop("DATABASE_URL", None)
         with Stopwatch() as watch:

@@ -1,7 +1,7 @@
-"""The fix map as frozen records: symptoms, modules, gates, causes, remedies, words and numbers.
+"""The fix map: its records (`fixmap_records.py`) read, checked and looked up.
 
-`fixmap/*.yaml` is the knowledge, this file only gives it types, checks that the records refer to each other
-correctly, and looks them up. It decides nothing.
+`fixmap/*.yaml` is the knowledge, this file only checks that the records refer to each other correctly, and looks
+them up. It decides nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from jsonschema import Draft202012Validator
 from referencing import Registry
@@ -19,6 +19,18 @@ from referencing import Registry
 from wfgy_triage import result
 from wfgy_triage.errors import InputError
 from wfgy_triage.fixmap_files import FixmapFile, read_fixmap_file, read_schema
+from wfgy_triage.fixmap_records import (
+    Cause,
+    ChecklistItem,
+    GateRecord,
+    Link,
+    MetricText,
+    Module,
+    Reference,
+    Remedy,
+    Symptom,
+    WfgyTerm,
+)
 from wfgy_triage.settings import REPO_ROOT
 
 FIXMAP = REPO_ROOT / "fixmap"
@@ -27,159 +39,6 @@ FIXMAP = REPO_ROOT / "fixmap"
 class _HasId(Protocol):
     @property
     def id(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class Symptom:
-    """A breakpoint of the seed page, its acceptance list (kind `gate`), or its short way (kind `guide`).
-
-    Attributes:
-        id: stable name, e.g. `json_breaks`.
-        kind: `symptom`, `gate` or `guide`.
-        label: the seed's words.
-        title: a short plain name.
-        summary: one plain sentence for non-specialists.
-        icon: name of an icon in the assets.
-        likely_cause: the seed's claim, to be tested; None for the other kinds.
-        modules: ids of fix pages.
-        wfgy: ids of WFGY terms.
-        primary_metric: the metric that decides; None for the other kinds.
-        gates: gate ids; the first decides a symptom, all decide the other kinds.
-        examples: complaints as people word them, in several languages; none for the short way.
-        asks_questions: whether the models are asked questions (the doctor asks none).
-        plan: what a run does, step by step; empty for the usual comparison of answers.
-    """
-
-    id: str
-    kind: Literal["symptom", "gate", "guide"]
-    label: str
-    title: str
-    summary: str
-    icon: str
-    likely_cause: str | None
-    modules: tuple[str, ...]
-    wfgy: tuple[str, ...]
-    primary_metric: str | None
-    gates: tuple[str, ...]
-    examples: tuple[str, ...]
-    asks_questions: bool = True
-    plan: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Module:
-    """A fix page: living URL, WFGY problem numbers, what it is for. `kind` is `module` or `hub`."""
-
-    id: str
-    kind: Literal["module", "hub"]
-    title: str
-    url: str
-    problem_numbers: tuple[int, ...]
-    about: str
-    see_also: tuple[str, ...] = ()
-
-    def link(self) -> result.ModuleLink:
-        """The form in which a result carries it."""
-        return result.ModuleLink(self.id, self.title, self.url, self.problem_numbers)
-
-
-@dataclass(frozen=True)
-class GateRecord:
-    """A threshold with its origin. `applies_to`: `value` of EXL2, `loss` FP16 − EXL2, or `gain`."""
-
-    id: str
-    metric: str
-    op: str
-    value: float
-    applies_to: Literal["value", "loss", "gain"]
-    origin: Literal["seed", "probe"]
-    source: str
-    source_url: str
-
-    def gate(self) -> result.Gate:
-        """The form in which a result carries it."""
-        return result.Gate(self.op, self.value, self.source, self.applies_to)
-
-
-@dataclass(frozen=True)
-class Cause:
-    """What a diagnosis may name. `remedies` are candidates in the order to try."""
-
-    id: str
-    title: str
-    explanation: str
-    what_to_do: str
-    remedies: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Remedy:
-    """A change to try. It must not make `guards` worse; `rules_out` is what is known once it has not helped."""
-
-    id: str
-    title: str
-    wfgy: tuple[str, ...]
-    change: str
-    cost: str
-    guards: tuple[str, ...]
-    rules_out: str = ""
-
-
-@dataclass(frozen=True)
-class WfgyTerm:
-    """A WFGY name, the plain name beside it, what it means here, and what its sources disagree on."""
-
-    id: str
-    name: str
-    plain_name: str
-    here: str
-    conflicts: str
-    source_url: str
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A magnitude to compare with, and where it is from."""
-
-    text: str
-    source: str
-
-
-@dataclass(frozen=True)
-class MetricText:
-    """How a number is shown: label, unit, plain meaning, expert detail. `direction`: which way is better.
-
-    `main`: shown in the first table even without a gate; other descriptive metrics are a click away.
-    """
-
-    id: str
-    label: str
-    unit: str
-    direction: Literal["higher", "lower"]
-    meaning: str
-    detail: str
-    references: tuple[Reference, ...] = ()
-    main: bool = False
-
-
-@dataclass(frozen=True)
-class ChecklistItem:
-    """A line of the seed's ops checklist (`text`), in plain words, with the symptoms it guards against."""
-
-    id: str
-    text: str
-    plain: str
-    symptoms: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Link:
-    """A download or footer link of the seed. `seed_url` is set where the seed's own address is outdated."""
-
-    label: str
-    url: str
-    note: str
-    seed_url: str = ""
 
 
 _T = TypeVar("_T", bound=_HasId)

@@ -23,7 +23,8 @@ from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.pairs import Pair
 from wfgy_triage.probes import deploy_mismatch
 from wfgy_triage.runs import trials
-from wfgy_triage.runs.execute import Bench, execute_run
+from wfgy_triage.runs.bench import Bench
+from wfgy_triage.runs.execute import execute_run
 from wfgy_triage.runs.models import ModelCache
 from wfgy_triage.runs.tools import RunTools, default_tools
 from wfgy_triage.store.database import open_database

@@ -12,7 +12,8 @@ from wfgy_triage.doctor.finding import failed
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.probes.unmeasured import unmeasured
 from wfgy_triage.result import Result, State
-from wfgy_triage.runs.execute import Bench, execute_run
+from wfgy_triage.runs.bench import Bench
+from wfgy_triage.runs.execute import execute_run
 from wfgy_triage.runs.models import ModelCache
 from wfgy_triage.settings import REPO_ROOT
 from wfgy_triage.store.records import RunSpec, RunStatus

@@ -14,7 +14,8 @@ from wfgy_triage.pairs import Pair
 from wfgy_triage.probes.json_breaks import PROBE
 from wfgy_triage.report.provenance import provenance_panel
 from wfgy_triage.result import Result
-from wfgy_triage.runs.execute import Bench, execute_run
+from wfgy_triage.runs.bench import Bench
+from wfgy_triage.runs.execute import execute_run
 from wfgy_triage.runs.headless import run_headless
 from wfgy_triage.runs.models import ModelCache
 from wfgy_triage.runs.reuse import RunCache, open_cache

@@ -15,7 +15,7 @@ from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus
 from wfgy_triage.store.runs import RunRepository
-from wfgy_triage.ui.cards import WELCOME, pair_cards, symptom_detail
+from wfgy_triage.ui.cards import WELCOME, pair_cards, plan_card, symptom_detail
 from wfgy_triage.ui.context import PageContext, inspect_cached
 from wfgy_triage.ui.live import read_stages, status_card
 from wfgy_triage.ui.sessions import ListQuery, sessions_page
@@ -39,6 +39,28 @@ def context(settings: Settings) -> PageContext:
 def runs(settings: Settings, context: PageContext) -> RunRepository:
     """The store that the context reads, for putting runs into it."""
     return RunRepository(open_database(settings.database_url))
+
+
+@pytest.mark.parametrize(
+    ("symptom", "said", "sized"),
+    [
+        ("json_breaks", "EXL2 answers the same questions, word for word", True),
+        ("citations_missing", "FP16 answers 20 questions.", True),
+        ("wrong_snippet", "searched in four ways", True),
+        ("long_chain", "FP16 goes on with 20 chains of 48 steps", True),
+        ("acceptance_gate", "Both models answer 20 questions from three passages", True),
+        ("deploy_mismatch", "No question is asked.", False),
+        ("sixty_seconds", "both models answer 20 questions", False),
+    ],
+)
+def test_the_plan_says_what_this_symptoms_run_does(
+    context: PageContext, symptom: str, said: str, sized: bool
+):
+    pair = Pair("demo", "Demo", Path("fp16"), Path("exl2"))
+    shown = plan_card(context, symptom, pair, 20)
+    assert said in shown
+    assert ("<dt>20 questions</dt>" in shown) is sized
+    assert "{questions}" not in shown
 
 
 def record(status: RunStatus, **more) -> RunRecord:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from wfgy_triage.catalog import Symptom, load_catalog
+from wfgy_triage.catalog import load_catalog
 from wfgy_triage.diagnosis import ruled_out_by
 from wfgy_triage.doctor.finding import Finding, Outcome, evidence_of, failures, in_order
+from wfgy_triage.fixmap_records import Symptom
 from wfgy_triage.result import Diagnosis, Metric, State
 
 

@@ -7,8 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from wfgy_triage.catalog import FIXMAP, Catalog, GateRecord, load_catalog
+from wfgy_triage.catalog import FIXMAP, Catalog, load_catalog
 from wfgy_triage.fixmap_files import FixmapFile, read_fixmap_file
+from wfgy_triage.fixmap_records import GateRecord
 
 
 @dataclass(frozen=True)

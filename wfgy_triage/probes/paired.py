@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from wfgy_triage.catalog import GateRecord, load_catalog
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.fixmap_records import GateRecord
 from wfgy_triage.measure.statistics import Interval, PairedCounts, mean_interval, share, tango
 from wfgy_triage.result import Metric, State
 from wfgy_triage.store.records import Sample

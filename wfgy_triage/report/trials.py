@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from wfgy_triage.catalog import Catalog, Remedy
+from wfgy_triage.catalog import Catalog
+from wfgy_triage.fixmap_records import Remedy
 from wfgy_triage.report.format import (
     MISSING,
     STATE_LOOKS,

@@ -10,8 +10,8 @@ failed with a message, put back into the queue (the worker was told to stop), or
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from wfgy_triage.catalog import load_catalog, validate_result
@@ -27,47 +27,19 @@ from wfgy_triage.probes.unmeasured import unmeasured
 from wfgy_triage.remedies.outcome import of_the_run
 from wfgy_triage.result import Result
 from wfgy_triage.runs import provenance
-from wfgy_triage.runs.models import LoadedPair, ModelCache
+from wfgy_triage.runs.bench import Bench
+from wfgy_triage.runs.models import LoadedPair
 from wfgy_triage.runs.progress import Pulse, RunLog, Stopwatch
 from wfgy_triage.runs.recheck import compared_with
-from wfgy_triage.runs.reuse import RunCache, reuse_of, reused_counts
-from wfgy_triage.runs.tools import RunTools
+from wfgy_triage.runs.reuse import reuse_of, reused_counts
 from wfgy_triage.runs.trial_options import earlier_run, split_options
 from wfgy_triage.runs.trials import Workshop, recommendation, try_changes, try_to_load
-from wfgy_triage.settings import Settings, embedding_folder
-from wfgy_triage.store.records import Event, RunRecord, RunStatus, Sample
+from wfgy_triage.settings import embedding_folder
+from wfgy_triage.store.records import RunRecord, RunStatus, Sample
 from wfgy_triage.store.rows import LeaseLostError
-from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.workload.stored import workload_path
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Where a run is worked on.
-
-    Attributes:
-        repo: the store.
-        settings: of this process.
-        tools: probes, engines, the doctor.
-        models: keeps the last pair loaded.
-        worker_id: who holds the run's lease.
-        should_stop: true once this process is to end; the run goes back into the queue.
-        on_event: told every event of the run.
-        log_name: the file under `logs/` of the home folder that this process logs to.
-        open_cache: gives a run the cache of FP16 answers; None: everything is measured.
-    """
-
-    repo: RunRepository
-    settings: Settings
-    tools: RunTools
-    models: ModelCache
-    worker_id: str
-    should_stop: Callable[[], bool] = lambda: False
-    on_event: Callable[[Event], None] | None = None
-    log_name: str = "worker.log"
-    open_cache: Callable[[], RunCache] | None = None
 
 
 def execute_run(record: RunRecord, bench: Bench, pair: Pair | None = None) -> RunStatus:

@@ -15,7 +15,8 @@ from wfgy_triage.hosting import load_hosting
 from wfgy_triage.logs import formatter
 from wfgy_triage.pairs import Pair, get_pair
 from wfgy_triage.probes.registry import available_symptoms
-from wfgy_triage.runs.execute import Bench, execute_run
+from wfgy_triage.runs.bench import Bench
+from wfgy_triage.runs.execute import execute_run
 from wfgy_triage.runs.lane import hold_device, lane_of
 from wfgy_triage.runs.models import ModelCache
 from wfgy_triage.runs.reuse import open_cache

@@ -17,7 +17,8 @@ from types import FrameType
 from wfgy_triage import logs
 from wfgy_triage.errors import TriageError
 from wfgy_triage.hosting import load_hosting
-from wfgy_triage.runs.execute import Bench, execute_run
+from wfgy_triage.runs.bench import Bench
+from wfgy_triage.runs.execute import execute_run
 from wfgy_triage.runs.lane import Lane, lane_of
 from wfgy_triage.runs.models import ModelCache
 from wfgy_triage.runs.retention import Tidier

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from html import escape
 
-from wfgy_triage.catalog import Symptom
 from wfgy_triage.errors import TriageError
 from wfgy_triage.exl2.inspect import CheckpointReport
+from wfgy_triage.fixmap_records import Symptom
 from wfgy_triage.pairs import Pair
 from wfgy_triage.report.fix import module_cards
 from wfgy_triage.report.format import number, size
@@ -115,11 +115,9 @@ def plan_card(
         else "First run of this pair: not known yet. Progress is shown as it goes."
     )
     symptom = context.catalog.symptoms.get(symptom_id)
-    if symptom is not None and symptom.plan:
-        steps: tuple[str, ...] = symptom.plan
-        size_line = ""
-    else:
-        steps = COMPARISON_STEPS
+    steps = symptom.plan if symptom is not None and symptom.plan else COMPARISON_STEPS
+    size_line = ""
+    if symptom is None or (symptom.kind != "guide" and symptom.asks_questions):
         size_line = f"<div><dt>{questions} questions</dt><dd>{_power(questions)}</dd></div>"
     lines = [s.format(questions=questions) for s in steps]
     if context.tries_changes(symptom_id):

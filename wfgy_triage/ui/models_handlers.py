@@ -71,6 +71,7 @@ class ModelsHandlers:
             return {
                 parts.pair: gr.HTML(options=error_callout(error)),
                 parts.start: gr.Button(interactive=False),
+                parts.pairs_timer: gr.Timer(active=True),
             }
         ready = [p.id for p in pairs.values() if p.ready]
         chosen = pair_id if pair_id in ready else (ready[0] if ready else "")
@@ -89,6 +90,8 @@ class ModelsHandlers:
             parts.own_passages: gr.Accordion(visible=PASSAGES in KINDS.get(symptom, ())),
             parts.engineer: gr.Accordion(visible=asks),
             parts.start: gr.Button(interactive=bool(chosen) and symptom in self.context.probed),
+            # Open pages ask only while there is something to wait for; many of them would keep the server busy.
+            parts.pairs_timer: gr.Timer(active=len(ready) < len(pairs) or not pairs),
         }
 
     @explained

@@ -40,6 +40,8 @@ from wfgy_triage.ui.trial_choice import trial_choice
 from wfgy_triage.workload.stored import BUILTIN
 
 Updates = dict[Any, Any]
+MEASURING_S, IN_LINE_S = 1.0, 5.0
+"""How often the page looks at its run: while it is worked on, and while others come first."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ def live_updates(context: PageContext, parts: Parts, view: RunView) -> Updates:
         parts.stop: gr.Button(visible=stoppable, interactive=not record.cancel_requested),
         parts.resume: gr.Button(visible=resumable and may(Action.RESUME, record.owner)),
         parts.retry: gr.Button(visible=ended),
-        parts.run_timer: gr.Timer(active=view.open),
+        # Who waits in line looks less often: the place in line changes slowly, and many may wait.
+        parts.run_timer: gr.Timer(IN_LINE_S if position else MEASURING_S, active=view.open),
         **session_updates(context, parts, record),
     }
 
