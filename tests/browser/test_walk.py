@@ -149,6 +149,21 @@ def test_a_choice_stands_that_was_made_while_an_older_list_was_on_its_way(page: 
     expect(page.locator('input[name="pair"][value="second"]')).to_be_checked()
 
 
+def test_step_two_of_a_session_opened_by_its_address_is_whole(
+    page: Page, served: Served, worker: ScriptedWorker
+):
+    open_page(page, served.run_url(worker.finished_run()))
+    expect(page.locator("#verdict-word")).to_be_visible()
+    held: list[Route] = []
+    page.route("**/gradio_api/run/**", lambda route: held.append(route))
+    page.get_by_role("tab", name="Models").click()
+    expect(page.get_by_role("heading", name="Which models, and how many questions?")).to_be_visible()
+    expect(page.get_by_text("Error rendering")).to_have_count(0)  # before the server has answered
+    page.unroute_all()  # what was held goes on
+    expect(page.locator('input[name="trials"]')).to_have_count(4)
+    expect(page.locator('input[name="pair"][value="demo"]')).to_be_checked()
+
+
 def test_another_symptom_leaves_the_run(page: Page, served: Served, worker: ScriptedWorker):
     open_page(page, served.run_url(worker.finished_run()))
     page.locator("#to-fix").click()

@@ -45,7 +45,8 @@ def choice(name: str, options: str, value: str = "", elem_id: str | None = None)
     """
     return gr.HTML(
         value=value,
-        html_template="${options}",
+        # What is made in the browser later has no options until the server's next answer.
+        html_template="${typeof options === 'undefined' ? '' : options}",
         js_on_load=_JS % {"name": name},
         apply_default_css=False,
         elem_id=elem_id or name,

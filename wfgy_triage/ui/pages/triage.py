@@ -9,6 +9,7 @@ import gradio as gr
 
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.handlers import TriageHandlers
+from wfgy_triage.ui.models_handlers import MODELS_STEP
 from wfgy_triage.ui.pages.layout import build_layout
 from wfgy_triage.ui.pages.parts import Parts
 from wfgy_triage.ui.pages.share_parts import LINK_JS
@@ -108,3 +109,5 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
 
     for number, step in enumerate(parts.steps, 1):
         step.select(None, None, [parts.step], js=f"() => '{number}'")
+    # Whoever comes to step 2 from a session finds it as it is now.
+    on(parts.steps[MODELS_STEP - 1].select, handlers.models, choices)
