@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import sys
 from datetime import datetime, timedelta, tzinfo
@@ -13,9 +14,13 @@ from tests.runs.run_fakes import fake_tools, make_settings
 from wfgy_triage.runs import worker
 from wfgy_triage.store import database, rows
 
+LOG = "said.log"
+"""In the home: what the worker logs."""
+
 
 def main(home: Path, database_url: str = "") -> int:
     upset(home)
+    logging.getLogger("wfgy_triage.runs").addHandler(logging.FileHandler(home / LOG))
     return worker.main(make_settings(home, database_url), lambda: fake_tools(home))
 
 

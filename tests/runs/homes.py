@@ -58,6 +58,12 @@ class Home:
         record = self.repo.get(run_id)
         return record if record.status not in (RunStatus.QUEUED, RunStatus.RUNNING) else None
 
+    def said(self, words):
+        """The first line of the workers' logs with these words; empty where there is none."""
+        log = self.path / fake_worker.LOG
+        lines = log.read_text().splitlines() if log.exists() else []
+        return next((line for line in lines if words in line), "")
+
     def measured(self):
         log = self.path / "measured.log"
         return [tuple(line.split()) for line in log.read_text().splitlines()] if log.exists() else []

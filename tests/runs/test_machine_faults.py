@@ -26,13 +26,6 @@ def begun(home, at_least=2):
     return run.id
 
 
-def settled(home, run_id):
-    """Whether nothing more is stored: two looks apart see the same, and there is something."""
-    first = len(home.repo.samples(run_id))
-    time.sleep(2)
-    return 0 < first == len(home.repo.samples(run_id))
-
-
 def hold_the_lock(home, seconds):
     """Another program writes to the file all the while."""
     with closing(sqlite3.connect(home.path / "triage.db", isolation_level=None)) as other:
@@ -75,13 +68,19 @@ def test_a_full_disk_keeps_what_was_stored_and_the_run_goes_on_once_there_is_roo
     full.write_text(str(pages + 2))
     run = home.repo.create(spec(MANY))
     home.start_worker()
-    # Where not even the failure can be stored, the worker comes back to the run again and again.
-    wait_for(lambda: home.ended(run.id) or settled(home, run.id), 60)
+    said = wait_for(lambda: home.said("is full"), 60)
+    assert run.id in said
+    assert "Everything stored before is kept" in said
+    # Whether there is room for the failure itself is chance. Where there is none, the worker tries again and again.
+    wait_for(lambda: home.ended(run.id) or home.said("trying again"))
     home.kill_worker(signal.SIGKILL)
     record = home.repo.get(run.id)
     if record.status == RunStatus.FAILED:
         assert "is full" in record.error_message
         assert "kept" in record.error_hint
+    else:
+        assert record.status == RunStatus.RUNNING
+        assert "is full" in home.said("trying again")
     stored = home.repo.samples(run.id)
     assert 0 < len(stored) < MANY * len(SIDES)
 
