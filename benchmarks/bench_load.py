@@ -41,7 +41,7 @@ OPENING = 5
 """Pages that are opened at the same time; everybody together would measure the browser."""
 SLOW_FRAMES = "window.requestAnimationFrame = f => setTimeout(() => f(performance.now()), 250)"
 """Gradio's page runs an animation loop even at rest, some 7 % of a core each. People have machines of their own; here
-all pages share two cores, and without this the browser would be what is measured."""
+all pages share this one. It does not make up for missing cores: look at the load before reading the figures."""
 CARDS = ("json_breaks", "citations_missing", "wrong_snippet", "long_chain", "deploy_mismatch")
 
 

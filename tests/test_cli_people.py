@@ -75,6 +75,17 @@ def test_users_from_adding_to_removing(home: Path):
     ]
 
 
+def test_a_change_that_the_trail_cannot_take_is_said_to_be_done(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    (home / "triage.db").write_bytes(b"this is not a database" * 100)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{PASSWORD}\n"))
+    with pytest.raises(PrerequisiteError, match=r"triage\.db"):
+        app(["users", "add", "kim"], standalone_mode=False)
+    assert "Added kim as operator" in " ".join(capsys.readouterr().err.split())
+    assert list(read_users(home / "users.yaml").by_name) == ["kim"]
+
+
 def test_what_cannot_be_done_is_said_and_changes_nothing(home: Path):
     call("users", "add", "kim", given=f"{PASSWORD}\n")
     before = (home / "users.yaml").read_bytes()

@@ -50,10 +50,8 @@ def test_a_question_or_session_that_is_not_there_is_said(page: Page, served: Ser
 
 
 def test_a_pair_over_time(page: Page, served: Served, worker: ScriptedWorker):
-    demo = load_pairs(served.settings)["demo"]
-    register_pairs(
-        served.settings, [replace(demo, id="watched", name="A pair over time")]
-    )  # runs of no other test
+    watched = replace(load_pairs(served.settings)["demo"], id="watched", name="A pair over time")
+    register_pairs(served.settings, [watched])  # no other test has runs of it
     trend = f"{served.url}/runs?trend=watched&symptom=json_breaks"
     open_page(page, trend)
     expect(page.get_by_text("No session of this symptom on this pair has finished yet.")).to_be_visible()

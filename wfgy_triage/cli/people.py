@@ -38,8 +38,8 @@ def users_add(name: Name, role: RoleName = "operator", no_password: NoPassword =
     if file.path.exists() and name in file.now().by_name:
         raise InputError(f"There is a user {name!r} already.", "See 'users passwd' and 'users role'.")
     file.change([User(name, chosen, "" if no_password else hashed(_new_password()))])
-    _note(USER_ADD, name, role=str(chosen))
     err.print(f"Added {name} as {chosen} in {file.path}.", highlight=False, markup=False)
+    _note(USER_ADD, name, role=str(chosen))
 
 
 @users.command("list")
@@ -67,8 +67,8 @@ def users_role(name: Name, role: Annotated[str, typer.Argument(metavar="ROLE")])
     if user is None:
         raise unknown_user(name)
     file.change([replace(user, role=checked_role(role))])
-    _note(USER_ROLE, user.name, role=role, before=str(user.role))
     err.print(f"{user.name} is {role} now.", highlight=False, markup=False)
+    _note(USER_ROLE, user.name, role=role, before=str(user.role))
 
 
 @users.command("passwd")
@@ -85,8 +85,8 @@ def users_passwd(name: Name) -> None:
     if user is None:
         raise unknown_user(name)
     file.change([replace(user, password=hashed(_new_password()))])
-    _note(USER_PASSWORD, user.name)
     err.print(f"{user.name} has a new password.", highlight=False, markup=False)
+    _note(USER_PASSWORD, user.name)
 
 
 @users.command("remove")
@@ -96,8 +96,8 @@ def users_remove(name: Name) -> None:
     from wfgy_triage.users import plain_name
 
     _file().change(remove=plain_name(name))
-    _note(USER_REMOVE, plain_name(name))
     err.print(f"Removed {plain_name(name)}.", highlight=False, markup=False)
+    _note(USER_REMOVE, plain_name(name))
 
 
 @app.command()
@@ -150,7 +150,10 @@ def _file() -> UsersFile:
 
 
 def _note(action: str, name: str, **details: str) -> None:
-    """A line in the audit trail, under the name of whoever runs the command."""
+    """A line in the audit trail, under the name of whoever runs the command.
+
+    Comes after the words that the thing is done: a database out of reach must not read as if it were not.
+    """
     from wfgy_triage.runs.service import TriageService
 
     TriageService(load_settings()).note(action, name, **details)
