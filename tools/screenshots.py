@@ -43,7 +43,7 @@ VARIANTS = (
 
 
 class Camera:
-    """Writes `<variant>-<step>.png` into a folder."""
+    """Writes `<variant>-<step>.png` into a folder, of desktops also `<variant>-<step>-window.png`."""
 
     def __init__(self, out: Path, variant: Variant) -> None:
         self._out = out
@@ -59,6 +59,12 @@ class Camera:
         page.screenshot(path=path, full_page=True, animations="disabled")
         slim(path)
         print(path)
+        if not self._variant.name.startswith("phone"):
+            # The README shows what fits a window; the whole page would be a strip too narrow to read.
+            path = path.with_stem(f"{path.stem}-window")
+            page.evaluate("window.scrollTo(0, 0)")
+            page.screenshot(path=path, animations="disabled")
+            slim(path)
 
 
 def slim(path: Path) -> None:
