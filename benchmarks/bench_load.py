@@ -1,15 +1,18 @@
 """Many people at once: pages open in a real browser, more starts than may wait, one device.
 
-The real app is served with its real worker on the demo pair. Every person has a browser context of their own. After all
-pages are open, some press "Start measuring" at the same moment; the others go on choosing symptoms while runs are
-measured, and the time until the page answers is taken. Afterwards the store says whether ever more than one run was
-measured at once, in which order they were served, and whether one was lost.
+The real app is served with its real worker on the demo pair. Most people are visitors that ask the server for what the
+page's script asks (`load_visitor.py`): fifty browsers would need the cores that this one machine has for server and
+models. A few pages are real, in a browser; what they show is what a person sees under that load. After all pages are
+open, some press "Start measuring" at the same moment; the others go on choosing symptoms while runs are measured, and
+the time until the answer is taken. Afterwards the store says whether ever more than one run was measured at once, in
+which order they were served, and whether one was lost.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 import statistics
@@ -28,20 +31,19 @@ import psutil
 from playwright.async_api import Browser, Page, TimeoutError, async_playwright, expect
 
 from benchmarks import Stopwatch
+from benchmarks.load_visitor import Visitor
 from wfgy_triage.settings import REPO_ROOT, load_settings
 from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import OPEN_STATUSES, RunRecord
 from wfgy_triage.store.runs import RunRepository
 
-PEOPLE, STARTS, QUESTIONS = 50, 24, 5
+PEOPLE, STARTS, BROWSERS, QUESTIONS = 50, 24, 2, 5
+"""`BROWSERS` of the people have a real page; the rest are visitors without one."""
 WATCH_S, PAUSE_S = 60.0, 2.0
 """How long the others go on choosing, and how long each thinks between two clicks."""
 WAIT_MS = 120_000
 OPENING = 5
-"""Pages that are opened at the same time; everybody together would measure the browser."""
-SLOW_FRAMES = "window.requestAnimationFrame = f => setTimeout(() => f(performance.now()), 250)"
-"""Gradio's page runs an animation loop even at rest, some 7 % of a core each. People have machines of their own; here
-all pages share this one. It does not make up for missing cores: look at the load before reading the figures."""
+"""Pages that are opened at the same time."""
 CARDS = ("json_breaks", "citations_missing", "wrong_snippet", "long_chain", "deploy_mismatch")
 
 
@@ -53,6 +55,8 @@ class Seen:
     accepted: list[float] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     answered: list[float] = field(default_factory=list)
+    in_browser: list[float] = field(default_factory=list)
+    followed: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
 
@@ -60,24 +64,26 @@ def run(fast: bool = False) -> dict[str, Any]:
     """Serve, let people in, count; see the module.
 
     Args:
-        fast: six people, three of whom start.
+        fast: six people, three of whom start, and one real page.
     """
-    people, starts = (6, 3) if fast else (PEOPLE, STARTS)
+    people, starts, browsers = (6, 3, 1) if fast else (PEOPLE, STARTS, BROWSERS)
     with tempfile.TemporaryDirectory() as base, _served(Path(base)) as (url, process):
         with Stopwatch() as watch:
-            seen, held = asyncio.run(_visit(url, process, people, starts))
+            seen, held = asyncio.run(_visit(url, process, people - browsers, starts, browsers))
         records = _ended(Path(base))
         peak = max(held, default=0)
     found = {
         "people": people,
+        "browsers": browsers,
         "starts": starts,
         **_times(seen),
         **_served_runs(records),
         "refused": len(seen.refused),
         "said": sorted(set(seen.refused)),
-        "script_errors": sorted(set(seen.errors)),
+        "errors": sorted(set(seen.errors)),
         "web_process_mb": round(peak / 2**20),
         "seconds": round(watch.seconds, 1),
+        "foreign": watch.foreign,
     }
     _print(found)
     return found
@@ -119,7 +125,7 @@ def _wait_until_up(url: str) -> None:
 
 
 async def _visit(
-    url: str, process: subprocess.Popen[bytes], people: int, starts: int
+    url: str, process: subprocess.Popen[bytes], people: int, starts: int, browsers: int
 ) -> tuple[Seen, list[int]]:
     seen, held = Seen(), list[int]()
     program = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -127,70 +133,81 @@ async def _visit(
         browser = await playwright.chromium.launch(
             executable_path=program, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         )
+        pages = [await _open_page(browser, url, seen) for _ in range(browsers)]
         gate = asyncio.Semaphore(OPENING)
-        pages = await asyncio.gather(*(_open(browser, url, gate, seen) for _ in range(people)))
-        _tell(f"{people} pages are open")
-        starters, others = pages[:starts], pages[starts:]
-        await asyncio.gather(*(_to_start(page, gate) for page in starters))
-        _tell(f"{starts} are about to start")
+        visitors = await asyncio.gather(*(_open(url, gate, seen) for _ in range(people)))
+        _tell(f"{people} visitors and {browsers} pages are there")
+        starters, others = visitors[:starts], visitors[starts:]
+        await asyncio.gather(*(_to_start(v) for v in starters))
         memory = asyncio.create_task(_watch_memory(process.pid, held))
+        watching = asyncio.gather(*(_start(v, seen) for v in starters))
         await asyncio.gather(
-            *(_start(page, seen) for page in starters),
-            *(_choose(page, seen, number) for number, page in enumerate(others)),
+            *(_choose(v, seen, number) for number, v in enumerate(others)),
+            *(_choose_on_page(page, seen, number) for number, page in enumerate(pages)),
         )
         memory.cancel()
         _tell("waiting for the runs to end")
+        await watching
+        await asyncio.gather(*(v.leave() for v in visitors))
         await browser.close()
     return seen, held
 
 
-async def _open(browser: Browser, url: str, gate: asyncio.Semaphore, seen: Seen) -> Page:
+async def _open_page(browser: Browser, url: str, seen: Seen) -> Page:
     context = await browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    await context.add_init_script(SLOW_FRAMES)
     page = await context.new_page()
     page.set_default_timeout(WAIT_MS)
     page.on("pageerror", lambda error: seen.errors.append(str(error)[:200]))
-    async with gate:
-        began = time.monotonic()
-        await page.goto(url)
-        await page.get_by_role("heading", name="EXL2 triage", level=1).wait_for()
-        seen.opened.append(time.monotonic() - began)
+    await page.goto(url)
+    await page.get_by_role("heading", name="EXL2 triage", level=1).wait_for()
     return page
 
 
-async def _to_start(page: Page, gate: asyncio.Semaphore) -> None:
-    """To step 2, with few questions."""
+async def _open(url: str, gate: asyncio.Semaphore, seen: Seen) -> Visitor:
+    visitor = Visitor(url, WAIT_MS / 1000)
     async with gate:
-        await _pick(page, CARDS[0])
-        await page.get_by_role("button", name="Continue").click()
-        field = page.get_by_role("spinbutton", name="Questions").first
-        await field.fill(str(QUESTIONS))
-        await field.press("Tab")
-        await page.locator('label:has(input[name="trials"][value="off"])').click()
-        plan = page.locator("#plan")
-        await expect(plan).to_contain_text(f"{QUESTIONS} questions", timeout=WAIT_MS)
-        await expect(plan).to_contain_text("No change is tried", timeout=WAIT_MS)
+        seen.opened.append(await visitor.open())
+    return visitor
 
 
-async def _start(page: Page, seen: Seen) -> None:
-    """Press the button, and wait for the run or for a refusal."""
-    began = time.monotonic()
-    await page.get_by_role("button", name="Start measuring").click()
-    alert = page.locator("#notice [role=alert], [role=alert].callout")
-    started = asyncio.create_task(page.wait_for_url("**/?run=*", timeout=WAIT_MS))
-    refused = asyncio.create_task(alert.first.wait_for(timeout=WAIT_MS))
-    done, pending = await asyncio.wait({started, refused}, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
-    if started in done and started.exception() is None:
-        seen.accepted.append(time.monotonic() - began)
-    else:
-        seen.refused.append((await alert.first.inner_text()).strip())
+async def _to_start(visitor: Visitor) -> None:
+    """To step 2, with few questions and no trials."""
+    await visitor.does("symptom", "input", CARDS[0])
+    await visitor.does("to-models", "click")
+    await visitor.does("questions", "change", QUESTIONS)
+    await visitor.does("trials", "input", "off")
 
 
-async def _choose(page: Page, seen: Seen, number: int) -> None:
-    """Choose one symptom after the other, and time the page's answer."""
+async def _start(visitor: Visitor, seen: Seen) -> None:
+    """Press the button; where the run is accepted, watch it to its end as the page does."""
+    seconds = await visitor.does("start", "click")
+    if not visitor.value("run-id"):
+        seen.refused.append(_words(visitor.value("notice") or "the page said nothing"))
+        return
+    seen.accepted.append(seconds)
+    await visitor.follow(seen.followed)
+
+
+def _words(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+async def _choose(visitor: Visitor, seen: Seen, number: int) -> None:
+    """Choose one symptom after the other, and time the answers."""
+    end = time.monotonic() + WATCH_S
+    await asyncio.sleep(PAUSE_S * (number % 10) / 10)
+    turn = number
+    while time.monotonic() < end:
+        turn += 1
+        before = visitor.value("symptom-detail")
+        seen.answered.append(await visitor.does("symptom", "input", CARDS[turn % len(CARDS)]))
+        if visitor.value("symptom-detail") == before:
+            seen.errors.append("a choice was not answered")
+        await asyncio.sleep(PAUSE_S)
+
+
+async def _choose_on_page(page: Page, seen: Seen, number: int) -> None:
+    """The same in a browser, until the answer is on the screen."""
     end = time.monotonic() + WATCH_S
     await asyncio.sleep(PAUSE_S * (number % 10) / 10)
     turn = 0
@@ -201,7 +218,7 @@ async def _choose(page: Page, seen: Seen, number: int) -> None:
         await _pick(page, CARDS[(number + turn) % len(CARDS)])
         try:
             await expect(page.locator("#symptom-detail")).not_to_have_text(before, timeout=WAIT_MS)
-            seen.answered.append(time.monotonic() - began)
+            seen.in_browser.append(time.monotonic() - began)
         except (AssertionError, TimeoutError):
             seen.errors.append("a choice was not answered")
         await asyncio.sleep(PAUSE_S)
@@ -229,8 +246,14 @@ def _ended(home: Path) -> Sequence[RunRecord]:
 
 
 def _times(seen: Seen) -> dict[str, Any]:
-    shown = {"open_s": seen.opened, "start_s": seen.accepted, "answer_s": seen.answered}
-    return {name: _spread(values) for name, values in shown.items()} | {"answers": len(seen.answered)}
+    shown = {
+        "open_s": seen.opened,
+        "start_s": seen.accepted,
+        "answer_s": seen.answered,
+        "in_browser_s": seen.in_browser,
+        "follow_s": seen.followed,
+    }
+    return {name: _spread(v) for name, v in shown.items()} | {f"{n}_count": len(v) for n, v in shown.items()}
 
 
 def _spread(values: Sequence[float]) -> list[float]:
@@ -260,18 +283,24 @@ def _served_runs(records: Sequence[RunRecord]) -> dict[str, Any]:
 
 
 def _print(found: dict[str, Any]) -> None:
-    print(f"{found['people']} people, {found['starts']} start at once; seconds are median / 95 % / longest\n")
+    print(
+        f"{found['people']} people ({found['browsers']} in a browser), {found['starts']} start at once; "
+        "seconds are median / 95 % / longest\n"
+    )
     rows = {
-        "a page opens": found["open_s"],
-        "a start is accepted": found["start_s"],
-        f"a choice is answered while runs go on ({found['answers']} choices)": found["answer_s"],
+        "a page with its files is sent, five at once": "open_s",
+        "a start is accepted": "start_s",
+        "a choice is answered while runs go on": "answer_s",
+        "the same in a browser, until it is on the screen": "in_browser_s",
+        "a page that waits or watches asks how far its run is": "follow_s",
     }
-    print("| | s |\n|---|---|")
-    for name, values in rows.items():
-        print(f"| {name} | {' / '.join(f'{v:.2f}' for v in values) or 'NOT MEASURED'} |")
-    print(f"| runs accepted | {found['runs']}: {found['by_status']} |")
-    print(f"| refused | {found['refused']}: {' '.join(found['said'])} |")
-    print(f"| times two runs were measured at once | {found['measured_at_once']} |")
-    print(f"| runs served before an earlier one | {found['overtaken']} |")
-    print(f"| errors of the page's scripts | {len(found['script_errors'])} {found['script_errors']} |")
-    print(f"| memory of the web process, MB | {found['web_process_mb']} |")
+    print("| | times | s |\n|---|---|---|")
+    for name, key in rows.items():
+        values = " / ".join(f"{v:.2f}" for v in found[key]) or "NOT MEASURED"
+        print(f"| {name} | {found[f'{key}_count']} | {values} |")
+    print(f"| runs accepted | {found['runs']} | {found['by_status']} |")
+    print(f"| refused | {found['refused']} | {' '.join(found['said'])} |")
+    print(f"| times two runs were measured at once | {found['measured_at_once']} | |")
+    print(f"| runs served before an earlier one | {found['overtaken']} | |")
+    print(f"| errors | {len(found['errors'])} | {found['errors']} |")
+    print(f"| memory of the web process, MB | {found['web_process_mb']} | |")

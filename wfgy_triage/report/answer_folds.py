@@ -29,7 +29,7 @@ def _fold(row: Row, opened: bool, beside: str) -> str:
     # What is beside stands outside of the summary: a link inside a button would be neither for a screen reader.
     asked = ' open data-asked tabindex="-1"' if opened else ""
     fold = (
-        f'<details class="answer-fold"{asked}><summary><span class="q">{escape(row.question)}</span>'
+        f'<details class="answer-fold"{asked}><summary><span class="q" translate="no">{escape(row.question)}</span>'
         f"<span>FP16 {answer_chip(row.fp16)}</span><span>EXL2 {answer_chip(row.exl2)}</span></summary>"
         f"{both_answers(row)}</details>"
     )

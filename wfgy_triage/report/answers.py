@@ -171,7 +171,7 @@ def both_answers(row: Row) -> str:
     note = "Both sides gave exactly the same text." if same else "Marked: what only this side wrote."
     note = note if row.known else "The texts were left out when this session was exported."
     return (
-        f'<div class="pair-answers"><h4>{escape(row.question)}</h4><p class="dim small">{note}</p>'
+        f'<div class="pair-answers"><h4 translate="no">{escape(row.question)}</h4><p class="dim small">{note}</p>'
         f'<div class="two">{_panel("FP16 answer", row.fp16, left, "a")}'
         f"{_panel('EXL2 answer', row.exl2, right, 'b')}</div></div>"
     )
@@ -217,7 +217,7 @@ def _table_row(number: int, row: Row, selected: bool) -> str:
     return (
         f'<label class="answer-row" data-classes="{" ".join(row.classes)}">'
         f'<input type="radio" name="answer" value="{escape(row.key)}"{" checked" if selected else ""}>'
-        f'<span class="n">{number}</span><span class="q">{escape(row.question)}</span>'
+        f'<span class="n">{number}</span><span class="q" translate="no">{escape(row.question)}</span>'
         f'<span class="s"><span>FP16 {answer_chip(row.fp16)}</span><span>EXL2 {answer_chip(row.exl2)}</span>'
         f"<span>{texts}</span></span></label>"
     )

@@ -87,4 +87,6 @@ def _row(row: Changed) -> str:
             ("With the change", row.after),
         )
     )
-    return f'<article><h4>{escape(row.question)}</h4><div class="three">{sides}</div></article>'
+    return (
+        f'<article><h4 translate="no">{escape(row.question)}</h4><div class="three">{sides}</div></article>'
+    )

@@ -15,8 +15,8 @@ NAMELESS = "Without a name"
 def comment_list(comments: Sequence[Comment]) -> str:
     """Return the comments, oldest first; empty without any."""
     items = "".join(
-        f'<li><p class="dim small"><b>{escape(c.who or NAMELESS)}</b>, {escape(moment(c.at))}</p>'
-        f'<p class="said">{escape(c.text)}</p></li>'
+        f'<li><p class="dim small"><b translate="no">{escape(c.who or NAMELESS)}</b>, {escape(moment(c.at))}</p>'
+        f'<p class="said" translate="no">{escape(c.text)}</p></li>'
         for c in comments
     )
     return f'<ol class="comments">{items}</ol>' if items else ""

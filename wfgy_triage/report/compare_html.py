@@ -161,7 +161,9 @@ def _question(first: Row, second: Row) -> str:
         f'<pre tabindex="0" aria-label="{name}: {escape(row.question)}">{text}</pre></div>'
         for name, row, text in zip(("First", "Second"), (first, second), texts, strict=True)
     )
-    return f'<article><h4>{escape(second.question)}</h4><div class="two">{sides}</div></article>'
+    return (
+        f'<article><h4 translate="no">{escape(second.question)}</h4><div class="two">{sides}</div></article>'
+    )
 
 
 def _differences(found: Comparison) -> str:

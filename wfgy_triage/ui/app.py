@@ -30,6 +30,7 @@ from wfgy_triage.settings import REPO_ROOT, Settings
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.exports import add_export_routes
 from wfgy_triage.ui.headers import SecurityHeaders
+from wfgy_triage.ui.languages import SCRIPT_TAG, add_language_routes
 from wfgy_triage.ui.monitoring import add_monitoring
 from wfgy_triage.ui.pages.guard import build_guard_page
 from wfgy_triage.ui.pages.runs import build_runs_page
@@ -106,6 +107,7 @@ def build_app(
             return PlainTextResponse("There is no such template.", status_code=404)
         return FileResponse(TEMPLATE_FOLDER / name, filename=name)
 
+    add_language_routes(app)
     add_export_routes(app, service)
     add_share_routes(app, service)
     add_monitoring(app, service, hosting)
@@ -120,7 +122,7 @@ def build_app(
         theme=build_theme(),
         css_paths=[STYLE_SHEET],
         favicon_path=str(FAVICON),
-        head=ICON_LINK,
+        head=ICON_LINK + SCRIPT_TAG,
         footer_links=[],
         app_kwargs=dict(UNDESCRIBED),
         run_history=False,

@@ -13,14 +13,16 @@ DESCRIBE_HELP = '<p class="dim">So that others find this session and know what i
 def tag_links(record: RunRecord) -> str:
     """Return the tags of a session; each leads to the sessions that have it."""
     return "".join(
-        f'<a class="tag" href="./runs?{urlencode({"tag": t})}">{escape(t)}</a>' for t in record.tags
+        f'<a class="tag" translate="no" href="./runs?{urlencode({"tag": t})}">{escape(t)}</a>'
+        for t in record.tags
     )
 
 
 def search_form(text: str, tag: str) -> str:
     """Return the search of the list: an ordinary form, so that it works from the keyboard and stays in the address."""
     only = (
-        f'<p class="small">With the tag <b>{escape(tag)}</b>. <a class="all-of-them" href="./runs">All sessions</a></p>'
+        f'<p class="small">With the tag <b translate="no">{escape(tag)}</b>. '
+        '<a class="all-of-them" href="./runs">All sessions</a></p>'
         if tag
         else ""
     )

@@ -203,7 +203,7 @@ def _live_row(row: Row) -> str:
         f"<pre>{escape(answer.text) if answer else ''}</pre></div>"
         for name, answer in (("FP16", row.fp16), ("EXL2", row.exl2))
     )
-    return f'<article><h4>{escape(row.question)}</h4><div class="two">{sides}</div></article>'
+    return f'<article><h4 translate="no">{escape(row.question)}</h4><div class="two">{sides}</div></article>'
 
 
 def _count(value: Any) -> int:

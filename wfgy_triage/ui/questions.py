@@ -54,7 +54,7 @@ def session_questions(context: PageContext, run_id: str, question: str = "") -> 
 def _head(context: PageContext, view: RunView) -> str:
     record, result = view.record, view.result
     state = state_chip(result.state) if result else "no verdict"
-    title = f"<b>{escape(record.title)}</b>, " if record.title else ""
+    title = f'<b translate="no">{escape(record.title)}</b>, ' if record.title else ""
     return (
         f'<section class="card compare-head"><h3>{escape(context.symptom_title(record.spec.symptom))}</h3>'
         f"<p>{state}</p><p>{escape(result.headline) if result else ''}</p>"

@@ -143,7 +143,7 @@ def _row(context: PageContext, record: RunRecord) -> str:
         f'aria-label="Open the session of {started}: {escape(title)}">{started}</a></th>'
         f'<td data-l="Symptom">{_named(record)}{escape(title)}</td>'
         f'<td data-l="Models">{escape(context.pair_name(record.spec.pair_id))}{_trend(record)}</td>'
-        f'<td data-l="By">{escape(person(record.owner))}</td>'
+        f'<td data-l="By" translate="no">{escape(person(record.owner))}</td>'
         f'<td data-l="Questions">{_questions(context, record)}</td><td data-l="Took">{took}</td>'
         f'<td data-l="State">{_state(record)}{IMPORTED if record.imported else ""}</td>'
         f'<td class="pick-two">{compare_box(record, started)}</td></tr>'
@@ -160,7 +160,7 @@ def _trend(record: RunRecord) -> str:
 
 def _named(record: RunRecord) -> str:
     """What people call it, and its tags."""
-    name = f"<b>{escape(record.title)}</b><br>" if record.title else ""
+    name = f'<b translate="no">{escape(record.title)}</b><br>' if record.title else ""
     return f'{name}<span class="tags">{tag_links(record)}</span>' if name or record.tags else ""
 
 

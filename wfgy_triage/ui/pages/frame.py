@@ -11,8 +11,10 @@ from wfgy_triage.ui.pages.people_parts import build_who
 
 MASTHEAD = (
     f'<header class="masthead"><span class="logo">{icon("pulse")}</span><div><h1>EXL2 triage</h1>'
-    "<p>Find out whether your quantized model really got worse, and what to change.</p></div></header>"
+    "<p>Find out whether your quantized model really got worse, and what to change.</p></div>"
+    '<button type="button" class="language" data-language translate="no"></button></header>'
 )
+"""The button's word is the language that it turns to; the script that does it writes the word."""
 
 
 def page_frame(context: PageContext) -> None:

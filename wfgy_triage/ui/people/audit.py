@@ -46,7 +46,7 @@ def audit_page(service: TriageService, page: str) -> str:
 def _row(entry: AuditEntry) -> str:
     details = ", ".join(f"{name} {_plain(value)}" for name, value in entry.details.items())
     return (
-        f'<tr><th scope="row">{moment(entry.at)}</th><td data-l="Who">{escape(person(entry.who))}</td>'
+        f'<tr><th scope="row">{moment(entry.at)}</th><td data-l="Who" translate="no">{escape(person(entry.who))}</td>'
         f'<td data-l="Role">{escape(entry.role)}</td><td data-l="Did">{escape(entry.action)}</td>'
         f'<td data-l="To">{escape(entry.target[:20])}</td><td data-l="Details">{escape(details)}</td></tr>'
     )

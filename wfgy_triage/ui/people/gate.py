@@ -20,7 +20,7 @@ from wfgy_triage.errors import TriageError
 from wfgy_triage.runs.team import Mode
 from wfgy_triage.ui.people.door import VISITOR_COOKIE, VISITOR_DAYS, Door, account_of, remember
 
-FOR_ALL = re.compile(r"/healthz|/readyz|/metrics|/s/[^/]+|/templates/[^/]+|/favicon\.ico")
+FOR_ALL = re.compile(r"/healthz|/readyz|/metrics|/s/[^/]+|/templates/[^/]+|/texts/[^/]+|/favicon\.ico")
 """Addresses that nobody is asked at."""
 SIGN_IN, SIGN_OUT, CALLBACK = "/sign-in", "/sign-out", "/login/callback"
 _WITHOUT_ROLE = frozenset({SIGN_IN, SIGN_OUT})

@@ -55,10 +55,11 @@ def who_line(team: Team, actor: Actor) -> str:
     may = f"<span>{_ROLE_WORDS.get(actor.role, '')}</span>"
     if actor.name.startswith(VISITOR):
         way = ' <a href="./sign-in">Sign in</a>' if team.signs_in else ""
-        return f'<p class="who">You are <b>{escape(person(actor.name))}</b>. {may}{way}</p>'
+        return f'<p class="who">You are <b translate="no">{escape(person(actor.name))}</b>. {may}{way}</p>'
     trail = '<a href="./runs?audit=1">Audit trail</a>' if actor.role is Role.ADMIN else ""
     return (
-        f'<div class="who"><span>Signed in as <b>{escape(actor.name)}</b>, {actor.role}. {may}</span>{trail}'
+        f'<div class="who"><span>Signed in as <b translate="no">{escape(actor.name)}</b>, '
+        f"{actor.role}. {may}</span>{trail}"
         '<form method="post" action="./sign-out"><button type="submit">Sign out</button></form></div>'
     )
 
@@ -88,7 +89,7 @@ def owner_line(record: RunRecord, actor: Actor) -> str:
     if not record.owner:
         return f'<p class="dim">{did} by: not known.</p>'
     you = " (you)" if record.owner == actor.name else ""
-    return f'<p class="dim">{did} by <b>{escape(person(record.owner))}</b>{you}.</p>'
+    return f'<p class="dim">{did} by <b translate="no">{escape(person(record.owner))}</b>{you}.</p>'
 
 
 def session_updates(context: PageContext, parts: Parts, record: RunRecord) -> dict[Any, Any]:

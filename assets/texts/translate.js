@@ -1,0 +1,196 @@
+// Says the page in another language. The server writes English, and records it; here every text that is shown is
+// looked up in the language's dictionary, also what comes later: answers of the server, charts, hints.
+//
+// The dictionary maps English to the other language; "{0}" stands for what was put into a sentence. Texts inside
+// `pre`, `code` or anything marked `translate="no"` are a model's or a person's, and stay as they are.
+(() => {
+  const LANGUAGES = { zh: { name: '中文', html: 'zh-Hans', stop: '。', colon: '：', comma: '，' } };
+  const ATTRIBUTES = ['aria-label', 'title', 'placeholder', 'alt'];
+  const FOREIGN = 'pre, code, script, style, textarea, [translate="no"], [contenteditable="true"]';
+  const KEPT_AS = 'wfgy-triage-language';
+  const SHORT = 14;      // letters below which a pattern says too little to fit long texts
+  const DEEPEST = 4;     // what is put into a sentence can be a sentence
+  const here = document.currentScript.src;
+
+  // Lookup ------------------------------------------------------------------------------------------------
+
+  const squeeze = text => text.replace(/\s+/g, ' ').trim();
+  const hasWords = text => /[A-Za-z]{2}/.test(text);
+  const halfSaid = text => /[a-z]{2,} [a-z]{2,}/.test(text);
+
+  // A pattern of the dictionary. Slots without a word between them can only be taken as one.
+  function pattern(english, other) {
+    const slots = [];
+    const source = english.split(/((?:\{\d+\})+)/).map((piece, i) => {
+      if (i % 2 === 0) return piece.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+      slots.push(/\d+/.exec(piece)[0]);
+      return '([^]*?)';
+    }).join('');
+    const weight = english.replace(/\{\d+\}/g, '').replace(/[^A-Za-z]/g, '').length;
+    return { matches: new RegExp(`^${source}$`, 'i'), slots, other, weight };
+  }
+
+  function compile(dictionary, words) {
+    const exact = new Map(), patterns = new Map(), known = new Map();
+    for (const [english, other] of Object.entries(dictionary)) {
+      if (!english.includes('{0}')) { exact.set(english.toLowerCase(), other); continue; }
+      const made = pattern(english, other);
+      if (!made.weight) continue;
+      const first = /^[A-Za-z]{2,}/.exec(english);
+      // A slot right behind the first word could be a part of it.
+      const key = first && english[first[0].length] !== '{' ? first[0].toLowerCase() : '';
+      if (!patterns.has(key)) patterns.set(key, []);
+      patterns.get(key).push(made);
+    }
+    // The pattern with most words of its own comes first: it says most about the text.
+    const anywhere = patterns.get('') ?? [];
+    for (const [key, list] of patterns) {
+      patterns.set(key, (key ? [...list, ...anywhere] : list).sort((a, b) => b.weight - a.weight));
+    }
+    const candidates = text => patterns.get(/^[A-Za-z]{2,}/.exec(text)?.[0].toLowerCase()) ?? anywhere;
+
+    function filled({ other, slots, weight }, values, depth) {
+      // An English plural's ending can be a slot of its own: "{0} warning{1}".
+      const said = values.map(v => (/^e?s$/.test(v.trim()) ? '' : say(v.trim(), depth + 1)));
+      if (weight < SHORT && said.some(halfSaid)) return undefined;
+      return other.replace(/\{(\d+)\}/g, (_, n) => said[slots.indexOf(n)] ?? '');
+    }
+
+    // `across`: whether what was put into a sentence may be several sentences.
+    function whole(text, depth, across) {
+      const found = exact.get(text.toLowerCase());
+      if (found !== undefined) return found;
+      for (const candidate of candidates(text)) {
+        const values = candidate.matches.exec(text)?.slice(1);
+        if (!values) continue;
+        const weak = candidate.weight < SHORT && values.some(v => v.length > 60 || /[.;:] /.test(v));
+        if (weak || (!across && values.some(v => /[.!?…] /.test(v)))) continue;
+        const said = filled(candidate, values, depth);
+        if (said !== undefined) return said;
+      }
+      const end = /^([^]*[^.:])([.:])$/.exec(text);
+      const bare = end && whole(end[1], depth, across);
+      return bare ? bare + (end[2] === '.' ? words.stop : words.colon) : undefined;
+    }
+
+    // Several texts in one: sentences, then what is joined by a dot, a semicolon, a colon, commas.
+    // The last two also stand inside a sentence, which is not torn into halves of two languages.
+    const JOINTS = [[/(?<=[.!?…]) /, ''], [/ · /, ' · '], [/; /, '；'], [/: /, words.colon], [/, /, words.comma]];
+    function joined(text, depth) {
+      for (const [joint, glue] of JOINTS) {
+        const pieces = text.split(joint);
+        if (pieces.length < 2) continue;
+        const said = pieces.map(p => (hasWords(p) ? say(p, depth + 1) : p));
+        const torn = (glue === words.colon || glue === words.comma) && said.some(halfSaid);
+        if (!torn && said.some((s, i) => s !== pieces[i])) return said.join(glue);
+      }
+      return undefined;
+    }
+
+    function say(text, depth = 0) {
+      if (!hasWords(text) || depth > DEEPEST) return text;
+      return whole(text, depth, false) ?? joined(text, depth) ?? whole(text, depth, true) ?? text;
+    }
+
+    return text => {
+      const core = squeeze(text);
+      if (!hasWords(core)) return text;
+      if (!known.has(core)) known.set(core, say(core));
+      const said = known.get(core);
+      if (said === core) return text;
+      return /^\s*/.exec(text)[0] + said + /\s*$/.exec(text)[0];
+    };
+  }
+
+  // The page ----------------------------------------------------------------------------------------------
+
+  const before = new WeakMap();   // node -> what the server said there, and what stands there instead
+  let translate = null, language = '';
+
+  function exchange(node, name, value, set) {
+    if (!value) return;
+    const texts = before.get(node) ?? before.set(node, {}).get(node);
+    if (texts[name]?.shown === value) return;
+    const shown = translate(value);
+    if (shown === value) { delete texts[name]; return; }
+    texts[name] = { said: value, shown };
+    set(shown);
+  }
+
+  const spoken = element => element && !element.closest(FOREIGN);
+  const text = node => { if (spoken(node.parentElement)) exchange(node, '', node.data, s => { node.data = s; }); };
+  const attribute = (element, name) => {
+    if (!element.closest('[translate="no"]')) {
+      exchange(element, name, element.getAttribute(name), s => element.setAttribute(name, s));
+    }
+  };
+
+  function* below(root) {
+    yield root;
+    const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT);
+    while (walker.nextNode()) yield walker.currentNode;
+  }
+
+  function visit(root) {
+    for (const node of [...below(root)]) {
+      if (node.nodeType === Node.TEXT_NODE) text(node);
+      else if (node.nodeType === Node.ELEMENT_NODE) ATTRIBUTES.forEach(a => node.hasAttribute(a) && attribute(node, a));
+    }
+  }
+
+  const observer = new MutationObserver(changes => {
+    for (const change of changes) {
+      if (change.type === 'characterData') text(change.target);
+      else if (change.type === 'attributes') attribute(change.target, change.attributeName);
+      else change.addedNodes.forEach(visit);
+    }
+  });
+
+  function restore() {
+    for (const node of below(document.documentElement)) {
+      for (const [name, { said, shown }] of Object.entries(before.get(node) ?? {})) {
+        if (name && node.getAttribute(name) === shown) node.setAttribute(name, said);
+        else if (!name && node.data === shown) node.data = said;
+      }
+      before.delete(node);
+    }
+  }
+
+  async function turnTo(wanted) {
+    language = wanted;
+    observer.disconnect();
+    restore();
+    document.documentElement.lang = LANGUAGES[wanted]?.html ?? 'en';
+    name();
+    if (!LANGUAGES[wanted]) return;
+    const answer = await fetch(new URL(`${wanted}.json`, here));
+    if (!answer.ok || language !== wanted) return;
+    translate = compile(await answer.json(), LANGUAGES[wanted]);
+    visit(document.documentElement);
+    observer.observe(document.documentElement, {
+      subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ATTRIBUTES,
+    });
+  }
+
+  // The switch --------------------------------------------------------------------------------------------
+
+  const other = () => (LANGUAGES[language] ? ['en', 'English'] : ['zh', LANGUAGES.zh.name]);
+  function name() {
+    const [code, word] = other();
+    document.querySelectorAll('[data-language]').forEach(b => { b.textContent = word; b.lang = code; });
+  }
+  const kept = () => { try { return localStorage.getItem(KEPT_AS); } catch { return null; } };
+  document.addEventListener('click', event => {
+    if (!event.target.closest('[data-language]')) return;
+    const [wanted] = other();
+    try { localStorage.setItem(KEPT_AS, wanted); } catch { /* not kept then */ }
+    turnTo(wanted);
+  });
+  // The page is made later than this script runs; its switch is named when it appears.
+  new MutationObserver(() => {
+    if (document.querySelector('[data-language]:empty')) name();
+  }).observe(document.documentElement, { subtree: true, childList: true });
+
+  const first = kept() ?? (navigator.language || '').slice(0, 2);
+  if (LANGUAGES[first]) turnTo(first);
+})();
