@@ -21,6 +21,7 @@ import yaml
 
 REPO = Path(__file__).resolve().parents[1]
 PROGRAM, FIX_MAP, TEXTS = REPO / "wfgy_triage", REPO / "fixmap", REPO / "assets" / "texts"
+SPOKEN_TOO = ("report/export/formats.py",)
 TERMINAL_ONLY = (
     "__init__.py", "__main__.py", "cli", "demo.py", "engine_settings.py", "hosting.py", "listening.py", "logs.py",
     "passwords.py", "report/export", "report/junit.py", "report/terminal.py", "server_settings.py", "settings.py",
@@ -31,7 +32,9 @@ NOT_WORDS = frozenset({"examples", "unrelated", "pattern", "patterns", "id", "ur
 """Keys of the fix map whose values are no words of a page."""
 SPOKEN_ATTRIBUTES = frozenset({"aria-label", "title", "placeholder", "alt"})
 _WORDS = re.compile(r"[A-Za-z]{2,}\S* +\S|\S +\S*[A-Za-z]{2,}|^[A-Z][a-z]+[.:]?$")
-_CODE = re.compile(r"=>|\dpx|\bconst |%s|^[a-z]+-[a-z-]+:|[a-z]+=\"|^\W*(SELECT|INSERT|UPDATE|DELETE|CREATE|PRAGMA) ")
+_CODE = re.compile(
+    r"=>|\dpx|\bconst |%s|^[a-z]+-[a-z-]+:|[a-z]+=\"|^\W*(SELECT|INSERT|UPDATE|DELETE|CREATE|PRAGMA) "
+)
 """Scripts, log lines, SQL, headers: no page says them."""
 _SLOT = "\x00"
 _TAGS = (
@@ -83,7 +86,7 @@ def all_said() -> Mapping[str, str]:
                 found.setdefault(part, f"fixmap/{path.name}")
     for path in sorted(PROGRAM.rglob("*.py")):
         place = path.relative_to(PROGRAM).as_posix()
-        if not place.startswith(TERMINAL_ONLY):
+        if place.startswith(SPOKEN_TOO) or not place.startswith(TERMINAL_ONLY):
             for text in _of_module(ast.parse(path.read_text(encoding="utf-8"))):
                 for part in parts(text):
                     found.setdefault(part, f"wfgy_triage/{place}")

@@ -4,11 +4,17 @@
 // The dictionary maps English to the other language; "{0}" stands for what was put into a sentence. Texts inside
 // `pre`, `code` or anything marked `translate="no"` are a model's or a person's, and stay as they are.
 (() => {
-  const LANGUAGES = { zh: { name: '中文', html: 'zh-Hans', stop: '。', colon: '：', comma: '，' } };
+  const LANGUAGES = {
+    zh: {
+      name: '中文', html: 'zh-Hans', stop: '。', colon: '：', comma: '，', open: '（', close: '）',
+      date: (day, month, year) => `${year}年${month}月${day}日`,
+    },
+  };
+  const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
   const ATTRIBUTES = ['aria-label', 'title', 'placeholder', 'alt'];
   const FOREIGN = 'pre, code, script, style, textarea, [translate="no"], [contenteditable="true"]';
   const KEPT_AS = 'wfgy-triage-language';
-  const SHORT = 14;      // letters below which a pattern says too little to fit long texts
+  const SHORT = 14;      // letters below which a pattern says too little to be trusted with half a sentence
   const DEEPEST = 4;     // what is put into a sentence can be a sentence
   const here = document.currentScript.src;
 
@@ -24,7 +30,7 @@
     const source = english.split(/((?:\{\d+\})+)/).map((piece, i) => {
       if (i % 2 === 0) return piece.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
       slots.push(/\d+/.exec(piece)[0]);
-      return '([^]*?)';
+      return i === 1 && english.startsWith('{') ? '([^]+?)' : '([^]*?)';
     }).join('');
     const weight = english.replace(/\{\d+\}/g, '').replace(/[^A-Za-z]/g, '').length;
     return { matches: new RegExp(`^${source}$`, 'i'), slots, other, weight };
@@ -60,14 +66,20 @@
     function whole(text, depth, across) {
       const found = exact.get(text.toLowerCase());
       if (found !== undefined) return found;
+      const date = /^(\d{1,2}) ([A-Z][a-z]{2}) (\d{4})(?:, (\d\d:\d\d UTC))?$/.exec(text);
+      if (date && MONTHS.includes(date[2])) {
+        return words.date(date[1], MONTHS.indexOf(date[2]) + 1, date[3]) + (date[4] ? ` ${date[4]}` : '');
+      }
       for (const candidate of candidates(text)) {
         const values = candidate.matches.exec(text)?.slice(1);
         if (!values) continue;
-        const weak = candidate.weight < SHORT && values.some(v => v.length > 60 || /[.;:] /.test(v));
-        if (weak || (!across && values.some(v => /[.!?…] /.test(v)))) continue;
+        if (!across && values.some(v => /[.!?…] /.test(v))) continue;
         const said = filled(candidate, values, depth);
         if (said !== undefined) return said;
       }
+      const aside = /^\(([^()]*)\)$/.exec(text);
+      const inside = aside && whole(aside[1], depth, across);
+      if (inside) return words.open + inside + words.close;
       const end = /^([^]*[^.:])([.:])$/.exec(text);
       const bare = end && whole(end[1], depth, across);
       return bare ? bare + (end[2] === '.' ? words.stop : words.colon) : undefined;
@@ -75,8 +87,26 @@
 
     // Several texts in one: sentences, then what is joined by a dot, a semicolon, a colon, commas.
     // The last two also stand inside a sentence, which is not torn into halves of two languages.
-    const JOINTS = [[/(?<=[.!?…]) /, ''], [/ · /, ' · '], [/; /, '；'], [/: /, words.colon], [/, /, words.comma]];
+    const JOINTS = [[/ → /, ' → '], [/ · /, ' · '], [/; /, '；'], [/: /, words.colon], [/, /, words.comma]];
+    function sentences(text, depth) {
+      const pieces = text.split(/(?<=[.!?…]) /), said = [];
+      let found = false;
+      for (let from = 0, to; from < pieces.length && pieces.length > 1; from = to) {
+        let shown;
+        // As many of them as the dictionary has in one.
+        for (to = pieces.length; to > from + 1 && shown === undefined; to -= shown === undefined) {
+          if (from || to < pieces.length) shown = whole(pieces.slice(from, to).join(' '), depth + 1, false);
+        }
+        if (shown === undefined) shown = say(pieces[from], depth + 1);
+        found ||= shown !== pieces.slice(from, to).join(' ');
+        said.push(shown);
+      }
+      return found ? said.reduce((a, b) => a + (/[\x21-\x7e]$/.test(a) ? ' ' : '') + b) : undefined;
+    }
+
     function joined(text, depth) {
+      const parts = sentences(text, depth);
+      if (parts !== undefined) return parts;
       for (const [joint, glue] of JOINTS) {
         const pieces = text.split(joint);
         if (pieces.length < 2) continue;
@@ -118,7 +148,27 @@
   }
 
   const spoken = element => element && !element.closest(FOREIGN);
-  const text = node => { if (spoken(node.parentElement)) exchange(node, '', node.data, s => { node.data = s; }); };
+  const text = node => {
+    const element = node.parentElement;
+    if (!spoken(element)) return;
+    if (element.matches('tspan.line')) lines(element.parentElement);
+    else exchange(node, '', node.data, s => { node.data = s; });
+  };
+
+  // A chart's label that was broken into lines is one text; what it is exchanged for is broken into as many.
+  function lines(label) {
+    const all = [...label.querySelectorAll('tspan.line')].map(l => l.firstChild).filter(n => n?.nodeType === Node.TEXT_NODE);
+    const said = all.map(n => n.data).join(' ');
+    if (all.every(n => before.get(n)?.['']?.shown === n.data)) return;
+    const shown = translate(said);
+    if (shown === said) return;
+    const units = shown.match(/[\x21-\x7e]+|\s+|./g), upTo = i => Math.round(i * units.length / all.length);
+    all.forEach((n, i) => {
+      const part = units.slice(upTo(i), upTo(i + 1)).join('');
+      before.set(n, { '': { said: n.data, shown: part } });
+      n.data = part;
+    });
+  }
   const attribute = (element, name) => {
     if (!element.closest('[translate="no"]')) {
       exchange(element, name, element.getAttribute(name), s => element.setAttribute(name, s));

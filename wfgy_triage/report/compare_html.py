@@ -44,7 +44,8 @@ def _head(name: str, session: Session, catalog: Catalog) -> str:
         f'<section class="card compare-head"><p class="eyebrow">{name}</p>'
         f"<h3>{escape(symptom.title if symptom else result.symptom)}</h3>"
         f"<p>{state_chip(result.state)}{imported}</p><p>{escape(result.headline)}</p>"
-        f'<p class="dim small">{escape(str(result.pair.get("name") or result.pair["id"]))}, '
+        f'<p class="dim small"><span translate="no">'
+        f"{escape(str(result.pair.get('name') or result.pair['id']))}</span>, "
         f"{int(result.workload['questions'])} questions</p>"
         f'<p><a href="./?run={quote(record.id)}" aria-label="Open the {name.lower()} session">'
         f"{moment(record.created_at)}</a></p></section>"

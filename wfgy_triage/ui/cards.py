@@ -160,7 +160,7 @@ def _pair_card(pair: Pair, warm: bool) -> str:
     note = f"<small>{escape(pair.note)}</small>" if pair.note else ""
     return (
         f'<label class="pick{state}"><input type="radio" name="pair" value="{escape(pair.id)}"{state}>'
-        f'<span class="pick-text"><b>{escape(pair.name)} {tag}</b>{about}{note}</span>'
+        f'<span class="pick-text"><b><span translate="no">{escape(pair.name)}</span> {tag}</b>{about}{note}</span>'
         f'<span class="pick-tick">{icon("check")}</span></label>'
     )
 

@@ -29,7 +29,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @cache
 def dictionary(language: str) -> bytes:
-    """Return English to that language as JSON, in UTF-8; texts that stay as they are have no entry.
+    """Return English to that language as JSON, in UTF-8; a text that stays as it is stands for itself.
 
     Args:
         language: one of `LANGUAGES`.
@@ -37,7 +37,7 @@ def dictionary(language: str) -> bytes:
     found: dict[str, str] = {}
     for path in sorted((TEXTS / language).glob("*.yaml")):
         texts = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a safe loader
-        found |= {english: other for english, other in texts.items() if other is not None}
+        found |= {english: english if other is None else other for english, other in texts.items()}
     return json.dumps(found, ensure_ascii=False).encode()
 
 

@@ -58,7 +58,8 @@ def _head(context: PageContext, view: RunView) -> str:
     return (
         f'<section class="card compare-head"><h3>{escape(context.symptom_title(record.spec.symptom))}</h3>'
         f"<p>{state}</p><p>{escape(result.headline) if result else ''}</p>"
-        f'<p class="dim small">{title}{escape(context.pair_name(record.spec.pair_id))}, {moment(record.created_at)}</p>'
+        f'<p class="dim small">{title}<span translate="no">'
+        f"{escape(context.pair_name(record.spec.pair_id))}</span>, {moment(record.created_at)}</p>"
         f'<p class="session-links"><a href="./?run={escape(record.id)}">Open the session</a> '
         f'{trend_link(record, "Trend of this pair")} <a href="./runs">All sessions</a></p></section>'
     )

@@ -142,7 +142,8 @@ def _row(context: PageContext, record: RunRecord) -> str:
         f'<tr><th scope="row"><a href="./?run={escape(record.id)}" '
         f'aria-label="Open the session of {started}: {escape(title)}">{started}</a></th>'
         f'<td data-l="Symptom">{_named(record)}{escape(title)}</td>'
-        f'<td data-l="Models">{escape(context.pair_name(record.spec.pair_id))}{_trend(record)}</td>'
+        f'<td data-l="Models"><span translate="no">{escape(context.pair_name(record.spec.pair_id))}</span>'
+        f"{_trend(record)}</td>"
         f'<td data-l="By" translate="no">{escape(person(record.owner))}</td>'
         f'<td data-l="Questions">{_questions(context, record)}</td><td data-l="Took">{took}</td>'
         f'<td data-l="State">{_state(record)}{IMPORTED if record.imported else ""}</td>'
