@@ -101,7 +101,11 @@ class Visitor:
         answer = await self._http.post("/gradio_api/run/predict", json=body)
         answer.raise_for_status()
         seconds = time.monotonic() - began
+        before = dict(self.values)
         self._take(event["outputs"], answer.json()["data"])
+        for changed in [c for c in event["outputs"] if self.values.get(c) != before.get(c)]:
+            if (changed, "change") in self._events:
+                await self._send(changed, "change")
         return seconds
 
     def _take(self, outputs: Sequence[int], data: Sequence[Any]) -> None:

@@ -17,7 +17,7 @@ from wfgy_triage.runs.service import TriageService
 from wfgy_triage.settings import Settings
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.handlers import TriageHandlers
-from wfgy_triage.ui.pages.layout import build_layout
+from wfgy_triage.ui.pages.triage import build_triage_page
 from wfgy_triage.workload.texts import question_texts
 
 
@@ -33,13 +33,17 @@ class Stage:
             question_texts,
             lambda text: Match("none", {}),
         )
-        with gr.Blocks():
-            self.parts = build_layout(self.context)
+        with gr.Blocks() as blocks:
+            self.parts = build_triage_page(self.context)
+        self.events = [e for e in blocks.fns.values() if e.fn is not None]
         self.handlers = TriageHandlers(self.context, self.parts)
         self.updates: dict[Any, Any] = {}
 
     def call(self, name: str, *args: Any) -> Stage:
+        """Call a handler; what it says has to be among what each of its events may change."""
         self.updates = getattr(self.handlers, name)(*args)
+        for event in self.events:
+            assert event.name != name or self.updates.keys() <= set(event.outputs)
         return self
 
     def said(self, part: str) -> Any:

@@ -130,7 +130,7 @@ def test_the_block_is_there_where_a_file_of_the_visitor_can_hold_the_change(
     stage: Stage, run, patch: dict[str, Any], visible: bool
 ):
     run_id = run(patch)
-    stage.call("poll", run_id, "4")
+    stage.call("show_end", run_id, run_id, "4")
     assert stage.said("own_file")["visible"] is visible
     assert stage.said("own_file_shown") == ""
     assert ("config.yml" in stage.said("own_file_kinds")) is visible
@@ -138,7 +138,7 @@ def test_the_block_is_there_where_a_file_of_the_visitor_can_hold_the_change(
 
 def test_without_a_recommendation_there_is_no_block(stage: Stage, run, sent):
     for run_id in (run.worker.finished_run(), run_with_trials(run.worker, NONE_HELPED)):
-        assert stage.call("poll", run_id, "4").said("own_file")["visible"] is False
+        assert stage.call("show_end", run_id, run_id, "4").said("own_file")["visible"] is False
         shown = stage.call("change_own_file", run_id, "name", sent("config.yml", CONFIG)).said(
             "own_file_shown"
         )

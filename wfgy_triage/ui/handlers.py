@@ -99,22 +99,30 @@ class TriageHandlers(ModelsHandlers, ShareHandlers, CommentHandlers, PeopleHandl
     def resume(self, run_id: str) -> Updates:
         """Queue a stopped or failed run again; nothing is measured twice."""
         self.context.service.resume(run_id)
-        return live_updates(self.context, self.parts, read_run(self.context, run_id))
+        return live_updates(self.context, self.parts, read_run(self.context, run_id)) | {self.parts.ended: ""}
 
-    def poll(self, run_id: str, step: str) -> Updates:
-        """Follow the run; when it has ended, show the verdict to whoever is watching."""
+    def poll(self, run_id: str) -> Updates:
+        """Follow the run; its end is told by `ended`, and shown by what that calls."""
         if not run_id:
             return {self.parts.run_timer: gr.Timer(active=False)}
         try:
             view = read_run(self.context, run_id)
             updates = live_updates(self.context, self.parts, view)
-            if not view.open:
-                updates |= verdict_updates(self.context, self.parts, view) | self.links(run_id)
-                updates |= self.comments(run_id)
-                if view.result and step == str(MEASURE_STEP):
-                    updates[self.parts.walk] = gr.Walkthrough(selected=VERDICT_STEP)
         except TriageError as error:
             return {self.parts.notice: error_callout(error)}
+        return updates if view.open else updates | {self.parts.ended: run_id}
+
+    def show_end(self, ended: str, run_id: str, step: str) -> Updates:
+        """Show the verdict, to whoever is watching at once."""
+        if not ended or ended != run_id:
+            return {self.parts.ended: gr.skip()}
+        try:
+            view = read_run(self.context, run_id)
+        except TriageError as error:
+            return {self.parts.notice: error_callout(error)}
+        updates = verdict_updates(self.context, self.parts, view) | self.links(run_id) | self.comments(run_id)
+        if view.result and step == str(MEASURE_STEP):
+            updates[self.parts.walk] = gr.Walkthrough(selected=VERDICT_STEP)
         return updates
 
     @explained

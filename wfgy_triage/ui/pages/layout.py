@@ -44,6 +44,7 @@ def build_layout(context: PageContext) -> Parts:
     made: dict[str, Any] = {
         "notice": panel(elem_id="notice"),
         "run_id": gr.Textbox(visible="hidden", label="Run", elem_id="run-id"),
+        "ended": gr.Textbox(visible="hidden", label="Ended", elem_id="run-ended"),
         "step": gr.Textbox("1", visible="hidden", label="Step", elem_id="step-in-view"),
         "run_timer": gr.Timer(1.0, active=False),
         "pairs_timer": gr.Timer(5.0),

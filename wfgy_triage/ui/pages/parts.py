@@ -11,12 +11,13 @@ import gradio as gr
 class Parts:
     """Every component that a handler reads or writes.
 
-    `run_id` holds the run the page is attached to and `step` the step in view; both are hidden fields, not
-    server-side state, so they survive a restart of the web process.
+    `run_id` holds the run the page is attached to, `ended` the run whose end was seen, and `step` the step in view;
+    they are hidden fields, not server-side state, so they survive a restart of the web process.
     """
 
     notice: gr.HTML
     run_id: gr.Textbox
+    ended: gr.Textbox
     step: gr.Textbox
     run_timer: gr.Timer
     pairs_timer: gr.Timer
