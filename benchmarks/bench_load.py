@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,6 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,9 @@ import psutil
 from playwright.async_api import Browser, Page, TimeoutError, async_playwright, expect
 
 from benchmarks import Stopwatch
+from benchmarks.load_figures import Seen, print_table, served_runs, times
 from benchmarks.load_visitor import Visitor
+from wfgy_triage.catalog import load_catalog
 from wfgy_triage.settings import REPO_ROOT, load_settings
 from wfgy_triage.store.database import open_database
 from wfgy_triage.store.records import OPEN_STATUSES, RunRecord
@@ -45,19 +45,6 @@ WAIT_MS = 120_000
 OPENING = 5
 """Pages that are opened at the same time."""
 CARDS = ("json_breaks", "citations_missing", "wrong_snippet", "long_chain", "deploy_mismatch")
-
-
-@dataclass
-class Seen:
-    """What people saw; times in seconds."""
-
-    opened: list[float] = field(default_factory=list)
-    accepted: list[float] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    answered: list[float] = field(default_factory=list)
-    in_browser: list[float] = field(default_factory=list)
-    followed: list[float] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
 
 
 def run(fast: bool = False) -> dict[str, Any]:
@@ -76,8 +63,8 @@ def run(fast: bool = False) -> dict[str, Any]:
         "people": people,
         "browsers": browsers,
         "starts": starts,
-        **_times(seen),
-        **_served_runs(records),
+        **times(seen),
+        **served_runs(records),
         "refused": len(seen.refused),
         "said": sorted(set(seen.refused)),
         "errors": sorted(set(seen.errors)),
@@ -85,7 +72,7 @@ def run(fast: bool = False) -> dict[str, Any]:
         "seconds": round(watch.seconds, 1),
         "foreign": watch.foreign,
     }
-    _print(found)
+    print_table(found)
     return found
 
 
@@ -208,16 +195,18 @@ async def _choose(visitor: Visitor, seen: Seen, number: int) -> None:
 
 async def _choose_on_page(page: Page, seen: Seen, number: int) -> None:
     """The same in a browser, until the answer is on the screen."""
+    claims = {s.id: s.likely_cause for s in load_catalog().symptoms.values()}
     end = time.monotonic() + WATCH_S
     await asyncio.sleep(PAUSE_S * (number % 10) / 10)
     turn = 0
     while time.monotonic() < end:
         turn += 1
-        before = await page.locator("#symptom-detail").inner_text()
+        symptom = CARDS[(number + turn) % len(CARDS)]
         began = time.monotonic()
-        await _pick(page, CARDS[(number + turn) % len(CARDS)])
+        await _pick(page, symptom)
         try:
-            await expect(page.locator("#symptom-detail")).not_to_have_text(before, timeout=WAIT_MS)
+            # By its own words: a style sheet can show the old ones in other letters than the document has.
+            await expect(page.locator("#symptom-detail")).to_contain_text(claims[symptom], timeout=WAIT_MS)
             seen.in_browser.append(time.monotonic() - began)
         except (AssertionError, TimeoutError):
             seen.errors.append("a choice was not answered")
@@ -243,64 +232,3 @@ def _ended(home: Path) -> Sequence[RunRecord]:
     found = runs.list(limit=1000)
     database.close()
     return found
-
-
-def _times(seen: Seen) -> dict[str, Any]:
-    shown = {
-        "open_s": seen.opened,
-        "start_s": seen.accepted,
-        "answer_s": seen.answered,
-        "in_browser_s": seen.in_browser,
-        "follow_s": seen.followed,
-    }
-    return {name: _spread(v) for name, v in shown.items()} | {f"{n}_count": len(v) for n, v in shown.items()}
-
-
-def _spread(values: Sequence[float]) -> list[float]:
-    """Median, 95th percentile, longest."""
-    ordered = sorted(values)
-    if not ordered:
-        return []
-    high = ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))]
-    return [round(v, 2) for v in (statistics.median(ordered), high, ordered[-1])]
-
-
-def _served_runs(records: Sequence[RunRecord]) -> dict[str, Any]:
-    by_start = sorted(
-        (r for r in records if r.started_at and r.finished_at), key=lambda r: (r.started_at, r.id)
-    )
-    overlaps = sum(
-        a.finished_at > b.started_at
-        for a, b in zip(by_start, by_start[1:], strict=False)
-        if a.finished_at and b.started_at
-    )
-    created = [r.created_at for r in by_start]
-    overtaken = sum(a > b for a, b in zip(created, created[1:], strict=False))
-    states: dict[str, int] = {}
-    for record in records:
-        states[record.status] = states.get(record.status, 0) + 1
-    return {"runs": len(records), "by_status": states, "measured_at_once": overlaps, "overtaken": overtaken}
-
-
-def _print(found: dict[str, Any]) -> None:
-    print(
-        f"{found['people']} people ({found['browsers']} in a browser), {found['starts']} start at once; "
-        "seconds are median / 95 % / longest\n"
-    )
-    rows = {
-        "a page with its files is sent, five at once": "open_s",
-        "a start is accepted": "start_s",
-        "a choice is answered while runs go on": "answer_s",
-        "the same in a browser, until it is on the screen": "in_browser_s",
-        "a page that waits or watches asks how far its run is": "follow_s",
-    }
-    print("| | times | s |\n|---|---|---|")
-    for name, key in rows.items():
-        values = " / ".join(f"{v:.2f}" for v in found[key]) or "NOT MEASURED"
-        print(f"| {name} | {found[f'{key}_count']} | {values} |")
-    print(f"| runs accepted | {found['runs']} | {found['by_status']} |")
-    print(f"| refused | {found['refused']} | {' '.join(found['said'])} |")
-    print(f"| times two runs were measured at once | {found['measured_at_once']} | |")
-    print(f"| runs served before an earlier one | {found['overtaken']} | |")
-    print(f"| errors | {len(found['errors'])} | {found['errors']} |")
-    print(f"| memory of the web process, MB | {found['web_process_mb']} | |")

@@ -16,6 +16,7 @@
   const KEPT_AS = 'wfgy-triage-language';
   const SHORT = 14;      // letters below which a pattern says too little to be trusted with half a sentence
   const DEEPEST = 4;     // what is put into a sentence can be a sentence
+  const LONGEST = 3000;  // characters; whatever is longer was not written for the page
   const here = document.currentScript.src;
 
   // Lookup ------------------------------------------------------------------------------------------------
@@ -124,7 +125,7 @@
 
     return text => {
       const core = squeeze(text);
-      if (!hasWords(core)) return text;
+      if (!hasWords(core) || core.length > LONGEST) return text;
       if (!known.has(core)) known.set(core, say(core));
       const said = known.get(core);
       if (said === core) return text;
@@ -213,9 +214,10 @@
     document.documentElement.lang = LANGUAGES[wanted]?.html ?? 'en';
     name();
     if (!LANGUAGES[wanted]) return;
-    const answer = await fetch(new URL(`${wanted}.json`, here));
-    if (!answer.ok || language !== wanted) return;
-    translate = compile(await answer.json(), LANGUAGES[wanted]);
+    const dictionary = await fetch(new URL(`${wanted}.json`, here)).then(a => a.json()).catch(() => null);
+    if (language !== wanted) return;
+    if (!dictionary) { turnTo('en'); return; }
+    translate = compile(dictionary, LANGUAGES[wanted]);
     visit(document.documentElement);
     observer.observe(document.documentElement, {
       subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ATTRIBUTES,

@@ -70,7 +70,13 @@ def test_a_run_from_its_start_to_its_end(stage: Stage, worker: ScriptedWorker):
     stage.call("choose_answer", run_id, worker.key(3)).call("go_to_fix")
     stage.call("describe", run_id, "name", "tag", "note").call("add_comment", run_id, "", "words")
     stage.call("make_link", run_id, "7", False).call("take_back", run_id, "")
-    stage.call("ask_delete").call("keep_session").call("delete_session", run_id)
+    stage.call("with_more", run_id).call("change_settings", run_id).call("check_again", run_id)
+    stage.call("ask_delete").call("keep_session").call("delete_session", run_id).call("another_symptom")
+
+
+def test_a_start_stays_within_what_it_touches(stage: Stage):
+    assert stage.call("start", *CHOICES, 0, "").said("run_id")
+    assert "role=" in stage.call("start", "json_breaks", "gone", 20, "", "auto", 0, "").said("notice")
 
 
 def test_a_stopped_run_that_goes_on_can_end_again(stage: Stage, worker: ScriptedWorker):

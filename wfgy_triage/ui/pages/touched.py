@@ -68,6 +68,11 @@ def by_progress(parts: Parts) -> list[Block]:
     ]
 
 
+def by_new_run(parts: Parts) -> list[Block]:
+    """What changes when the page is attached to a run that was just queued, or to none."""
+    return [*by_progress(parts), parts.run_id, parts.step, parts.walk]
+
+
 def by_links(parts: Parts) -> list[Block]:
     """What depends on the links of a session."""
     return [parts.notice, parts.share_list, parts.share_back, parts.share_path]

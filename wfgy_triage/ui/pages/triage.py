@@ -18,6 +18,7 @@ from wfgy_triage.ui.pages.touched import (
     by_comments,
     by_description,
     by_links,
+    by_new_run,
     by_own_files,
     by_progress,
     by_symptom,
@@ -95,9 +96,9 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
     on(parts.upload_index.upload, handlers.upload_index, [*choices, parts.upload_index], own)
     on(parts.builtin.click, handlers.builtin_questions, choices, own)
     on(parts.engineer.expand, handlers.show_options, [parts.symptom], [parts.options])
-    moving(parts.start.click, handlers.start, [*choices, parts.seed, parts.options])
+    progress, another = by_progress(parts), by_new_run(parts)
+    moving(parts.start.click, handlers.start, [*choices, parts.seed, parts.options], another)
 
-    progress = by_progress(parts)
     on(parts.run_timer.tick, handlers.poll, [parts.run_id], progress)
     on(parts.ended.change, handlers.show_end, [parts.ended, parts.run_id, parts.step])
     on(parts.stop.click, handlers.stop, [parts.run_id], progress)
@@ -114,12 +115,12 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
 
     on(parts.delete_ask.click, handlers.ask_delete, (), [parts.delete_sure, parts.delete_ask])
     on(parts.delete_no.click, handlers.keep_session, (), [parts.delete_sure, parts.delete_ask])
-    moving(parts.delete_yes.click, handlers.delete_session, [parts.run_id])
+    moving(parts.delete_yes.click, handlers.delete_session, [parts.run_id], another)
 
-    moving(parts.again.click, handlers.check_again, [parts.run_id])
+    moving(parts.again.click, handlers.check_again, [parts.run_id], another)
     moving(parts.more.click, handlers.with_more, [parts.run_id])
     moving(parts.more_again.click, handlers.with_more, [parts.run_id])
-    moving(parts.other.click, handlers.another_symptom)
+    moving(parts.other.click, handlers.another_symptom, (), another)
 
     for number, step in enumerate(parts.steps, 1):
         step.select(None, None, [parts.step], js=f"() => '{number}'")
