@@ -44,6 +44,7 @@ def test_what_is_public(browser, shared, worker):
     assert HEADLINE in shared.text
     assert client.get("/healthz").text == "ok"
     assert client.get("/templates/questions.csv").status_code == 200
+    assert client.get("/texts/translate.js").status_code == 200
     assert client.get("/s/" + "A" * 43).status_code == 404
     page = client.get("/sign-in")
     assert page.status_code == 200
