@@ -1,4 +1,4 @@
-"""Many people at once: pages open in a real browser, more starts than may wait, one device.
+"""Many people at once: open pages, more starts than may wait, one device.
 
 The real app is served with its real worker on the demo pair. Most people are visitors that ask the server for what the
 page's script asks (`load_visitor.py`): fifty browsers would need the cores that this one machine has for server and
@@ -70,7 +70,6 @@ def run(fast: bool = False) -> dict[str, Any]:
         "errors": sorted(set(seen.errors)),
         "web_process_mb": round(peak / 2**20),
         "seconds": round(watch.seconds, 1),
-        "foreign": watch.foreign,
     }
     print_table(found)
     return found

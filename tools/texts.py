@@ -149,7 +149,7 @@ def parts(text: str) -> Iterator[str]:
         markup.close()
         pieces = markup.texts
     for piece in pieces:
-        bare = " ".join(piece.split()).strip(" ")
+        bare = " ".join(piece.split())
         if _WORDS.search(bare) and re.search("[A-Za-z]{2}", bare) and not _CODE.search(bare):
             count = iter(range(100))
             yield re.sub(_SLOT, lambda _: f"{{{next(count)}}}", bare)  # noqa: B023

@@ -19,7 +19,7 @@ from wfgy_triage.report.format import (
 from wfgy_triage.report.icons import icon
 from wfgy_triage.result import Gate, Metric, Result, State, deciding
 
-_PAIR, FOREIGN = "Model pair", ' translate="no"'
+_PAIR, _FOREIGN = "Model pair", ' translate="no"'
 NEXT_STEP = {
     State.PASS: "Nothing to fix for this symptom. Re-check after every change of model, settings or versions.",
     State.FAIL: "See what was found to cause it, and which changes are worth trying.",
@@ -42,7 +42,7 @@ def verdict_header(result: Result, catalog: Catalog, stopped: bool = False) -> s
     note = ' <span class="tag">stopped early: partial data</span>' if stopped else ""
     rule = f'<p class="rule">{escape(result.page_rule)}</p>' if result.page_rule else ""
     facts = "".join(
-        f"<div><dt>{escape(name)}</dt><dd{FOREIGN if name == _PAIR else ''}>{escape(value)}</dd></div>"
+        f"<div><dt>{escape(name)}</dt><dd{_FOREIGN if name == _PAIR else ''}>{escape(value)}</dd></div>"
         for name, value in _facts(result)
         if value
     )
