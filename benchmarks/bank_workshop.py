@@ -7,19 +7,31 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.row_file import Row, RowFile
 from wfgy_triage.demo import SIBLINGS, exl2_folder, fp16_folder
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.convert import quantize_folder
+from wfgy_triage.exl2.headers import weights_fingerprint
 from wfgy_triage.pairs import Pair
 from wfgy_triage.settings import Settings, load_settings
 from wfgy_triage.store.records import RunRecord, RunSpec
 
-C = TypeVar("C")
+
+class Named(Protocol):
+    """A case of the bank."""
+
+    @property
+    def id(self) -> str:
+        """Its name, one of a kind."""
+        ...
+
+
+C = TypeVar("C", bound=Named)
 LAYER = 11
 """Hidden layer of every index: fixed, so that no run spends questions on choosing it."""
 
@@ -99,16 +111,34 @@ class Workshop:
 def look_at(
     cases: Iterable[C],
     look: Callable[[C, Workshop], dict[str, Any]],
-    show: Callable[[dict[str, Any]], None],
-) -> list[dict[str, Any]]:
-    """Look at each case and show its row; the scratch folder goes afterwards."""
+    show: Callable[[Row], None],
+    kept: RowFile,
+) -> list[Row]:
+    """Look at each case and show its row; the scratch folder goes afterwards.
+
+    Args:
+        cases: of the bank.
+        look: makes a row; one whose `measured` is false is shown and not kept, so that the next call tries it again.
+        show: prints a row.
+        kept: rows of an earlier call; those of the same demo models are not measured again.
+
+    Raises:
+        PrerequisiteError: the demo pair is not there.
+    """
     settings = load_settings()
     base = settings.home / "cache" / "fault-bank"
     base.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(dir=base) as scratch:
         shop = Workshop(settings, Path(scratch))
+        demo = shop.pair("demo")
+        models = [weights_fingerprint(demo.fp16), weights_fingerprint(demo.exl2)]
         for case in cases:
-            rows.append(look(case, shop))
-            show(rows[-1])
+            row: Row | None = kept.find(id=case.id, models=models)
+            if row is None:
+                row = {**look(case, shop), "models": models}
+                if row["measured"]:
+                    kept.add(row)
+            rows.append(row)
+            show(row)
     return rows

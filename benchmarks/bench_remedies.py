@@ -7,14 +7,17 @@ pages to read, not changes to make, so what it restores cannot be measured: it i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks import Stopwatch
 from benchmarks.bank_workshop import Workshop, look_at
 from benchmarks.fault_bank import FOLDER_FAULTS, MEASURED_FAULTS, Case, chosen
+from benchmarks.row_file import Row, RowFile
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.errors import TriageError
 
+SECTION = "remedies"
 GOAL = 0.9
 DOCTOR = "deploy_mismatch"
 NOT_APPLICABLE = "not applicable"
@@ -27,13 +30,16 @@ OUTCOMES = {
 }
 
 
-def run(fast: bool = False, measured: bool = False, fault: Sequence[str] = ()) -> dict[str, Any]:
+def run(
+    fast: bool = False, measured: bool = False, fault: Sequence[str] = (), json: Path | None = None
+) -> dict[str, Any]:
     """Make each broken pair, let a whole run look at it and try changes, and compare with the state before.
 
     Args:
         fast: every fourth fault of the folders only.
         measured: also the faults that only a run with questions shows.
         fault: these and no others.
+        json: the file of the results; its rows are not measured again.
 
     Raises:
         InputError: there is no such fault.
@@ -44,7 +50,7 @@ def run(fast: bool = False, measured: bool = False, fault: Sequence[str] = ()) -
     print(
         f"{'':<28}{'no change':<14}{'recommended':<30}{'after':<14}{'outcome':<20}{'seconds':>8}{'foreign':>9}"
     )
-    rows = look_at(cases, look, _show)
+    rows = look_at(cases, look, _show, RowFile(json, SECTION))
     return summary(rows)
 
 
@@ -64,6 +70,7 @@ def look(case: Case, shop: Workshop) -> dict[str, Any]:
         "id": case.id,
         "says": case.says,
         "symptom": symptom,
+        "expected": case.cause,
         "cause": result.get("diagnosis", {}).get("cause"),
         "before": result.get("state"),
         "pages": [m.id for m in load_catalog().symptom_modules(symptom)],
@@ -72,6 +79,7 @@ def look(case: Case, shop: Workshop) -> dict[str, Any]:
         "patch": found.get("patch", {}),
         "after": found.get("state_after"),
         "outcome": outcome(result),
+        "measured": bool(result),
         "tried": [t["id"] for t in found.get("trials", ()) if t["status"] != "skipped"],
         "reasons": {t["id"]: t["reason"] for t in found.get("trials", ()) if t["reason"]},
         "seconds": round(watch.seconds, 1),
@@ -92,7 +100,7 @@ def outcome(result: Mapping[str, Any]) -> str:
     return "not restored" if tried else "cannot be restored"
 
 
-def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(rows: Sequence[Row]) -> dict[str, Any]:
     """The counts, and the share restored of the faults for which a change could be tried."""
     counts = {name: sum(r["outcome"] == name for r in rows) for name in OUTCOMES}
     able = [r for r in rows if r["tried"]]

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks import Stopwatch
 from benchmarks.bank_workshop import Workshop, look_at
 from benchmarks.fault_bank import BANK, NO_CAUSE, NOT_COVERED, Case, Setup, chosen
+from benchmarks.row_file import Row, RowFile
 from wfgy_triage.doctor.folders import check_folders
 from wfgy_triage.doctor.summary import diagnose_findings
 from wfgy_triage.errors import TriageError
 
+SECTION = "triage_accuracy"
 FAILED = "not measured"
 
 
-def run(fast: bool = False, fault: Sequence[str] = ()) -> dict[str, Any]:
+def run(fast: bool = False, fault: Sequence[str] = (), json: Path | None = None) -> dict[str, Any]:
     """Make each pair, let the tool look at it, and compare what it names with what was done.
 
     Args:
         fast: only what the doctor sees without a model being loaded.
         fault: these faults and healthy pairs, and no others.
+        json: the file of the results; its rows are not measured again.
 
     Raises:
         InputError: there is no such case.
     """
     cases = chosen(BANK, fault) if fault else [c for c in BANK if not (fast and c.symptom)]
     print(f"{'':<28}{'looked with':<16}{'expected':<25}{'named':<25}{'right':<7}{'seconds':>8}{'foreign':>9}")
-    rows = look_at(cases, _look, _show)
+    rows = look_at(cases, _look, _show, RowFile(json, SECTION))
     return _summary(rows)
 
 
@@ -48,6 +52,7 @@ def _look(case: Case, shop: Workshop) -> dict[str, Any]:
         "expected": case.cause,
         "named": named,
         "right": right,
+        "measured": not named.startswith(FAILED),
         "seconds": round(watch.seconds, 1),
         "foreign": watch.foreign,
     }
@@ -62,7 +67,7 @@ def _named(case: Case, setup: Setup, shop: Workshop) -> str:
     return str(record.result["diagnosis"]["cause"])
 
 
-def _show(row: dict[str, Any]) -> None:
+def _show(row: Mapping[str, Any]) -> None:
     foreign = "–" if row["foreign"] is None else row["foreign"]
     print(
         f"{row['id']:<28}{row['with']:<16}{row['expected']:<25}{row['named']:<25}"
@@ -71,7 +76,7 @@ def _show(row: dict[str, Any]) -> None:
     )
 
 
-def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _summary(rows: Sequence[Row]) -> dict[str, Any]:
     faults = [r for r in rows if not r["healthy"]]
     healthy = [r for r in rows if r["healthy"]]
     named, accused = sum(r["right"] for r in faults), sum(not r["right"] for r in healthy)

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks import bank_workshop
 from benchmarks import bench_triage_accuracy as bench
 from benchmarks.bank_workshop import Workshop
 from benchmarks.fault_bank import BANK, HARMLESS, NO_CAUSE, NOT_COVERED, Case, Setup, chosen
 from benchmarks.faults import FAULTS
+from benchmarks.row_file import RowFile
 from tests.doctor.conftest import healthy  # noqa: F401 - a fixture
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.errors import InputError
@@ -124,3 +126,38 @@ def test_a_wrong_name_a_false_alarm_and_a_failure_count_against_the_tool(shop: S
 
 def _contents(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+
+
+def test_rows_of_a_stopped_call_are_not_measured_again(
+    healthy: Pair,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    Shop.tiny = healthy
+    monkeypatch.setattr(bank_workshop, "Workshop", Shop)
+    monkeypatch.setenv("WFGY_TRIAGE_HOME", str(tmp_path))
+    cases = chosen(BANK, ["rope_wrong", "tokens_shifted", "layers_other"])
+    looked, shown, broken = [], [], {"layers_other"}
+
+    def look(case: Case, shop: Workshop) -> dict[str, object]:
+        looked.append(case.id)
+        if case.id == "rope_wrong" and len(looked) < 4:
+            raise KeyboardInterrupt
+        return {"id": case.id, "measured": case.id not in broken}
+
+    def call() -> list[str]:
+        kept = RowFile(tmp_path / "rows.json", "bank")
+        return [r["id"] for r in bank_workshop.look_at(cases, look, shown.append, kept)]
+
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    assert looked == ["tokens_shifted", "rope_wrong"]
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    assert looked[2:] == ["rope_wrong"]  # the first row is in the file
+    assert call() == ["tokens_shifted", "rope_wrong", "layers_other"]
+    assert looked[3:] == ["rope_wrong", "layers_other"]
+    assert call() == ["tokens_shifted", "rope_wrong", "layers_other"]
+    assert looked[5:] == ["layers_other"]  # nothing was measured the first time
+    assert [r["id"] for r in shown[-3:]] == [c.id for c in cases]
+    assert not list((tmp_path / "cache" / "fault-bank").iterdir())
