@@ -26,6 +26,7 @@ OUTCOMES = {
     "improved": "a change was tried and measurably better, but the re-check did not pass",
     "not restored": "changes were tried and none helped",
     "cannot be restored": "nothing could be tried, and the run says why",
+    "no failure": "the metric did not fail its gate, so no change was due",
     "not measured": "the run gave no result",
 }
 
@@ -96,6 +97,8 @@ def outcome(result: Mapping[str, Any]) -> str:
         return "restored"
     if found.get("candidate"):
         return "improved"
+    if result["state"] in ("PASS", "INCONCLUSIVE"):
+        return "no failure"
     tried = any(t["status"] != "skipped" for t in found.get("trials", ()))
     return "not restored" if tried else "cannot be restored"
 

@@ -12,6 +12,7 @@ from wfgy_triage.diagnosis_retrieval import (
     DUPLICATE_LIMIT,
     SAME_ORDER,
     ArmEvidence,
+    RankEvidence,
     RetrievalEvidence,
     diagnose_retrieval,
 )
@@ -28,9 +29,28 @@ HEALTHY = RetrievalEvidence(State.INCONCLUSIVE, 48, NONE, NONE, None, NONE, 0, 0
 BROKEN = replace(HEALTHY, state=State.FAIL, deployed=arm(20, 1), correlation=0.3)
 
 
+LATER = RankEvidence(deployed=arm(14, 2), rebuilt=arm(4, 3), normalised=arm(3, 4), floor_flips=0)
+"""The right passage comes later with the given index; both ways of mending it bring it back."""
+GIVEN = replace(HEALTHY, deployed=arm(3, 0), given_unit=False, ranks=LATER)
+
+
 @pytest.mark.parametrize(
     ("evidence", "cause", "confidence"),
     [
+        (replace(BROKEN, rebuilt=arm(2, 1, 1e-4), misplaced=1.0), "index_fragmented", "high"),
+        (replace(BROKEN, rebuilt=arm(2, 1, 1e-4), misplaced=0.05), "index_model_mismatch", "high"),
+        (replace(BROKEN, rebuilt=arm(19, 1), misplaced=1.0), "weights_too_few_bits", "high"),
+        (GIVEN, "index_metric_mismatch", "medium"),
+        (replace(GIVEN, given_unit=True), "index_model_mismatch", "medium"),
+        (replace(GIVEN, state=State.PASS), "within_noise", "high"),
+        (replace(GIVEN, ranks=replace(LATER, deployed=arm(9, 3))), "within_noise", "medium"),
+        (replace(GIVEN, ranks=replace(LATER, deployed=arm(2, 14))), "within_noise", "medium"),
+        (replace(GIVEN, ranks=replace(LATER, floor_flips=16)), "within_noise", "medium"),
+        (
+            replace(GIVEN, ranks=replace(LATER, rebuilt=arm(13, 2), normalised=arm(13, 2))),
+            "within_noise",
+            "medium",
+        ),
         (HEALTHY, "within_noise", "medium"),
         (replace(HEALTHY, state=State.PASS), "within_noise", "high"),
         (replace(BROKEN, rebuilt=arm(2, 1, 1e-4)), "index_model_mismatch", "high"),

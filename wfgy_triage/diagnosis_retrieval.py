@@ -15,6 +15,8 @@ from wfgy_triage.result import Check, Diagnosis, State
 
 DUPLICATE_LIMIT = 0.15
 """Above it the vectorstore fragmentation page asks to rebuild (gate `index_duplicates`)."""
+MISPLACED_LIMIT = 0.05
+"""Share of stored vectors that are another passage's, above which the index is stale."""
 SAME_ORDER = 0.9
 """Spearman ρ below which the same page calls two indexes different (gate `index_rank_agreement`)."""
 
@@ -46,6 +48,33 @@ class ArmEvidence:
 
 
 @dataclass(frozen=True)
+class RankEvidence:
+    """Where the right passage stands with a given index: `lost` counts where it comes later than with FP16.
+
+    Attributes:
+        deployed: the deployed arm.
+        rebuilt: index and queries from EXL2; None when it was not measured.
+        normalised: the given index with its vectors scaled to length one; None when it was not measured.
+        floor_flips: questions on which FP16 and its twin differ; None when not measured.
+    """
+
+    deployed: ArmEvidence
+    rebuilt: ArmEvidence | None
+    normalised: ArmEvidence | None
+    floor_flips: int | None
+
+    @property
+    def real(self) -> bool:
+        """Whether it comes later more often than chance and FP16's own noise explain."""
+        changes = self.deployed.lost + self.deployed.won
+        return (
+            self.deployed.worse
+            and self.deployed.p_value <= CERTAIN
+            and (self.floor_flips is None or changes > self.floor_flips)
+        )
+
+
+@dataclass(frozen=True)
 class RetrievalEvidence:
     """What a retrieval run found.
 
@@ -62,6 +91,8 @@ class RetrievalEvidence:
         given_unit: whether the vectors of a given index have length one; None without such an index.
         maker: who made the vectors of a given index: `fp16`, `exl2`, `encoder`, `unknown`; empty without one.
         by_construction: both sides ask the same index with the same vectors.
+        misplaced: share of a given index's vectors that are those of another passage; None without one.
+        ranks: where the right passage stands; None without a given index.
     """
 
     state: State
@@ -76,6 +107,13 @@ class RetrievalEvidence:
     given_unit: bool | None = None
     maker: str = ""
     by_construction: bool = False
+    misplaced: float | None = None
+    ranks: RankEvidence | None = None
+
+    @property
+    def stale(self) -> bool:
+        """Whether vectors of a given index belong to other passages than those beside them."""
+        return self.misplaced is not None and self.misplaced > MISPLACED_LIMIT
 
     @property
     def real(self) -> bool:
@@ -113,13 +151,20 @@ def _cause(e: RetrievalEvidence) -> tuple[str, str]:
     return _cause_of_loss(e) if e.real else _cause_without_loss(e)
 
 
-def _cause_of_loss(e: RetrievalEvidence) -> tuple[str, str]:
+def _restoring(e: RetrievalEvidence, found: RetrievalEvidence | RankEvidence) -> tuple[str, str] | None:
+    """The cause whose removal brings back what was found lost, and how sure that is."""
     for arm, cause in (
-        (e.normalised if e.given_unit is False else None, "index_metric_mismatch"),
-        (e.rebuilt, "index_model_mismatch"),
+        (found.normalised if e.given_unit is False else None, "index_metric_mismatch"),
+        (found.rebuilt, "index_fragmented" if e.stale else "index_model_mismatch"),
     ):
-        if arm is not None and arm.restores(e.deployed):
+        if arm is not None and arm.restores(found.deployed):
             return cause, "high" if arm.p_deployed <= SIGNIFICANT else "medium"
+    return None
+
+
+def _cause_of_loss(e: RetrievalEvidence) -> tuple[str, str]:
+    if restoring := _restoring(e, e):
+        return restoring
     if e.rebuilt is None:
         return "unknown", "low"
     # Rebuilt and as bad: the serving model's own vectors are what lost the passages.
@@ -127,6 +172,11 @@ def _cause_of_loss(e: RetrievalEvidence) -> tuple[str, str]:
 
 
 def _cause_without_loss(e: RetrievalEvidence) -> tuple[str, str]:
+    if e.state is not State.PASS and e.ranks is not None and e.ranks.real:
+        # Nothing is lost beyond chance, but the order is worse: enough to name what is wrong with the index.
+        restoring = _restoring(e, e.ranks)
+        if restoring is not None:
+            return restoring[0], "medium"
     if e.duplicates is not None and e.duplicates > DUPLICATE_LIMIT:
         return "index_fragmented", "medium"
     if (
@@ -148,7 +198,7 @@ def _ruled_out(e: RetrievalEvidence) -> list[str]:
             out.append("index_model_mismatch")
     if e.by_construction:
         out += ["index_model_mismatch", "weights_too_few_bits"]
-    if e.duplicates is not None and e.duplicates <= DUPLICATE_LIMIT:
+    if e.duplicates is not None and e.duplicates <= DUPLICATE_LIMIT and not e.stale:
         out.append("index_fragmented")
     if e.given_unit is not False and e.pairs:
         out.append("index_metric_mismatch")
@@ -157,6 +207,8 @@ def _ruled_out(e: RetrievalEvidence) -> list[str]:
 
 def _rungs(e: RetrievalEvidence) -> tuple[Check, ...]:
     found = [_noise_rung(e)]
+    if e.ranks is not None:
+        found.append(_rank_rung(e.ranks, e.pairs))
     if e.correlation is not None:
         detail = (
             f"The two orders of the passages have a mean Spearman ρ of {e.correlation:.3f} (1 is the same)."
@@ -168,6 +220,10 @@ def _rungs(e: RetrievalEvidence) -> tuple[Check, ...]:
         word = "have" if e.given_unit else "do not have"
         detail = f"The stored vectors {word} length one, as a search by inner product needs."
         found.append(Check("vectors_normalised", OK if e.given_unit else FAULT, detail))
+    if e.misplaced is not None:
+        share = f"{100 * e.misplaced:.1f} %"
+        detail = f"{share} of the stored vectors are those of another passage than the one beside them."
+        found.append(Check("vectors_in_place", FAULT if e.stale else OK, detail))
     for name, arm, what in (
         ("normalising_restores", e.normalised, "With vectors scaled to length one"),
         ("rebuilding_restores", e.rebuilt, "With the index rebuilt by EXL2"),
@@ -192,6 +248,15 @@ def _noise_rung(e: RetrievalEvidence) -> Check:
         f"against FP16 (exact McNemar p = {e.deployed.p_value:.2g}); FP16 against itself {floor}."
     )
     return Check("above_noise", OK if e.real else FAULT, detail)
+
+
+def _rank_rung(ranks: RankEvidence, pairs: int) -> Check:
+    arm = ranks.deployed
+    detail = (
+        f"The right passage comes later than with FP16 for {arm.lost} of {pairs} questions, earlier for {arm.won} "
+        f"(exact sign test p = {arm.p_value:.2g})."
+    )
+    return Check("same_place", FAULT if ranks.real else OK, detail)
 
 
 def _arm_rung(name: str, arm: ArmEvidence, what: str, e: RetrievalEvidence) -> Check:

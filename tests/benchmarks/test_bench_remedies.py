@@ -53,6 +53,7 @@ def result(verified: bool = False, candidate: str | None = None, *statuses: str)
         (result(False, None, "skipped", "hopeless"), "not restored"),
         (result(False, "a", "better"), "improved"),
         (result(True, "a", "skipped", "verified"), "restored"),
+        ({"state": "INCONCLUSIVE", "recommendation": None}, "no failure"),
     ],
 )
 def test_outcomes(said: dict, expected: str):

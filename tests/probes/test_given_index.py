@@ -86,6 +86,33 @@ def test_a_healthy_given_index_is_not_accused(tmp_path: Path):
     assert {"index_fragmented", "index_metric_mismatch"} <= set(found.diagnosis.ruled_out)
 
 
+def test_a_stale_index_has_the_vectors_of_other_passages(tmp_path: Path):
+    """A passage was added at the front after the index was built, so every vector is one place off."""
+    rows = vectors()
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    desk, found = run(WordEngine("exl2"), chunks=passages(tmp_path, np.roll(rows, 1, axis=0)))
+    given = desk.side("index")[0].payload["given"]
+    assert (given["maker"], given["misplaced"]) == ("unknown", 1.0)
+    assert (found.state, found.diagnosis.cause) == (State.FAIL, "index_fragmented")
+    rung = next(c for c in found.diagnosis.evidence if c.check == "vectors_in_place")
+    assert (rung.result, rung.detail[:7]) == ("fault", "100.0 %")
+
+
+def test_vectors_that_are_too_long_are_named_by_the_places_they_take(tmp_path: Path):
+    """Some right passages come later, none is lost from the first five beyond chance."""
+    rows = vectors()
+    rows[::2] *= 1.5
+    index = faiss.IndexFlatIP(HIDDEN)
+    index.add(rows)
+    file = tmp_path / "index.faiss"
+    faiss.write_index(index, str(file))
+    _, found = run(WordEngine("exl2"), chunks=passages(tmp_path), index=file)
+    above = next(c for c in found.diagnosis.evidence if c.check == "above_noise")
+    place = next(c for c in found.diagnosis.evidence if c.check == "same_place")
+    assert (found.state, above.result, place.result) == (State.INCONCLUSIVE, "fault", "fault")
+    assert (found.diagnosis.cause, found.diagnosis.confidence) == ("index_metric_mismatch", "medium")
+
+
 def test_vectors_of_nobody_here(tmp_path: Path):
     rows = np.random.default_rng(5).standard_normal((len(TEXTS), HIDDEN)).astype(np.float32)
     desk, found = run(WordEngine("exl2"), chunks=passages(tmp_path, rows))

@@ -28,6 +28,10 @@ from wfgy_triage.workload.index_file import GivenIndex
 
 SAME_VECTORS = 0.98
 """Mean cosine from which stored vectors count as made by a model (rounding to fp16 leaves more than 0.999)."""
+SAME_VECTOR = 0.999
+"""Cosine from which a stored vector is that of another passage: passages that are alike stay below."""
+BLOCK = 512
+"""Stored vectors compared with all passages at once."""
 SHOWN_DUPLICATES = 20
 NO_STATES = "A side is asked on a server, which gives no hidden states, so no index can be made of them."
 
@@ -173,12 +177,13 @@ def _given(
     where the stored vectors have it; the arm `given_normalised` scales both.
     """
     stored = np.asarray(given.vectors, np.float64)
-    likeness = {
-        (name, centered): _likeness(stored, rows.passages, centered)
+    makers = {
+        (name, centered): rows.passages
         for name, rows in (("fp16", ours), ("exl2", theirs), ("encoder", ruler))
         for centered in ((False, True) if name != "encoder" else (False,))
         if rows.passages.shape[1] == stored.shape[1]
     }
+    likeness = {by: _likeness(stored, passages, by[1]) for by, passages in makers.items()}
     if not likeness:
         raise InputError(
             f"The vectors of {given.source} have {stored.shape[1]} numbers; this model gives "
@@ -188,7 +193,7 @@ def _given(
     (maker, centered), best = max(likeness.items(), key=lambda item: item[1])
     shape = geometry(stored)
     source = {"fp16": ours, "exl2": theirs, "encoder": ruler}[maker]
-    center = np.asarray(source.passages, np.float64).mean(0) if centered else None
+    center = _center(source.passages, centered)
     sides = (ruler, ruler) if maker == "encoder" else (theirs, ours)
     raw = [np.asarray(rows.queries, np.float64) - (0.0 if center is None else center) for rows in sides]
     asked = [unit_rows(q) if shape.unit else q for q in raw]
@@ -208,11 +213,30 @@ def _given(
         "centered": centered,
         "likeness": {f"{name}{'-centered' if c else ''}": round(v, 6) for (name, c), v in likeness.items()},
         "duplicates": float(duplicate_vectors(stored).mean()),
+        "misplaced": max(misplaced_rows(stored, passages, by[1]) for by, passages in makers.items()),
     }
     return arms, facts
 
 
+def misplaced_rows(stored: Floats, rows: Array, centered: bool) -> float:
+    """Share of stored vectors that are those of another passage: a stale index, or one in another order.
+
+    Args:
+        stored: (passages, dimensions) vectors of the index.
+        rows: (passages, dimensions) what a model gives for the same passages now.
+        centered: whether the mean of `rows` is to be taken off.
+    """
+    here, there = unit_rows(stored), unit_rows(rows, _center(rows, centered))
+    strangers = here[(here * there).sum(1) < SAME_VECTORS]
+    blocks = range(0, len(strangers), BLOCK)
+    moved = sum(int(((strangers[i : i + BLOCK] @ there.T).max(1) >= SAME_VECTOR).sum()) for i in blocks)
+    return moved / len(here)
+
+
+def _center(rows: Array, centered: bool) -> Floats | None:
+    return np.asarray(rows, np.float64).mean(0) if centered else None
+
+
 def _likeness(stored: Floats, rows: Array, centered: bool) -> float:
     """Mean cosine of stored vectors and what a model gives for the same passages."""
-    center = np.asarray(rows, np.float64).mean(0) if centered else None
-    return float((unit_rows(stored) * unit_rows(rows, center)).sum(1).mean())
+    return float((unit_rows(stored) * unit_rows(rows, _center(rows, centered))).sum(1).mean())

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from wfgy_triage.catalog import load_catalog
-from wfgy_triage.diagnosis_retrieval import ArmEvidence, RetrievalEvidence, diagnose_retrieval
+from wfgy_triage.diagnosis_retrieval import (
+    ArmEvidence,
+    RankEvidence,
+    RetrievalEvidence,
+    diagnose_retrieval,
+)
 from wfgy_triage.measure.retrieval import found_at, reciprocal_rank, top_overlap
 from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact
 from wfgy_triage.measure.tension import course, flat_and_high, leads_away, observe
@@ -172,7 +178,45 @@ def _evidence(stored: Stored, k: int, state: State, metrics: Sequence[Metric]) -
         given_unit=given.get("unit"),
         maker=given.get("maker", ""),
         by_construction=stored.by_construction,
+        misplaced=given.get("misplaced"),
+        ranks=_ranks(stored) if given else None,
     )
+
+
+def _ranks(stored: Stored) -> RankEvidence:
+    """The same arms by the place of the right passage."""
+    places = stored.sides.each(lambda p: _place(p["rank"]))
+    twin = _moved(places.fp16, places.floor)
+
+    def arm(name: str) -> ArmEvidence | None:
+        payloads = stored.arms.get(name)
+        if not payloads:
+            return None
+        there = {q: _place(p["rank"]) for q, p in payloads.items()}
+        against = mcnemar_exact(_moved(places.exl2, there))
+        return _rank_arm(_moved(places.fp16, there), against)
+
+    return RankEvidence(
+        deployed=_rank_arm(_moved(places.fp16, places.exl2), 1.0),
+        rebuilt=arm("rebuilt"),
+        normalised=arm("given_normalised"),
+        floor_flips=twin.only_reference + twin.only_candidate if twin.n else None,
+    )
+
+
+def _place(rank: int | None) -> float:
+    return math.inf if rank is None else rank
+
+
+def _rank_arm(moved: PairedCounts, p_deployed: float) -> ArmEvidence:
+    return ArmEvidence(moved.only_reference, moved.only_candidate, mcnemar_exact(moved), p_deployed)
+
+
+def _moved(reference: Mapping[str, float], candidate: Mapping[str, float]) -> PairedCounts:
+    """Questions whose passage comes later (`only_reference`) or earlier; McNemar's test of them is the sign test."""
+    both = [(reference[q], candidate[q]) for q in reference if q in candidate]
+    later, earlier = sum(r < c for r, c in both), sum(r > c for r, c in both)
+    return PairedCounts(len(both) - later - earlier, later, earlier, 0)
 
 
 def _arm(found: Outcomes, hits: Mapping[str, bool | None]) -> ArmEvidence:

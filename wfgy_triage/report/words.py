@@ -7,9 +7,11 @@ from wfgy_triage.checks import load_checks
 CHECKS = {
     "baseline_passes": "FP16 itself passes",
     "above_noise": "The difference is larger than the noise",
+    "same_place": "The right passage stands where it does with FP16",
     "same_ranking": "Both sides order the passages alike",
     "index_from_serving_model": "The stored vectors come from the model that asks",
     "vectors_normalised": "The stored vectors have length one",
+    "vectors_in_place": "Each stored vector belongs to the passage beside it",
     "normalising_restores": "Scaling the vectors to length one brings the passages back",
     "rebuilding_restores": "Rebuilding the index with EXL2 brings the passages back",
     "independent_restores": "An independent embedder brings the passages back",
