@@ -49,6 +49,8 @@ def test_symptoms_lists_all_five_of_the_page(tmp_path: Path):
         (["inspect", "/nowhere"], "does not exist"),
         (["doctor", "--fp16", "."], "Give --pair ID, or both --fp16 DIR and --exl2 DIR."),
         (["doctor", "--fp16", "/nowhere", "--exl2", "."], "does not exist"),
+        (["doctor", "--fp16", "docs", "--exl2", "docs"], "holds no model: no config.json"),
+        (["probe", "json_breaks", "--fp16", "docs", "--exl2", "docs"], "Give another --fp16 folder."),
         (["doctor", "--pair", "nope"], "There is no model pair with the id 'nope'"),
         (["doctor", "--json", "/nowhere/d.json"], "does not exist"),
         (["match"], "Say what to match."),
@@ -105,6 +107,7 @@ def test_the_doctor_of_this_machine_and_of_a_folder_that_is_no_model(tmp_path: P
     assert "This machine" in alone.stdout
     for side in ("fp16", "exl2"):
         (tmp_path / side).mkdir()
+        (tmp_path / side / "tokenizer.json").write_text("{}", encoding="utf-8")
     folders = ["--fp16", str(tmp_path / "fp16"), "--exl2", str(tmp_path / "exl2")]
     outcome = here(tmp_path, "doctor", *folders, "--json", str(tmp_path / "both.json"))
     assert outcome.returncode == 1
@@ -112,6 +115,17 @@ def test_the_doctor_of_this_machine_and_of_a_folder_that_is_no_model(tmp_path: P
     both = json.loads((tmp_path / "both.json").read_text())
     assert {f["group"] for f in both["findings"]} == {"environment", "folders", "engines"}
     assert both["state"] == "FAIL"
+
+
+def test_a_folder_above_the_models_is_refused_with_what_is_in_it(tmp_path: Path, here: Here):
+    for name in ("exl2", "fp16"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "config.json").write_text("{}", encoding="utf-8")
+    models = str(tmp_path / "models")
+    outcome = here(tmp_path, "doctor", "--fp16", f"{models}/fp16", "--exl2", models)
+    assert outcome.returncode == 2
+    assert f"{models} holds no model" in outcome.stderr
+    assert "One of these may be meant: exl2, fp16." in outcome.stderr
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,20 @@ def chosen_pair(pair: str | None, fp16: Path | None, exl2: Path | None) -> Pair 
     if pair or not (fp16 and exl2):
         raise InputError("Say which models to compare.", "Give --pair ID, or both --fp16 DIR and --exl2 DIR.")
     baseline, quantized = fp16.resolve(), exl2.resolve()
+    for option, folder in (("--fp16", baseline), ("--exl2", quantized)):
+        _holds_a_model(option, folder)
     digest = hashlib.sha256(f"{baseline}\n{quantized}".encode()).hexdigest()[:8]
     return Pair(f"folders-{digest}", f"{fp16.name} against {exl2.name}", baseline, quantized)
+
+
+def _holds_a_model(option: str, folder: Path) -> None:
+    """Refuse a folder without any file of a model: checks would only repeat that for each of them."""
+    marks = ("config.json", "tokenizer.json", "*.safetensors")
+    if any(next(folder.glob(mark), None) for mark in marks):
+        return
+    below = sorted({f.parent.name for f in folder.glob("*/config.json")})
+    hint = f"One of these may be meant: {', '.join(below[:5])}." if below else f"Give another {option} folder."
+    raise InputError(f"{folder} holds no model: no config.json, no tokenizer.json, no .safetensors file.", hint)
 
 
 def finish(record: RunRecord, json_file: Path | None, junit_file: Path | None = None) -> int:
