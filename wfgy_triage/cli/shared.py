@@ -75,8 +75,12 @@ def _holds_a_model(option: str, folder: Path) -> None:
     if any(next(folder.glob(mark), None) for mark in marks):
         return
     below = sorted({f.parent.name for f in folder.glob("*/config.json")})
-    hint = f"One of these may be meant: {', '.join(below[:5])}." if below else f"Give another {option} folder."
-    raise InputError(f"{folder} holds no model: no config.json, no tokenizer.json, no .safetensors file.", hint)
+    hint = (
+        f"One of these may be meant: {', '.join(below[:5])}." if below else f"Give another {option} folder."
+    )
+    raise InputError(
+        f"{folder} holds no model: no config.json, no tokenizer.json, no .safetensors file.", hint
+    )
 
 
 def finish(record: RunRecord, json_file: Path | None, junit_file: Path | None = None) -> int:
