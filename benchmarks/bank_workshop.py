@@ -81,7 +81,7 @@ class Workshop:
         if not (target / "config.json").is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             quantize_folder(fp16, target, bpw=bpw, method="rtn")
-        return Pair(f"rtn-{bpw:g}bpw", f"Rounded to {bpw:g} bpw", fp16, target)
+        return Pair(f"rtn-{named_rate(bpw)}bpw", f"Rounded to {bpw:g} bpw", fp16, target)
 
     def run(self, pair: Pair, symptom: str, questions: int, options: Mapping[str, str]) -> RunRecord:
         """A run on a pair, to its end. One home serves all, so that FP16's answers and vectors are computed once."""
@@ -106,6 +106,11 @@ class Workshop:
             self._rows[folder] = states.rows(texts, LAYER)
             engine.close()
         return self._rows[folder]
+
+
+def named_rate(bpw: float) -> str:
+    """A bit rate as a part of a pair's id, which has no dots: 2.3 as 2-3."""
+    return f"{bpw:g}".replace(".", "-")
 
 
 def look_at(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import Stopwatch
-from benchmarks.bank_workshop import Workshop
+from benchmarks.bank_workshop import Workshop, named_rate
 from benchmarks.row_file import Row, RowFile
 from wfgy_triage.demo import HEAD_BITS, SIBLINGS, exl2_folder
 from wfgy_triage.errors import InputError, TriageError
@@ -98,7 +98,7 @@ def sibling(shop: Workshop, rate: float) -> Pair:
     print(f"{rate:g} bpw: making it, or taking the one that is kept", file=sys.stderr, flush=True)
     folder = siblings.make(start.fp16, start.exl2, Recipe(bpw=rate, head_bits=HEAD_BITS))
     assert folder is not None  # nothing asks it to stop
-    return Pair(f"demo-at-{rate:g}bpw", f"The demo model at {rate:g} bpw", start.fp16, folder)
+    return Pair(f"demo-at-{named_rate(rate)}bpw", f"The demo model at {rate:g} bpw", start.fp16, folder)
 
 
 def look_once(

@@ -78,3 +78,8 @@ def test_registering_replaces_by_id_and_keeps_the_rest(settings: Settings, tmp_p
         "note": "said",
     }
     assert list(settings.pairs_file.parent.iterdir()) == [settings.pairs_file]
+
+
+def test_an_id_that_no_result_could_carry_makes_no_pair(tmp_path: Path):
+    with pytest.raises(InputError, match=r"'at-2\.3bpw' cannot name a pair"):
+        Pair("at-2.3bpw", "Two point three", tmp_path, tmp_path)

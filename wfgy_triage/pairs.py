@@ -20,6 +20,7 @@ NO_FOLDER = Path("no-folder")
 _SERVERS = {"fp16": "baseline_server", "exl2": "server"}
 """Side to the engine setting that names its server."""
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+ID_HINT = "Ids use letters, digits, '-' and '_', at most 64."
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class Pair:
         exl2: EXL2 (or GPTQ) folder; `NO_FOLDER` where a server is asked and nothing else is known.
         note: what must be said wherever a number of this pair is shown.
         engine: optional engine settings.
+
+    Raises:
+        InputError: an id that no result could carry: better now than when a run has ended.
     """
 
     id: str
@@ -41,6 +45,11 @@ class Pair:
     exl2: Path
     note: str = ""
     engine: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the id."""
+        if not ID_PATTERN.fullmatch(self.id):
+            raise InputError(f"{self.id!r} cannot name a pair.", ID_HINT)
 
     @property
     def ready(self) -> bool:
@@ -140,9 +149,7 @@ def _pair(entry: Any, number: int, path: Path) -> Pair:
             "Each entry needs id, fp16 and exl2; a `server:` in its engine block can stand for exl2.",
         )
     if not ID_PATTERN.fullmatch(entry["id"]):
-        raise InputError(
-            f"{where} has the id {entry['id']!r}.", "Ids use letters, digits, '-' and '_', at most 64."
-        )
+        raise InputError(f"{where} has the id {entry['id']!r}.", ID_HINT)
     base = path.parent
     return Pair(
         id=entry["id"],

@@ -52,6 +52,19 @@ def test_single_cases_can_be_named():
         chosen(BANK, ["rope_wrong", "nonsense"])
 
 
+def test_rates_name_pairs(tmp_path: Path):
+    made = tmp_path / "cache" / "fault-bank" / "rtn-2.3bpw"
+    made.mkdir(parents=True)
+    (made / "config.json").write_text("{}", encoding="utf-8")
+
+    class Made(Workshop):
+        def pair(self, pair_id: str) -> Pair:
+            return Pair(pair_id, pair_id, tmp_path, tmp_path)
+
+    pair = Made(load_settings(home=tmp_path), tmp_path / "scratch").rounded(2.3)
+    assert (pair.id, pair.exl2) == ("rtn-2-3bpw", made)
+
+
 def test_ids_are_unique():
     ids = [c.id for c in BANK]
     assert len(ids) == len(set(ids))
