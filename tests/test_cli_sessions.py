@@ -47,6 +47,13 @@ def test_standard_output_is_the_file_and_nothing_else(recorded):
     assert all("q" not in packet for packet in json.loads(shown))
 
 
+def test_the_report_is_written_in_the_language_that_is_asked_for(recorded):
+    home, first, _ = recorded
+    asked = ("sessions", "export", first, "--format", "html")
+    assert '<html lang="zh-Hans">' in call(home, *asked, "--language", "zh").stdout
+    assert '<html lang="en">' in call(home, *asked).stdout
+
+
 def test_compare_shows_both_and_what_differs(recorded, here: Here):
     home, first, second = recorded
     shown = here(home, "sessions", "compare", first, second)
@@ -63,6 +70,8 @@ def test_compare_shows_both_and_what_differs(recorded, here: Here):
         (["export", "nope"], "Missing option"),
         (["export", "FIRST", "--format", "pdf"], "'pdf' is not one of 'html', 'markdown', 'session'"),
         (["export", "FIRST", "--format", "csv", "--out", "/nowhere/x.csv"], "cannot be written"),
+        (["export", "FIRST", "--format", "html", "--language", "fr"], "There is no language 'fr'"),
+        (["export", "FIRST", "--format", "csv", "--language", "zh"], "written in English only"),
         (["import", "/nowhere.json"], "cannot be read"),
         (["import", "README.md"], "not JSON"),
         (["compare", "FIRST", "FIRST"], "one and the same session"),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
 import yaml
 
 from tools.texts import EXTRA, TEXTS, all_said, parts, translated
-from wfgy_triage.ui.languages import LANGUAGES, dictionary
+from wfgy_triage.languages.known import LANGUAGES, dictionary
 
 SLOT = re.compile(r"\{\d+\}")
 
@@ -47,7 +46,7 @@ def test_no_text_is_translated_twice():
 
 
 def test_the_dictionary_has_what_the_files_have_and_keeps_what_stays():
-    served = json.loads(dictionary("zh"))
+    served = dictionary("zh")
     assert served["Continue"] == "继续"
     stays = [text for text, other in translated("zh").items() if other is None]
     assert stays

@@ -3,6 +3,7 @@
 //
 // The dictionary maps English to the other language; "{0}" stands for what was put into a sentence. Texts inside
 // `pre`, `code` or anything marked `translate="no"` are a model's or a person's, and stay as they are.
+// Pages without a script are exchanged by the same rules in `wfgy_triage/languages`; a change belongs in both.
 (() => {
   const LANGUAGES = {
     zh: {
@@ -17,6 +18,7 @@
   const SHORT = 14;      // letters below which a pattern says too little to be trusted with half a sentence
   const DEEPEST = 4;     // what is put into a sentence can be a sentence
   const LONGEST = 3000;  // characters; whatever is longer was not written for the page
+  const MOST_LOOKUPS = 1000;  // for one text; foreign ones made of a thousand little sentences would take minutes
   const here = document.currentScript.src;
 
   // Lookup ------------------------------------------------------------------------------------------------
@@ -39,6 +41,8 @@
 
   function compile(dictionary, words) {
     const exact = new Map(), patterns = new Map(), known = new Map();
+    // Of the text in hand: how often the dictionary may still be asked, and what was said of its parts.
+    let left = 0, told = new Map();
     for (const [english, other] of Object.entries(dictionary)) {
       if (!english.includes('{0}')) { exact.set(english.toLowerCase(), other); continue; }
       const made = pattern(english, other);
@@ -65,6 +69,7 @@
 
     // `across`: whether what was put into a sentence may be several sentences.
     function whole(text, depth, across) {
+      if (--left < 0) return undefined;
       const found = exact.get(text.toLowerCase());
       if (found !== undefined) return found;
       const date = /^(\d{1,2}) ([A-Z][a-z]{2}) (\d{4})(?:, (\d\d:\d\d UTC))?$/.exec(text);
@@ -96,7 +101,7 @@
         let shown;
         // As many of them as the dictionary has in one.
         for (to = pieces.length; to > from + 1 && shown === undefined; to -= shown === undefined) {
-          if (from || to < pieces.length) shown = whole(pieces.slice(from, to).join(' '), depth + 1, false);
+          if (left >= 0 && (from || to < pieces.length)) shown = whole(pieces.slice(from, to).join(' '), depth + 1, false);
         }
         if (shown === undefined) shown = say(pieces[from], depth + 1);
         found ||= shown !== pieces.slice(from, to).join(' ');
@@ -119,14 +124,23 @@
     }
 
     function say(text, depth = 0) {
-      if (!hasWords(text) || depth > DEEPEST) return text;
-      return whole(text, depth, false) ?? joined(text, depth) ?? whole(text, depth, true) ?? text;
+      if (!hasWords(text) || depth > DEEPEST || left < 0) return text;
+      const part = `${depth} ${text}`;
+      if (!told.has(part)) {
+        told.set(part, whole(text, depth, false) ?? joined(text, depth) ?? whole(text, depth, true) ?? text);
+      }
+      return told.get(part);
     }
 
     return text => {
       const core = squeeze(text);
       if (!hasWords(core) || core.length > LONGEST) return text;
-      if (!known.has(core)) known.set(core, say(core));
+      if (!known.has(core)) {
+        left = MOST_LOOKUPS;
+        told = new Map();
+        const said = say(core);
+        known.set(core, left < 0 ? core : said);
+      }
       const said = known.get(core);
       if (said === core) return text;
       return /^\s*/.exec(text)[0] + said + /\s*$/.exec(text)[0];
@@ -163,7 +177,7 @@
     if (all.every(n => before.get(n)?.['']?.shown === n.data)) return;
     const shown = translate(said);
     if (shown === said) return;
-    const units = shown.match(/[\x21-\x7e]+|\s+|./g), upTo = i => Math.round(i * units.length / all.length);
+    const units = shown.match(/[\x21-\x7e]+|\s+|./gu), upTo = i => Math.round(i * units.length / all.length);
     all.forEach((n, i) => {
       const part = units.slice(upTo(i), upTo(i + 1)).join('');
       before.set(n, { '': { said: n.data, shown: part } });

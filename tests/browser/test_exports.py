@@ -35,7 +35,7 @@ def test_the_menu_gives_the_report_with_and_without_texts(
     page.locator("#export summary").click()
     assert axe_faults(page, "#export") == []
     with page.expect_download() as download:
-        page.get_by_role("link", name="Download: Report", exact=True).click()
+        page.get_by_role("link", name="Download: Report (English)", exact=True).click()
     assert download.value.suggested_filename == f"json_breaks-{run_id}.html"
     saved = tmp_path / "report.html"
     download.value.save_as(saved)

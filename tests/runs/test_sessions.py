@@ -75,7 +75,7 @@ def test_a_session_is_the_same_in_another_store(worker, there, here):
     assert [s.key for s in here.samples(run_id)] == [s.key for s in there.samples(run_id)]
     assert session_of(here, run_id) == data  # and goes out again as it came in
     assert not there.get(run_id).imported
-    assert "Imported from a session file" in here.events(run_id)[0].payload["text"]
+    assert "Imported from a session file" in here.look(run_id).measured.log[0].payload["text"]
 
 
 def test_the_same_content_twice_is_one_session(worker, there, here):

@@ -56,6 +56,9 @@ def sessions_export(
     redact: Annotated[
         bool, typer.Option("--redact", help="Leave out the texts of questions and answers; keep the numbers.")
     ] = False,
+    language: Annotated[
+        str, typer.Option("--language", help="Language of the report (html): en or zh.")
+    ] = "en",
     file: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write; without it, standard output.")
     ] = None,
@@ -63,7 +66,7 @@ def sessions_export(
     """Write a session as a file: report, Markdown, JSON, CSV, debug packets, or a session file to import again."""
     from wfgy_triage.runs.service import TriageService
 
-    text = TriageService(load_settings()).export(run_id, form.value, redact).text
+    text = TriageService(load_settings()).export(run_id, form.value, redact, language).text
     if file is None:
         try:
             sys.stdout.buffer.write(text.encode())

@@ -1,7 +1,8 @@
-"""Other languages of the page: dictionaries from `assets/texts`, and the script that puts them in place.
+"""Other languages in the browser: the dictionaries, the script that puts them in place, and what a reader asks for.
 
-The server writes English and records it, so that a session reads the same wherever it is opened. The browser exchanges
-what is shown, of which only it sees all: the page, charts, hints, and what an older session says.
+The server writes English and records it, so that a session reads the same wherever it is opened. On the page the
+browser exchanges what is shown, of which only it sees all: the page, charts, hints, and what an older session says.
+Pages that run no script are exchanged before they are sent.
 """
 
 from __future__ import annotations
@@ -9,36 +10,36 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cache
-from typing import Any
 
-import yaml
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 
-from wfgy_triage.settings import REPO_ROOT
+from wfgy_triage.languages.known import LANGUAGES, NAMES, TEXTS, dictionary, preferred
 
-LANGUAGES = ("zh",)
-"""Folders of `assets/texts`; the script has the same ones."""
-TEXTS = REPO_ROOT / "assets" / "texts"
 SCRIPT_TAG = '<script src="./texts/translate.js" defer></script>'
 """Relative, as the icon: the page may be served below a path."""
+CHOSEN_BY = {"vary": "Accept-Language"}
+"""A header of what `asked_for` decided."""
 # Asked for again at every visit, sent again only when it has changed.
 _FRESH = {"cache-control": "no-cache"}
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def asked_for(request: Request, chosen: str = "") -> str:
+    """Return the language that a page without a script is shown in.
+
+    Args:
+        request: `?language=` of its address counts, then the browser's languages.
+        chosen: counts before both where it is a language.
+    """
+    for wanted in (chosen, request.query_params.get("language", "")):
+        if wanted in NAMES:
+            return wanted
+    return preferred(request.headers.get("accept-language", ""))
 
 
 @cache
-def dictionary(language: str) -> bytes:
-    """Return English to that language as JSON, in UTF-8; a text that stays as it is stands for itself.
-
-    Args:
-        language: one of `LANGUAGES`.
-    """
-    found: dict[str, str] = {}
-    for path in sorted((TEXTS / language).glob("*.yaml")):
-        texts = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a safe loader
-        found |= {english: english if other is None else other for english, other in texts.items()}
-    return json.dumps(found, ensure_ascii=False).encode()
+def _as_json(language: str) -> bytes:
+    return json.dumps(dictionary(language), ensure_ascii=False).encode()
 
 
 def add_language_routes(app: FastAPI) -> None:
@@ -52,7 +53,7 @@ def add_language_routes(app: FastAPI) -> None:
         language = name.removesuffix(".json")
         if language not in LANGUAGES or language == name:
             return PlainTextResponse("There is no such language.", status_code=404)
-        body = dictionary(language)
+        body = _as_json(language)
         headers = _FRESH | {"etag": f'"{hashlib.sha256(body).hexdigest()[:32]}"'}
         if request.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304, headers=headers)

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
 
 from wfgy_triage.errors import InputError
+from wfgy_triage.languages.document import in_language, language_links
 from wfgy_triage.report.format import Look, chip, moment
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.store.records import Share
+from wfgy_triage.ui.languages import CHOSEN_BY, asked_for
 from wfgy_triage.ui.people.shown import person
 
 DAYS = {"1": "1 day", "7": "7 days", "30": "30 days", "365": "1 year"}
@@ -24,18 +26,20 @@ SHARE_HELP = (
     '<p class="dim">Whoever has the link can read this session, and nothing else. It ends by itself, and you can take '
     "it back. It is shown once: only a fingerprint of it is kept here.</p>"
 )
-NO_STORE = {"cache-control": "no-store", "x-robots-tag": "noindex, nofollow"}
+NO_STORE = {"cache-control": "no-store", "x-robots-tag": "noindex, nofollow", **CHOSEN_BY}
 _OPEN, _BACK, _OVER = (
     Look("Open", "ok", "link"),
     Look("Taken back", "mute", "dash"),
     Look("Over", "mute", "clock"),
 )
 _GONE = (
-    '<!doctype html><html lang="en"><meta charset="utf-8"><title>Nothing here</title>'
-    '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
+    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Nothing here</title>'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    '<meta name="color-scheme" content="light dark"></head>'
     '<body style="font: 16px/1.5 system-ui; margin: 15vh auto; max-width: 32em; padding: 0 1em">'
-    "<h1>This link opens nothing</h1><p>It may have ended or been taken back, or a part of it is missing. Ask whoever "
-    "sent it for a new one.</p></body></html>"
+    '<header style="text-align: right">{links}</header>'
+    "<main><h1>This link opens nothing</h1><p>It may have ended or been taken back, or a part of it is missing. Ask "
+    "whoever sent it for a new one.</p></main></body></html>\n"
 )
 
 
@@ -67,18 +71,26 @@ def any_open(shares: Sequence[Share], now: datetime) -> bool:
 
 
 def add_share_routes(app: FastAPI, service: TriageService) -> None:
-    """Serve `GET /s/{token}`: the report of the shared session. A wrong token looks like one that is over."""
+    """Serve `GET /s/{token}`: the report of the shared session, in the reader's language or that of `?language=`.
+
+    A wrong token looks like one that is over.
+    """
 
     @app.get("/s/{token}", response_class=HTMLResponse)
-    def shared(token: str) -> Response:
+    def shared(token: str, request: Request) -> Response:
         """Give the shared session."""
+        language = asked_for(request)
         try:
-            found = service.shared_report(token)
+            found = service.shared_report(token, language)
         except InputError:
             found = None
         if found is None:
-            return HTMLResponse(_GONE, status_code=404, headers=NO_STORE)
-        return HTMLResponse(found.text, headers=NO_STORE)
+            return HTMLResponse(_gone(language), status_code=404, headers=NO_STORE)
+        return HTMLResponse(found, headers=NO_STORE)
+
+
+def _gone(language: str) -> str:
+    return in_language(_GONE.format(links=language_links(language)), language)
 
 
 def _by(share: Share) -> str:

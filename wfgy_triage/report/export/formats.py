@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from wfgy_triage.catalog import Catalog
 from wfgy_triage.errors import InputError
+from wfgy_triage.languages.document import in_language
+from wfgy_triage.languages.known import ENGLISH, NAMES, checked
 from wfgy_triage.report.export.html import session_html
 from wfgy_triage.report.export.markdown import session_markdown
 from wfgy_triage.report.export.packet import packets_json
@@ -26,7 +28,8 @@ class Format:
         about: one plain sentence: what it is for.
         suffix: end of the file's name.
         media_type: as servers say it.
-        write: from a session to the file's text.
+        write: from a session to the file's text, in English.
+        languages: those that it can be written in.
     """
 
     id: str
@@ -35,6 +38,7 @@ class Format:
     suffix: str
     media_type: str
     write: Callable[[Session, Catalog], str]
+    languages: tuple[str, ...] = (ENGLISH,)
 
 
 def _result_json(session: Session, catalog: Catalog) -> str:
@@ -47,7 +51,7 @@ def _session_json(session: Session, catalog: Catalog) -> str:
 
 _ALL = (
     Format("html", "Report", "One page with charts and answers. Opens from disk, prints.", ".html",
-           "text/html", session_html),
+           "text/html", session_html, tuple(NAMES)),
     Format("markdown", "Markdown", "For an issue: verdict, cause, change, lost questions.", ".md",
            "text/markdown", session_markdown),
     Format("session", "Session file", "Everything that was measured. Can be imported again.", "-session.json",
@@ -73,15 +77,25 @@ class Exported:
     text: str
 
 
-def export(session: Session, form: str, catalog: Catalog) -> Exported:
+def export(session: Session, form: str, catalog: Catalog, language: str = ENGLISH) -> Exported:
     """Write a session in one of the forms.
 
+    Args:
+        session: what is written.
+        form: id of the form.
+        catalog: the fix map.
+        language: the one to write it in.
+
     Raises:
-        InputError: there is no such form.
+        InputError: there is no such form or language, or the form is not written in it.
     """
     if form not in FORMATS:
         raise InputError(f"There is no format {form[:40]!r}.", f"Formats: {', '.join(FORMATS)}.")
     found = FORMATS[form]
+    if checked(language) not in found.languages:
+        spoken = ", ".join(f.id for f in FORMATS.values() if language in f.languages)
+        raise InputError(f"The format {form} is written in English only.", f"In {language}: {spoken}.")
     left_out = "-redacted" if session.redacted else ""
-    name = f"{session.result.symptom}-{session.record.id}{left_out}{found.suffix}"
-    return Exported(name, found.media_type, found.write(session, catalog))
+    said_in = "" if language == ENGLISH else f"-{language}"
+    name = f"{session.result.symptom}-{session.record.id}{left_out}{said_in}{found.suffix}"
+    return Exported(name, found.media_type, in_language(found.write(session, catalog), language))

@@ -11,6 +11,7 @@ from functools import lru_cache
 from html import escape
 
 from wfgy_triage.catalog import Catalog
+from wfgy_triage.languages.document import in_language, language_links
 from wfgy_triage.report.answer_folds import answer_folds
 from wfgy_triage.report.answers_changed import changed_answers
 from wfgy_triage.report.comments import comment_card
@@ -42,8 +43,14 @@ _DARK = re.compile(r"^\.dark \{(?P<values>[^}]*)\}", re.MULTILINE)
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 
 
-def session_html(session: Session, catalog: Catalog) -> str:
-    """Return the document."""
+def session_html(session: Session, catalog: Catalog, links: str = "") -> str:
+    """Return the document, in English.
+
+    Args:
+        session: what it is of.
+        catalog: the fix map.
+        links: stands at the end of the masthead; HTML.
+    """
     result = session.result
     symptom = catalog.symptoms.get(result.symptom)
     title = f"{STATE_LOOKS[result.state].word}: {symptom.title if symptom else result.symptom}"
@@ -57,7 +64,7 @@ def session_html(session: Session, catalog: Catalog) -> str:
         '<meta name="referrer" content="no-referrer"><meta name="robots" content="noindex">'
         f'<meta name="color-scheme" content="light dark"><title>{escape(title)}</title>'
         f"<style>{style_sheet()}</style></head>"
-        f'<body class="gradio-container">{_masthead(session)}<main class="stack">{body}</main></body></html>\n'
+        f'<body class="gradio-container">{_masthead(session, links)}<main class="stack">{body}</main></body></html>\n'
     )
 
 
@@ -73,13 +80,19 @@ def style_sheet() -> str:
     return _COMMENT.sub("", f"{page}\n{colours}\n{own}")
 
 
-def _masthead(session: Session) -> str:
+def shared_html(session: Session, catalog: Catalog, language: str) -> str:
+    """Return the document as a page that is served: in a language, with links to itself in the others."""
+    return in_language(session_html(session, catalog, language_links(language)), language)
+
+
+def _masthead(session: Session, links: str) -> str:
     left_out = " Texts of questions and answers were left out." if session.redacted else ""
-    name = f"<b>{escape(session.record.title)}</b>. " if session.record.title else ""
+    name = f'<b translate="no">{escape(session.record.title)}</b> ' if session.record.title else ""
     return (
         f'<header class="masthead"><span class="logo">{icon("pulse")}</span><div><h1>EXL2 triage report</h1>'
-        f"<p>{name}Session {escape(session.record.id)}, recorded {moment(session.record.created_at)}.{left_out}</p>"
-        "</div></header>"
+        f"<p>{name}<span>Session {escape(session.record.id)}, recorded {moment(session.record.created_at)}.</span>"
+        f"{left_out}</p>"
+        f"</div>{links}</header>"
     )
 
 

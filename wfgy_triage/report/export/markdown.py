@@ -10,8 +10,17 @@ from wfgy_triage.report.comments import comments_markdown
 from wfgy_triage.report.export.markdown_text import code, fenced, plain
 from wfgy_triage.report.export.session import Session, lost, telling
 from wfgy_triage.report.fix import why_not_tried
-from wfgy_triage.report.format import STATE_LOOKS, difference, gate_text, interval, moment, quantity
-from wfgy_triage.report.trials import chosen, shift, spread, trials_of, tried
+from wfgy_triage.report.format import (
+    STATE_LOOKS,
+    difference,
+    gate_text,
+    interval,
+    moment,
+    quantity,
+    shift,
+    spread,
+)
+from wfgy_triage.report.trials import chosen, trials_of, tried
 from wfgy_triage.report.verdict import floor_text
 from wfgy_triage.report.words import check_words, class_words
 from wfgy_triage.result import Metric

@@ -102,12 +102,8 @@ def _axis_titles(frame: Frame) -> str:
         drawn += _label(escape(frame.x.title), middle, below, "middle")
     if frame.y.title:
         middle = (frame.top + frame.bottom) / 2
-        for i, line in enumerate(_title_lines(frame.y.title, frame.bottom - frame.top)):
-            x = 12 + LINE * i
-            drawn += (
-                f'<text x="{x}" y="{middle:.1f}" text-anchor="middle" '
-                f'transform="rotate(-90 {x} {middle:.1f})">{escape(line)}</text>'
-            )
+        lines = "<br>".join(map(escape, _title_lines(frame.y.title, frame.bottom - frame.top)))
+        drawn += _label(lines, 12, middle, "middle", f' transform="rotate(-90 12 {middle:.1f})"')
     return drawn
 
 
@@ -116,17 +112,19 @@ def _title_lines(title: str, room: float) -> list[str]:
     return wrap(unescape(title), max(8, int(room / CHARACTER)))
 
 
-def _label(text: str, x: float, y: float, anchor: str) -> str:
-    """Text of one or more lines; bold where the figure says so."""
+def _label(text: str, x: float, y: float, anchor: str, turned: str = "") -> str:
+    """Text of one or more lines. In another language the lines are one text, and each bold one is by itself."""
     lines = "".join(
-        f'<tspan x="{x:.1f}" dy="{LINE if i else 0}"{_weight(line)}>{escape(unescape(_TAG.sub("", line)))}</tspan>'
+        f'<tspan class="line" x="{x:.1f}" dy="{LINE if i else 0}">{_line(line)}</tspan>'
         for i, line in enumerate(text.split("<br>"))
     )
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{lines}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turned}>{lines}</text>'
 
 
-def _weight(line: str) -> str:
-    return ' font-weight="700"' if "<b>" in line else ""
+def _line(line: str) -> str:
+    """The words of a line; bold where the figure says so."""
+    words = escape(unescape(_TAG.sub("", line)))
+    return f'<tspan font-weight="700">{words}</tspan>' if "<b>" in line else words
 
 
 def _shapes(layout: Mapping[str, Any], frame: Frame) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from html import escape
 from urllib.parse import parse_qs, quote
 
@@ -12,18 +13,20 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from wfgy_triage.access import VISITOR, Actor, Role
 from wfgy_triage.errors import AccessDenied
+from wfgy_triage.languages.document import in_language, language_links
 from wfgy_triage.passwords import LONGEST
 from wfgy_triage.report.export.html import style_sheet
 from wfgy_triage.report.icons import icon
 from wfgy_triage.runs.team import Mode
 from wfgy_triage.store.sign_ins import LASTS
+from wfgy_triage.ui.languages import CHOSEN_BY, asked_for
 from wfgy_triage.ui.people.door import OAUTH_INFO, SESSION_COOKIE, Door, account_of, actor_of
 from wfgy_triage.ui.people.gate import SIGN_IN, SIGN_OUT, Gate
 
 _LARGEST = 16 * 1024
 """Bytes of the form; a password of the longest kind, percent-encoded, fits."""
 _PATH = re.compile(r"/(?![/\\])[\x21-\x7e]{0,2000}")
-_NO_STORE = {"cache-control": "no-store", "x-robots-tag": "noindex, nofollow"}
+_NO_STORE = {"cache-control": "no-store", "x-robots-tag": "noindex, nofollow", **CHOSEN_BY}
 
 
 def add_people(app: FastAPI, door: Door, elsewhere: tuple[str, ...] = ()) -> None:
@@ -40,22 +43,27 @@ def add_people(app: FastAPI, door: Door, elsewhere: tuple[str, ...] = ()) -> Non
     @app.get(SIGN_IN, response_class=HTMLResponse)
     def page(request: Request) -> Response:
         """Show the form, or who is signed in."""
-        return _page(door, actor_of(request), request.query_params.get("next", ""), account_of(request))
+        asked = _Asked(asked_for(request), request.query_params.get("next", ""))
+        return _page(door, actor_of(request), asked, account_of(request))
 
     @app.post(SIGN_IN, response_class=HTMLResponse)
     async def sign_in(request: Request) -> Response:
         """Check name and password."""
         form = await _form(request)
         if desk.team.mode is not Mode.PASSWORDS or form is None:
-            return _page(door, actor_of(request), "", error="That is not how one signs in here.", status=400)
-        target = form.get("next", "")
+            asked = _Asked(asked_for(request))
+            return _page(
+                door, actor_of(request), asked, error="That is not how one signs in here.", status=400
+            )
+        asked = _Asked(asked_for(request, form.get("language", "")), form.get("next", ""))
         address = request.client.host if request.client is not None else ""
         try:
             token = await run_sync(desk.sign_in, form.get("name", ""), form.get("password", ""), address)
         except AccessDenied as error:
-            return _page(door, actor_of(request), target, error=str(error), status=401)
+            return _page(door, actor_of(request), asked, error=str(error), status=401)
         return _away(
-            _relative(target), door.cookie(SESSION_COOKIE, token, LASTS.days, request.url.scheme == "https")
+            _relative(asked.target),
+            door.cookie(SESSION_COOKIE, token, LASTS.days, request.url.scheme == "https"),
         )
 
     @app.post(SIGN_OUT)
@@ -97,19 +105,27 @@ def _away(place: str, cookie: str) -> Response:
     return RedirectResponse(place, status_code=303, headers={**_NO_STORE, "set-cookie": cookie})
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """In which language the page is asked for, and where signing in leads to."""
+
+    language: str
+    target: str = ""
+
+
 def _page(
-    door: Door, actor: Actor, target: str, account: str = "", *, error: str = "", status: int = 200
+    door: Door, actor: Actor, asked: _Asked, account: str = "", *, error: str = "", status: int = 200
 ) -> HTMLResponse:
-    kept = target if _PATH.fullmatch(target) else ""
+    kept = asked.target if _PATH.fullmatch(asked.target) else ""
     if actor.role is not Role.NONE and not actor.name.startswith(VISITOR):
         inside = (
-            f"<h2>You are signed in as {escape(actor.name)}</h2><p>Your role is {actor.role}.</p>"
-            f'<p><a href="./">To the page</a></p>{_OUT}'
+            f'<h2>You are signed in as <span translate="no">{escape(actor.name)}</span></h2>'
+            f'<p>Your role is {actor.role}.</p><p><a href="./">To the page</a></p>{_OUT}'
         )
     elif account:
         inside = (
-            f"<h2>{escape(account)} has no role here</h2><p>Ask whoever runs this page to add you to its list of "
-            f"users.</p>{_OUT}"
+            f'<h2><span translate="no">{escape(account)}</span> has no role here</h2>'
+            f"<p>Ask whoever runs this page to add you to its list of users.</p>{_OUT}"
         )
     elif door.desk.team.mode is Mode.HUGGING_FACE:
         href = "./login/huggingface?_target_url=" + quote(kept or "/", safe="")
@@ -118,15 +134,18 @@ def _page(
             f'<p><a class="sign-in-button" href="{escape(href)}" target="_blank">Sign in with Hugging Face</a></p>'
         )
     else:
-        inside = _form_html(kept, error)
-    return HTMLResponse(
-        _DOCUMENT.format(style=style_sheet(), own=_STYLE, icon=icon("pulse"), inside=inside),
-        status_code=status,
-        headers=_NO_STORE,
+        inside = _form_html(_Asked(asked.language, kept), error)
+    document = _DOCUMENT.format(
+        style=style_sheet(),
+        own=_STYLE,
+        icon=icon("pulse"),
+        links=language_links(asked.language, next=kept),
+        inside=inside,
     )
+    return HTMLResponse(in_language(document, asked.language), status_code=status, headers=_NO_STORE)
 
 
-def _form_html(target: str, error: str) -> str:
+def _form_html(asked: _Asked, error: str) -> str:
     told = (
         f'<p class="callout tone-bad" role="alert">{icon("warning")}<span>{escape(error)}</span></p>'
         if error
@@ -135,9 +154,10 @@ def _form_html(target: str, error: str) -> str:
     return (
         f"<h2>Sign in</h2>{told}"
         '<form class="sign-in" method="post" action="./sign-in">'
-        f'<input type="hidden" name="next" value="{escape(target)}">'
-        '<label for="name">Name</label><input id="name" name="name" autocomplete="username" maxlength="64" required '
-        'autocapitalize="none" spellcheck="false" autofocus>'
+        f'<input type="hidden" name="next" value="{escape(asked.target)}">'
+        f'<input type="hidden" name="language" value="{asked.language}">'
+        '<label for="name">User name</label><input id="name" name="name" autocomplete="username" maxlength="64" '
+        'required autocapitalize="none" spellcheck="false" autofocus>'
         '<label for="password">Password</label><input id="password" name="password" type="password" '
         f'autocomplete="current-password" maxlength="{LONGEST}" required>'
         '<button type="submit">Sign in</button></form>'
@@ -161,5 +181,6 @@ _DOCUMENT = (
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
     '<meta name="color-scheme" content="light dark"><style>{style}{own}</style></head>'
     '<body class="gradio-container"><main class="sign-in-card"><header class="masthead"><span class="logo">{icon}'
-    '</span><div><h1>EXL2 triage</h1></div></header><section class="card">{inside}</section></main></body></html>\n'
+    '</span><div><h1>EXL2 triage</h1></div>{links}</header><section class="card">{inside}</section></main></body>'
+    "</html>\n"
 )
