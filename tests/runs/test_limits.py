@@ -1,71 +1,33 @@
-"""How many runs may wait."""
+"""How many runs may wait: what the environment says, and that the service asks the store for it."""
 
 from __future__ import annotations
 
-import threading
-from itertools import count
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.people import ADMIN, KIM, LEE
+from tests.runs.run_fakes import SYMPTOM
 from wfgy_triage.errors import InputError
-from wfgy_triage.runs.limits import QueueLimits, StartLedger, load_limits
+from wfgy_triage.runs.limits import USUAL_EACH, QueueLimits, load_limits
+from wfgy_triage.runs.service import TriageService
+from wfgy_triage.store.records import RunSpec
+
+SPEC = RunSpec(SYMPTOM, "tiny")
 
 
-class Queue:
-    """Runs that wait."""
+@pytest.fixture
+def serve(settings):
+    """Begins to serve, as a process does when it is started."""
+    services = []
 
-    def __init__(self, each: int) -> None:
-        self.waiting: set[str] = set()
-        self.numbers = count()
-        self.ledger = StartLedger(QueueLimits(each=each), lambda: frozenset(self.waiting))
+    def begin(actor=KIM):
+        services.append(TriageService(settings, symptoms=lambda: (SYMPTOM,), actor=actor))
+        return services[-1]
 
-    def start(self, who: str) -> str:
-        with self.ledger.turn(who) as started:
-            run_id = str(next(self.numbers))
-            self.waiting.add(run_id)
-            started(run_id)
-        return run_id
-
-
-def test_each_has_a_limit_of_their_own():
-    queue = Queue(each=2)
-    first = queue.start("ada")
-    queue.start("ada")
-    with pytest.raises(InputError, match="2 of your runs are waiting"):
-        queue.start("ada")
-    queue.start("ben")
-    queue.waiting.remove(first)
-    queue.start("ada")
-
-
-def test_nobody_in_particular_has_none():
-    queue = Queue(each=1)
-    for _ in range(5):
-        queue.start("")
-
-
-def test_a_start_that_failed_does_not_count():
-    queue = Queue(each=1)
-    with pytest.raises(ValueError, match="full"), queue.ledger.turn("ada"):
-        raise ValueError("full")
-    queue.start("ada")
-
-
-def test_requests_at_once_cannot_both_be_the_last():
-    queue, refused = Queue(each=4), []
-
-    def start() -> None:
-        try:
-            queue.start("ada")
-        except InputError:
-            refused.append(1)
-
-    threads = [threading.Thread(target=start) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (len(queue.waiting), len(refused)) == (4, 12)
+    yield begin
+    for service in services:
+        service.close()
 
 
 def test_limits_come_from_the_environment():
@@ -78,3 +40,41 @@ def test_limits_come_from_the_environment():
 def test_a_limit_that_is_none(value: str):
     with pytest.raises(InputError, match="WFGY_TRIAGE_MAX_QUEUED"):
         load_limits({"WFGY_TRIAGE_MAX_QUEUED": value})
+
+
+def test_a_restart_forgets_nobodys_runs(serve):
+    before = serve()
+    first, *_ = [before.start(SPEC) for _ in range(USUAL_EACH)]
+    before.close()
+    after = serve()
+    with pytest.raises(InputError, match=f"{USUAL_EACH} of your runs are waiting"):
+        after.start(SPEC)
+    after.acting(LEE).start(SPEC)
+    after.acting(ADMIN).start(SPEC)
+    after.cancel(first)
+    after.start(SPEC)
+
+
+def test_stopped_runs_that_go_on_wait_like_others(serve):
+    service = serve()
+    stopped = service.start(SPEC)
+    service.cancel(stopped)
+    waiting = [service.start(SPEC) for _ in range(USUAL_EACH)]
+    with pytest.raises(InputError, match=f"{USUAL_EACH} of your runs are waiting"):
+        service.resume(stopped)
+    service.cancel(waiting[0])
+    service.resume(stopped)
+
+
+def test_two_processes_share_the_limit(serve):
+    services = [serve(), serve()]
+
+    def start(number):
+        try:
+            return services[number % 2].start(SPEC)
+        except InputError:
+            return None
+
+    with ThreadPoolExecutor(10) as pool:
+        made = [found for found in pool.map(start, range(10)) if found]
+    assert len(made) == services[0].count() == USUAL_EACH

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from tests.store.test_concurrency import hammer
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.store import database as database_module
+from wfgy_triage.store import sqlite_files
 from wfgy_triage.store.answers import AnswerCache
 from wfgy_triage.store.database import Database, open_database
 from wfgy_triage.store.models import CachedAnswerRow
@@ -75,8 +75,8 @@ def test_a_lock_held_by_another_program_is_explained(tmp_path):
     url = f"sqlite:///{tmp_path / 'triage.db'}"
     open_database(url).close()
     engine = sa.create_engine(url, connect_args={"timeout": 0})
-    sa.event.listen(engine, "connect", database_module._on_sqlite_connect)
-    sa.event.listen(engine, "begin", database_module._on_sqlite_begin)
+    sa.event.listen(engine, "connect", sqlite_files.on_connect)
+    sa.event.listen(engine, "begin", sqlite_files.on_begin)
     with closing(sqlite3.connect(tmp_path / "triage.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(PrerequisiteError, match="locked for too long"):

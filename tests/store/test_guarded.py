@@ -27,7 +27,7 @@ from wfgy_triage.store.shares import ShareRepository
 
 SPEC = RunSpec("json_breaks", "demo")
 SAMPLE = Sample(SampleKey("p", "q", 0, 0, "fp16"), {"text": "an answer"})
-WORKERS_OWN = {"add_event", "add_samples", "cancel_requested", "done_keys", "last_event", "waiting"}
+WORKERS_OWN = {"add_event", "add_samples", "cancel_requested", "done_keys", "events", "last_event"}
 
 
 @pytest.fixture
@@ -73,8 +73,6 @@ READS = {
     "list": lambda runs, run: runs.list(),
     "count": lambda runs, run: runs.count(),
     "owners": lambda runs, run: runs.owners(),
-    "queue_position": lambda runs, run: runs.queue_position(run),
-    "events": lambda runs, run: runs.events(run),
     "samples": lambda runs, run: runs.samples(run),
 }
 

@@ -14,6 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from wfgy_triage.store import database as database_module
+from wfgy_triage.store import sqlite_files
 from wfgy_triage.store.answers import AnswerCache
 from wfgy_triage.store.database import Database, open_database
 from wfgy_triage.store.models import Base, WorkerRow
@@ -47,8 +48,8 @@ def migrate(url: str, move: Callable[[Config, str], None], revision: str, *state
     """Bring a database to a revision and run statements there, in one transaction."""
     engine, config = sa.create_engine(database_module._parse(url)), script()
     if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", database_module._on_sqlite_connect)
-        sa.event.listen(engine, "begin", database_module._on_sqlite_begin)
+        sa.event.listen(engine, "connect", sqlite_files.on_connect)
+        sa.event.listen(engine, "begin", sqlite_files.on_begin)
     at = MOMENT.replace(tzinfo=None).isoformat(" ") + ("" if engine.dialect.name == "sqlite" else "+00")
     with Database(engine).rebuild() as session:
         connection = config.attributes["connection"] = session.connection()

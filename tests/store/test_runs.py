@@ -256,23 +256,9 @@ def test_any_order_of_moves_leaves_the_store_as_the_model_says(database):
 
 def test_the_same_start_key_at_the_same_time_starts_one_run(repo):
     with ThreadPoolExecutor(8) as pool:
-        made = list(
-            pool.map(lambda _: repo.create(SPEC, start_key="double click", queue_limit=3).id, range(8))
-        )
-    assert len(set(made)) == 1
+        made = set(pool.map(lambda _: repo.create(SPEC, start_key="double click").id, range(8)))
+    assert len(made) == 1
     assert repo.count() == 1
-
-
-def test_the_queue_takes_no_more_than_it_may_however_many_ask_at_once(repo):
-    def ask(_):
-        try:
-            return repo.create(SPEC, queue_limit=3).id
-        except InputError:
-            return None
-
-    with ThreadPoolExecutor(8) as pool:
-        made = [found for found in pool.map(ask, range(8)) if found]
-    assert len(made) == repo.count() == 3
 
 
 def test_text_that_a_database_cannot_hold_is_kept_as_near_as_it_can_be(repo):

@@ -14,7 +14,7 @@ from typing import Any
 
 from wfgy_triage.report.format import Look, chip
 from wfgy_triage.report.words import class_words
-from wfgy_triage.store.records import Sample
+from wfgy_triage.store.records import Sample, SampleKey
 
 ANSWER_SIDES = ("fp16", "exl2")
 WORDS = re.compile(r"\s+|\w+|[^\w\s]")
@@ -115,7 +115,7 @@ def collect_rows(samples: Iterable[Sample], questions: Mapping[str, str]) -> lis
     for moment, sample in enumerate(samples):
         if sample.key.side not in ANSWER_SIDES:
             continue
-        key = f"{sample.key.question}/{sample.key.paraphrase}/{sample.key.seed}"
+        key = row_key(sample.key)
         asked = sample.payload.get("question") or questions.get(sample.key.question, sample.key.question)
         titles.setdefault(key, str(asked))
         found.setdefault(key, {})[sample.key.side] = read_answer(sample.payload)
@@ -124,6 +124,11 @@ def collect_rows(samples: Iterable[Sample], questions: Mapping[str, str]) -> lis
         Row(key, titles[key], sides.get("fp16"), sides.get("exl2"), latest[key])
         for key, sides in found.items()
     ]
+
+
+def row_key(key: SampleKey) -> str:
+    """By which the answers to one question belong together."""
+    return f"{key.question}/{key.paraphrase}/{key.seed}"
 
 
 def answer_chip(answer: Answer | None) -> str:

@@ -12,6 +12,7 @@ from typing import Unpack
 from wfgy_triage.access import Action, Actor
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.errors import InputError
+from wfgy_triage.languages.known import ENGLISH
 from wfgy_triage.pairs import get_pair
 from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.probes.registry import available_symptoms, check_settings
@@ -19,17 +20,17 @@ from wfgy_triage.report.compare import Comparison, Pairing, compare
 from wfgy_triage.report.export.formats import Exported, export
 from wfgy_triage.report.export.session import Session
 from wfgy_triage.runs.compare import pair_elsewhere
-from wfgy_triage.runs.limits import StartLedger, load_limits
+from wfgy_triage.runs.limits import load_limits
 from wfgy_triage.runs.people import ForPeople
 from wfgy_triage.runs.sessions import Imported, import_session, read_session
 from wfgy_triage.runs.trial_options import RECHECK_OF, earlier_run, split_options
+from wfgy_triage.runs.watching import LiveRun, Watching
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import Database, open_database
 from wfgy_triage.store.descriptions import described
 from wfgy_triage.store.filters import Which
-from wfgy_triage.store.records import Event, RunRecord, RunSpec, Sample
+from wfgy_triage.store.records import RunRecord, RunSpec, Sample
 from wfgy_triage.store.rows import IMPORT_KEY
-from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.store.workers import WorkerRepository
 from wfgy_triage.workload.stored import StoredWorkload, stored_workload, workload_path
 
@@ -64,7 +65,8 @@ class TriageService(ForPeople):
         self._symptoms = symptoms
         self._database = open_database(settings.database_url)
         self._workers = WorkerRepository(self._database)
-        self._starts = StartLedger(load_limits(), RunRepository(self._database).waiting)
+        self._limits = load_limits()
+        self._watching = Watching(self._database, WORKER_SILENT_S)
         self._bind(actor)
 
     @property
@@ -96,10 +98,7 @@ class TriageService(ForPeople):
             self._runs.get(earlier)
         if start_key is not None and (not 0 < len(start_key) <= 64 or start_key.startswith(IMPORT_KEY)):
             raise InputError("The start key must have 1 to 64 characters.", "Use a random id for each form.")
-        with self._starts.turn(self.in_line) as started:
-            record = self._runs.create(spec, start_key=start_key, queue_limit=self._starts.limits.queued)
-            started(record.id)
-        return record.id
+        return self._runs.create(spec, start_key=start_key, limits=self.queue_limits).id
 
     def check_again(self, run_id: str) -> str:
         """Queue the same run once more, after a change; its result is compared with the first. Returns its id.
@@ -119,9 +118,10 @@ class TriageService(ForPeople):
         """The run with its result; InputError when there is none."""
         return self._runs.get(run_id)
 
-    def events(self, run_id: str, after: int = 0) -> tuple[Event, ...]:
-        """The run's log after line number `after`."""
-        return self._runs.events(run_id, after)
+    def look(self, run_id: str) -> LiveRun:
+        """The run as it is now, without its result; made for looking again and again. InputError when there is none."""
+        self.demand(Action.READ)
+        return self._watching.look(run_id)
 
     def samples(self, run_id: str) -> tuple[Sample, ...]:
         """What is measured so far, in the order it was stored."""
@@ -135,7 +135,8 @@ class TriageService(ForPeople):
         """Queue a failed or cancelled run again; nothing it measured is measured again.
 
         Raises:
-            InputError: no such run, or it is open or done; or its pair is no longer registered.
+            InputError: no such run, or it is open or done; or its pair is no longer registered; or too many runs wait,
+                in all or of the actor.
             PrerequisiteError: the pair's model folders are not there.
         """
         record = self._runs.get(run_id)
@@ -145,27 +146,28 @@ class TriageService(ForPeople):
                 "Start a new one with the same choices.",
             )
         get_pair(self._settings, record.spec.pair_id)
-        return self._runs.requeue(run_id)
+        return self._runs.requeue(run_id, self.queue_limits)
 
     def describe(self, run_id: str, title: str, note: str, tags: str) -> RunRecord:
         """Keep a name, notes and tags of a session; InputError for no such session or too much text."""
         return self._runs.describe(run_id, described(title, note, tags))
 
-    def export(self, run_id: str, form: str, redact: bool = False) -> Exported:
+    def export(self, run_id: str, form: str, redact: bool = False, language: str = ENGLISH) -> Exported:
         """A session as a file in one of the `report.export.formats`.
 
         Args:
             run_id: the run.
             form: id of the format.
             redact: leave the texts of questions and answers out.
+            language: the one to write it in; the report alone has others than English.
 
         Raises:
-            InputError: no such run or format, or the run has no result.
+            InputError: no such run, format or language, or the run has no result.
         """
         self.demand(Action.EXPORT)
         session = read_session(self._settings, self._runs, run_id, redact)
-        found = export(session, form, load_catalog())
-        self.note(Action.EXPORT, run_id, format=form, redacted=redact)
+        found = export(session, form, load_catalog(), language)
+        self.note(Action.EXPORT, run_id, format=form, redacted=redact, language=language)
         return found
 
     def import_session(self, data: bytes) -> Imported:
@@ -205,10 +207,6 @@ class TriageService(ForPeople):
     def count(self, **which: Unpack[Which]) -> int:
         """How many runs match."""
         return self._runs.count(**which)
-
-    def queue_position(self, run_id: str) -> int | None:
-        """How many open runs come before this one: 0 in work or next in line, None once it has ended."""
-        return self._runs.queue_position(run_id)
 
     def worker_alive(self) -> bool:
         """Whether a worker process gave a sign of life lately."""

@@ -1,16 +1,15 @@
 """The connection to the session database: opening, migrating, short read and write transactions.
 
-SQLite (the default) and PostgreSQL. Everything that is particular to one of them is in this file;
-the repositories above use portable SQLAlchemy only.
+SQLite (the default) and PostgreSQL. Everything that is particular to one of them is in this file and in
+`sqlite_files.py`; the repositories above use portable SQLAlchemy only.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.store import (
     guard_rows,  # noqa: F401 - its tables belong to the database as well
     problems,
+    sqlite_files,
 )
 from wfgy_triage.store.event_log import tell
 from wfgy_triage.store.models import Base
@@ -41,8 +41,6 @@ CONNECT_TIMEOUT_S = 10
 _OPEN_TIMEOUT_S = 120.0
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK_KEY = 0x57464759
-_WRITE = "wfgy_write"
-_REBUILD = "wfgy_rebuild"
 
 
 class Database:
@@ -62,7 +60,9 @@ class Database:
             {} if self._is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         )
         self._reader = sessionmaker(engine.execution_options(**snapshot), expire_on_commit=False)
-        self._writer = sessionmaker(engine.execution_options(**{_WRITE: True}), expire_on_commit=False)
+        self._writer = sessionmaker(
+            engine.execution_options(**{sqlite_files.WRITE: True}), expire_on_commit=False
+        )
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -96,7 +96,7 @@ class Database:
         Raises:
             PrerequisiteError: as for `write`; or what was made does not fit together (nothing is changed then).
         """
-        options = {_WRITE: True, _REBUILD: True}
+        options = {sqlite_files.WRITE: True, sqlite_files.REBUILD: True}
         with (
             self._explained(),
             self._write_lock if self._is_sqlite else nullcontext(),
@@ -233,10 +233,10 @@ def _open_sqlite(url: sa.URL) -> Database:
 
 
 def _prepare_sqlite(url: sa.URL) -> Database:
-    _switch_to_wal(str(url.database))
+    sqlite_files.switch_to_wal(str(url.database), BUSY_TIMEOUT_S)
     engine = _create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
-    sa.event.listen(engine, "connect", _on_sqlite_connect)
-    sa.event.listen(engine, "begin", _on_sqlite_begin)
+    sa.event.listen(engine, "connect", sqlite_files.on_connect)
+    sa.event.listen(engine, "begin", sqlite_files.on_begin)
     database = Database(engine)
     try:
         _migrate(database)
@@ -244,41 +244,6 @@ def _prepare_sqlite(url: sa.URL) -> Database:
         database.close()
         raise
     return database
-
-
-def _switch_to_wal(path: str) -> None:
-    """Readers and the writer must not block each other; the setting stays in the file."""
-    try:
-        with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
-            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    except sqlite3.Error as error:
-        raise problems.explain_sqlite(error, path) from error
-    if mode != "wal":
-        raise PrerequisiteError(
-            f"The file system of the session database {path} does not support write-ahead logging.",
-            "Set WFGY_TRIAGE_HOME to a folder on a local disk, or DATABASE_URL to a PostgreSQL server.",
-        )
-
-
-def _on_sqlite_connect(connection: Any, _record: Any) -> None:
-    # The driver's own implicit BEGIN is deferred and skips DDL; transactions are begun by `_on_sqlite_begin`.
-    connection.isolation_level = None
-    connection.execute("PRAGMA synchronous = FULL")
-    # Its own knows the letters a to z only, and searches look past the case of every alphabet.
-    connection.create_function("lower", 1, _lower, deterministic=True)
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _on_sqlite_begin(connection: sa.Connection) -> None:
-    # A write takes the lock at its start: a deferred one could fail half-way when another process wrote.
-    options = connection.get_execution_options()
-    writes = options.get(_WRITE, False)
-    # SQLite alters a table by making it anew and dropping the old one, which would delete what refers to its rows.
-    connection.exec_driver_sql(f"PRAGMA foreign_keys = {'OFF' if options.get(_REBUILD, False) else 'ON'}")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def migrations() -> Config:

@@ -21,7 +21,8 @@ from wfgy_triage.store.database import Database
 from wfgy_triage.store.descriptions import Description
 from wfgy_triage.store.filters import Which
 from wfgy_triage.store.models import RunRow, ShareRow
-from wfgy_triage.store.records import OPEN_STATUSES, Event, RunRecord, RunSpec, Sample, Share
+from wfgy_triage.store.queue import UNLIMITED, QueueLimits
+from wfgy_triage.store.records import OPEN_STATUSES, RunRecord, RunSpec, Sample, Share
 from wfgy_triage.store.rows import locked_run, unknown_run
 from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.store.shares import ShareRepository
@@ -86,12 +87,12 @@ class GuardedRuns(_Guard):
         *,
         worker_id: str | None = None,
         start_key: str | None = None,
-        queue_limit: int | None = None,
+        limits: QueueLimits = UNLIMITED,
     ) -> RunRecord:
         """Queue a new run of the actor's."""
         demand(self.actor, Action.START)
-        runs = _OwnedRuns(self._db, self.actor)
-        return runs.create(spec, worker_id=worker_id, start_key=start_key, queue_limit=queue_limit)
+        runs, mine = _StartedRuns(self._db, self.actor), self.actor.name
+        return runs.create(spec, worker_id=worker_id, start_key=start_key, owner=mine, limits=limits)
 
     def get(self, run_id: str) -> RunRecord:
         """The run with its result."""
@@ -115,16 +116,6 @@ class GuardedRuns(_Guard):
         with self._db.read() as session:
             return tuple(session.scalars(query.limit(MOST_OWNERS)))
 
-    def queue_position(self, run_id: str) -> int | None:
-        """How many open runs come before this one."""
-        self._read()
-        return RunRepository(self._db).queue_position(run_id)
-
-    def events(self, run_id: str, after: int = 0) -> tuple[Event, ...]:
-        """The run's log."""
-        self._read()
-        return RunRepository(self._db).events(run_id, after)
-
     def samples(self, run_id: str) -> tuple[Sample, ...]:
         """What was measured."""
         self._read()
@@ -142,9 +133,9 @@ class GuardedRuns(_Guard):
             return record
         return RunRepository(self._acting(Action.CANCEL, run_id)).request_cancel(run_id)
 
-    def requeue(self, run_id: str) -> RunRecord:
+    def requeue(self, run_id: str, limits: QueueLimits = UNLIMITED) -> RunRecord:
         """Queue a failed or cancelled run again."""
-        return RunRepository(self._acting(Action.RESUME, run_id)).requeue(run_id)
+        return RunRepository(self._acting(Action.RESUME, run_id)).requeue(run_id, limits)
 
     def delete(self, run_id: str) -> None:
         """Remove a run with its samples, its log and its links; the audit trail stays.
@@ -216,15 +207,14 @@ class GuardedShares(_Guard):
         return ShareRepository(self._db).find(token)
 
 
-class _OwnedRuns(RunRepository):
-    """Runs that are started get an owner, and a line in the audit trail."""
+class _StartedRuns(RunRepository):
+    """Runs that are started leave a line in the audit trail."""
 
     def __init__(self, database: Database, actor: Actor) -> None:
         super().__init__(database)
         self._actor = actor
 
     def _begin(self, session: Session, row: RunRow) -> None:
-        row.owner = self._actor.name
         super()._begin(session, row)
         told = {"symptom": row.symptom, "pair": row.pair_id, "questions": row.questions}
         session.add(audit_row(self._actor, Action.START, row.id, told))

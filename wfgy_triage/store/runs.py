@@ -17,6 +17,7 @@ from wfgy_triage.store.descriptions import Description, joined
 from wfgy_triage.store.filters import Which, matching
 from wfgy_triage.store.leases import LeaseRepository, take
 from wfgy_triage.store.models import EventRow, RunRow, SampleRow
+from wfgy_triage.store.queue import UNLIMITED, QueueLimits, admit, take_turn
 from wfgy_triage.store.records import (
     OPEN_STATUSES,
     Event,
@@ -49,7 +50,8 @@ class RunRepository(LeaseRepository):
         *,
         worker_id: str | None = None,
         start_key: str | None = None,
-        queue_limit: int | None = None,
+        owner: str = "",
+        limits: QueueLimits = UNLIMITED,
     ) -> RunRecord:
         """Queue a new run.
 
@@ -57,23 +59,20 @@ class RunRepository(LeaseRepository):
             spec: what to measure.
             worker_id: lease the run to this worker in the same step, past the queue.
             start_key: the same key again returns the run it started before (a double click, a resent form).
-            queue_limit: refuse when this many runs are queued already.
+            owner: whose it is; empty for nobody's.
+            limits: how many runs may wait.
 
         Raises:
-            InputError: the queue is full.
+            InputError: as many wait as may, of the owner or in all.
         """
         with self._db.write() as session:
-            self._db.take_turns(session, "create")
+            take_turn(self._db, session)
             if start_key is not None:
                 earlier = session.scalar(select(RunRow).where(RunRow.start_key == start_key))
                 if earlier is not None:
                     return run_record(earlier)
-            if queue_limit is not None and _queued(session) >= queue_limit:
-                raise InputError(
-                    f"{queue_limit} runs are waiting already; this one was not added.",
-                    "Wait until some have finished, or cancel one of yours.",
-                )
-            row = _new_row(spec, start_key)
+            admit(session, owner, limits)
+            row = _new_row(spec, start_key, owner)
             session.add(row)
             self._begin(session, row)
             append_event(session, row.id, "status", {"status": str(RunStatus.QUEUED)})
@@ -119,33 +118,6 @@ class RunRepository(LeaseRepository):
         with self._db.read() as session:
             return session.scalar(query) or 0
 
-    def waiting(self) -> frozenset[str]:
-        """The ids of all runs that nobody has begun."""
-        with self._db.read() as session:
-            return frozenset(session.scalars(select(RunRow.id).where(RunRow.status == RunStatus.QUEUED)))
-
-    def queue_position(self, run_id: str) -> int | None:
-        """How many open runs come before this one: 0 in work or next in line, None once it has ended.
-
-        Raises:
-            InputError: no such run.
-        """
-        with self._db.read() as session:
-            row = session.get(RunRow, run_id)
-            if row is None:
-                raise unknown_run(run_id)
-            if row.status not in OPEN_STATUSES:
-                return None
-            if row.status == RunStatus.RUNNING:
-                return 0
-            earlier = (RunRow.created_at < row.created_at) | (
-                (RunRow.created_at == row.created_at) & (RunRow.id < row.id)
-            )
-            before = select(func.count()).where(
-                (RunRow.status == RunStatus.RUNNING) | ((RunRow.status == RunStatus.QUEUED) & earlier)
-            )
-            return session.scalar(before) or 0
-
     def request_cancel(self, run_id: str) -> RunRecord:
         """Ask for an end. A run that nobody has begun ends at once; an ended one stays as it is.
 
@@ -165,19 +137,25 @@ class RunRepository(LeaseRepository):
                 )
             return run_record(row)
 
-    def requeue(self, run_id: str) -> RunRecord:
+    def requeue(self, run_id: str, limits: QueueLimits = UNLIMITED) -> RunRecord:
         """Queue a failed or cancelled run again; its samples are kept and not measured again.
 
+        Args:
+            run_id: the run.
+            limits: how many runs may wait.
+
         Raises:
-            InputError: no such run, or it is open or done.
+            InputError: no such run, or it is open or done; or as many wait as may, of its owner or in all.
         """
         with self._db.write() as session:
+            take_turn(self._db, session)
             row = locked_run(session, run_id)
             if row.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
                 raise InputError(
                     f"This session is {row.status}; only failed and cancelled ones can be resumed.",
                     "Start a new one with the same choices.",
                 )
+            admit(session, row.owner, limits)
             row.cancel_requested = False
             row.worker_id = row.heartbeat_at = row.finished_at = row.state = row.result = None
             row.error_message = row.error_hint = ""
@@ -250,7 +228,7 @@ class RunRepository(LeaseRepository):
             return _keys(session, run_id)
 
 
-def _new_row(spec: RunSpec, start_key: str | None) -> RunRow:
+def _new_row(spec: RunSpec, start_key: str | None, owner: str) -> RunRow:
     return RunRow(
         id=new_run_id(),
         **spec_columns(spec),
@@ -262,11 +240,8 @@ def _new_row(spec: RunSpec, start_key: str | None) -> RunRow:
         timings={},
         error_message="",
         error_hint="",
+        owner=owner,
     )
-
-
-def _queued(session: Session) -> int:
-    return session.scalar(select(func.count()).where(RunRow.status == RunStatus.QUEUED)) or 0
 
 
 def _has_samples(session: Session, run_id: str) -> bool:

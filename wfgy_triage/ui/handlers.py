@@ -93,24 +93,25 @@ class TriageHandlers(ModelsHandlers, ShareHandlers, CommentHandlers, PeopleHandl
     def stop(self, run_id: str) -> Updates:
         """Ask the run to stop; what is done is kept."""
         self.context.service.cancel(run_id)
-        return live_updates(self.context, self.parts, read_run(self.context, run_id))
+        return live_updates(self.context, self.parts, self.context.service.look(run_id))
 
     @explained
     def resume(self, run_id: str) -> Updates:
         """Queue a stopped or failed run again; nothing is measured twice."""
         self.context.service.resume(run_id)
-        return live_updates(self.context, self.parts, read_run(self.context, run_id)) | {self.parts.ended: ""}
+        run = self.context.service.look(run_id)
+        return live_updates(self.context, self.parts, run) | {self.parts.ended: ""}
 
     def poll(self, run_id: str) -> Updates:
         """Follow the run; its end is told by `ended`, and shown by what that calls."""
         if not run_id:
             return {self.parts.run_timer: gr.Timer(active=False)}
         try:
-            view = read_run(self.context, run_id)
-            updates = live_updates(self.context, self.parts, view)
+            run = self.context.service.look(run_id)
+            updates = live_updates(self.context, self.parts, run)
         except TriageError as error:
             return {self.parts.notice: error_callout(error)}
-        return updates if view.open else updates | {self.parts.ended: run_id}
+        return updates if run.open else updates | {self.parts.ended: run_id}
 
     def show_end(self, ended: str, run_id: str, step: str) -> Updates:
         """Show the verdict, to whoever is watching at once."""
@@ -147,11 +148,13 @@ class TriageHandlers(ModelsHandlers, ShareHandlers, CommentHandlers, PeopleHandl
         return gr.Button(visible=known, interactive=bool(symptom) and known)
 
     def _attach(self, run_id: str) -> Updates:
-        view = read_run(self.context, run_id)
-        spec = view.record.spec
-        step = VERDICT_STEP if view.result else MEASURE_STEP
+        run = self.context.service.look(run_id)
+        spec = run.record.spec
+        # Only what has ended has a verdict to be read.
+        view = None if run.open else read_run(self.context, run_id)
+        step = VERDICT_STEP if view and view.result else MEASURE_STEP
         return (
-            self.choices_of(view.record, spec.questions)
+            self.choices_of(run.record, spec.questions)
             | {
                 self.parts.symptom_detail: symptom_detail(self.context, spec.symptom),
                 self.parts.to_models: self._continue_button(spec.symptom),
@@ -159,9 +162,9 @@ class TriageHandlers(ModelsHandlers, ShareHandlers, CommentHandlers, PeopleHandl
                 self.parts.step: str(step),
                 self.parts.walk: gr.Walkthrough(selected=step),
             }
-            | live_updates(self.context, self.parts, view)
-            | verdict_updates(self.context, self.parts, view)
+            | live_updates(self.context, self.parts, run)
+            | (verdict_updates(self.context, self.parts, view) if view else {})
             | self.links(run_id)
-            | self.written(view.record)
+            | self.written(run.record)
             | self.comments(run_id)
         )

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from wfgy_triage.remedies.told import TrialFacts
-from wfgy_triage.report.answers import Answer, Row, answer_chip
+from wfgy_triage.report.answers import ANSWER_SIDES, Row, answer_chip
 from wfgy_triage.report.format import STATUS_LOOKS, Look, chip, duration
 from wfgy_triage.report.icons import icon
+from wfgy_triage.report.tally import Tally
 from wfgy_triage.report.trials import TRIAL_LOOKS
+from wfgy_triage.runs.watching import NEWEST, NOTES, stage_key
 from wfgy_triage.store.records import Event, RunRecord, RunStatus
 
-NEWEST = 6
-"""How many of the answered questions the live view shows."""
 TRIALS_STAGE = "trials"
 """Name under which a run reports the change that it tries."""
 FACT_LOOKS = {
@@ -46,8 +46,7 @@ def read_stages(events: Iterable[Event]) -> list[Stage]:
     latest: dict[str, Stage] = {}
     for event in events:
         if event.kind == "stage":
-            p = event.payload
-            name = str(p.get("name") or p.get("label") or "")
+            p, name = event.payload, stage_key(event)
             latest[name] = Stage(str(p.get("label") or name), _count(p.get("done")), _count(p.get("total")))
     return list(latest.values())
 
@@ -67,7 +66,7 @@ def status_card(
     look = STATUS_LOOKS[record.status]
     stages = "".join(_stage(s) for s in read_stages(events))
     trying = trial_stage(events) is not None
-    notes = [e for e in events if e.kind == "note" and e.payload.get("text")][-3:]
+    notes = [e for e in events if e.kind == "note" and e.payload.get("text")][-NOTES:]
     log = "".join(f"<li>{escape(str(e.payload['text']))}</li>" for e in notes)
     return (
         f'<section class="card status"><div class="status-head">{chip(look)}'
@@ -128,16 +127,19 @@ def _stage(stage: Stage) -> str:
     )
 
 
-def answers_so_far(rows: Sequence[Row], ended: bool = False) -> str:
-    """Return the newest answers, FP16 and EXL2 side by side, and a count that is no verdict while it runs."""
+def answers_so_far(rows: Sequence[Row], tallies: Mapping[str, Tally], ended: bool = False) -> str:
+    """Return the newest answers, FP16 and EXL2 side by side, and a count that is no verdict while it runs.
+
+    Args:
+        rows: the questions that were answered last; the newest come first.
+        tallies: all answers counted, by side.
+        ended: whether the run has ended.
+    """
     title = "The last answers" if ended else "Answers so far"
     if not rows:
         text = "No question was answered." if ended else "The first answers appear here, side by side."
         return f'<section class="card so-far"><h3>{title}</h3><p class="empty">{text}</p></section>'
-    tally = " \N{MIDDLE DOT} ".join(
-        _tally(name, [getattr(row, side) for row in rows])
-        for name, side in (("FP16", "fp16"), ("EXL2", "exl2"))
-    )
+    tally = " \N{MIDDLE DOT} ".join(_tally(side.upper(), tallies[side]) for side in ANSWER_SIDES)
     newest = sorted(rows, key=lambda row: row.latest, reverse=True)[:NEWEST]
     items = "".join(_live_row(row) for row in newest)
     return (
@@ -188,13 +190,10 @@ def _trial_row(look: Look, label: str, told: str) -> str:
     return f"<li>{chip(look)}<div><b>{escape(label)}</b><span>{escape(told)}</span></div></li>"
 
 
-def _tally(name: str, answers: list[Answer | None]) -> str:
-    there = [a for a in answers if a is not None]
-    judged = [a for a in there if a.valid is not None and not a.truncated]
-    if not judged:
-        return f"{name}: {len(there)} answered"
-    word = next((a.mark.lower() for a in judged if a.valid and a.mark), "valid")
-    return f"{name}: {sum(bool(a.valid) for a in judged)} of {len(judged)} {word}"
+def _tally(name: str, tally: Tally) -> str:
+    if not tally.judged:
+        return f"{name}: {tally.answered} answered"
+    return f"{name}: {tally.valid} of {tally.judged} {tally.word}"
 
 
 def _live_row(row: Row) -> str:

@@ -10,8 +10,6 @@ import gradio as gr
 from gradio.components.plot import PlotData
 
 from wfgy_triage.access import Action
-from wfgy_triage.doctor.finding import DOCTOR_SIDE, Finding, in_order
-from wfgy_triage.remedies.told import TrialFacts, facts_of
 from wfgy_triage.report.answers import Row, answers_table, both_answers, collect_rows
 from wfgy_triage.report.answers_changed import Changed, changed_answers, collect_changed
 from wfgy_triage.report.charts import Figure
@@ -26,7 +24,8 @@ from wfgy_triage.report.recheck import recheck_line
 from wfgy_triage.report.verdict import baseline_note, metrics_table, verdict_header
 from wfgy_triage.result import Result, State
 from wfgy_triage.runs.sessions import changed_sides, file_kinds
-from wfgy_triage.store.records import OPEN_STATUSES, Event, RunRecord, RunStatus
+from wfgy_triage.runs.watching import LiveRun
+from wfgy_triage.store.records import RunRecord, RunStatus
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.exports import export_menu
 from wfgy_triage.ui.live import answers_so_far, stage_name, status_card, trials_so_far
@@ -46,23 +45,15 @@ MEASURING_S, IN_LINE_S = 1.0, 5.0
 
 @dataclass(frozen=True)
 class RunView:
-    """A run with all that was stored for it. `result` is there once it has been evaluated.
+    """A run with its answers. `result` is there once it has been evaluated.
 
-    `trials` are the changes tried so far; `changed` the answers before and after the recommended one.
+    `changed` are the answers before and after the recommended change.
     """
 
     record: RunRecord
     rows: list[Row]
-    findings: tuple[Finding, ...]
-    events: tuple[Event, ...]
     result: Result | None
-    trials: tuple[TrialFacts, ...] = ()
     changed: tuple[Changed, ...] = ()
-
-    @property
-    def open(self) -> bool:
-        """Whether something may still change."""
-        return self.record.status in OPEN_STATUSES
 
     def row(self, key: str) -> Row | None:
         """The question with this key; without a key, the most telling: EXL2 invalid, else the texts differ."""
@@ -73,7 +64,7 @@ class RunView:
 
 
 def read_run(context: PageContext, run_id: str) -> RunView:
-    """Read a run from the store.
+    """Read a run from the store, whole.
 
     Raises:
         InputError: there is no such run.
@@ -81,34 +72,30 @@ def read_run(context: PageContext, run_id: str) -> RunView:
     record = context.service.get(run_id)
     samples = context.service.samples(run_id)
     texts = context.texts(record.spec.symptom, record.spec.workload_id)
-    rows, trials = collect_rows(samples, texts), facts_of(samples)
-    findings = in_order(Finding.from_json(s.payload) for s in samples if s.key.side == DOCTOR_SIDE)
     result = Result.from_json(record.result) if record.result else None
     sides = changed_sides(result, samples) if result else None
     changed = tuple(collect_changed(samples, texts, *sides)) if sides else ()
-    return RunView(record, rows, findings, context.service.events(run_id), result, trials, changed)
+    return RunView(record, collect_rows(samples, texts), result, changed)
 
 
-def live_updates(context: PageContext, parts: Parts, view: RunView) -> Updates:
+def live_updates(context: PageContext, parts: Parts, run: LiveRun) -> Updates:
     """Fill step 3; the timer runs as long as the run is open."""
-    record = view.record
-    ended, may = not view.open, context.service.may
-    stoppable = view.open and may(Action.CANCEL, record.owner)
-    position = context.service.queue_position(record.id)
+    record, log = run.record, run.measured.log
+    ended, may = not run.open, context.service.may
+    stoppable = run.open and may(Action.CANCEL, record.owner)
     asks = context.asks_questions(record.spec.symptom)
     resumable = record.status in (RunStatus.CANCELLED, RunStatus.FAILED) and not record.imported
-    measured = answers_so_far(view.rows, ended) if asks else checks_so_far(view.findings, ended)
     return {
-        parts.live: status_card(record, view.events, position, context.service.worker_alive(), asks),
-        parts.so_far: live_track(record.spec.symptom, record.timings, stage_name(view.events), ended)
-        + trials_so_far(view.trials, view.events, ended)
-        + measured,
-        parts.live_title: _live_title(view),
+        parts.live: status_card(record, log, run.place, run.worker_alive, asks),
+        parts.so_far: live_track(record.spec.symptom, record.timings, stage_name(log), ended)
+        + trials_so_far(run.measured.trials, log, ended)
+        + (_answers_so_far(context, run) if asks else checks_so_far(run.measured.findings, ended)),
+        parts.live_title: _live_title(run),
         parts.stop: gr.Button(visible=stoppable, interactive=not record.cancel_requested),
         parts.resume: gr.Button(visible=resumable and may(Action.RESUME, record.owner)),
         parts.retry: gr.Button(visible=ended),
         # Who waits in line looks less often: the place in line changes slowly, and many may wait.
-        parts.run_timer: gr.Timer(IN_LINE_S if position else MEASURING_S, active=view.open),
+        parts.run_timer: gr.Timer(IN_LINE_S if run.place else MEASURING_S, active=run.open),
         **session_updates(context, parts, record),
     }
 
@@ -164,7 +151,13 @@ def choice_updates(parts: Parts, record: RunRecord) -> Updates:
     }
 
 
-def _live_title(view: RunView) -> str:
+def _answers_so_far(context: PageContext, run: LiveRun) -> str:
+    spec = run.record.spec
+    rows = collect_rows(run.measured.newest, context.texts(spec.symptom, spec.workload_id))
+    return answers_so_far(rows, run.measured.tallies, not run.open)
+
+
+def _live_title(run: LiveRun) -> str:
     titles = {
         RunStatus.QUEUED: "Waiting to start",
         RunStatus.RUNNING: "Measuring",
@@ -174,10 +167,10 @@ def _live_title(view: RunView) -> str:
     }
     text = (
         "You can close this tab. The run goes on, and this address brings you back to it."
-        if view.open
+        if run.open
         else "Everything that was measured is kept under this address."
     )
-    return f'<div class="step-head"><h2>{titles[view.record.status]}</h2><p>{text}</p></div>'
+    return f'<div class="step-head"><h2>{titles[run.record.status]}</h2><p>{text}</p></div>'
 
 
 def _chart_updates(parts: Parts, result: Result) -> Updates:
