@@ -53,7 +53,6 @@ from wfgy_triage.runs.models import ModelCache
 from wfgy_triage.runs.provenance import describe_pair, number_facts
 from wfgy_triage.settings import load_settings
 from wfgy_triage.store.records import Sample, SampleKey
-from wfgy_triage.workload.citations import load_citations
 
 ACCEPTANCE, SEARCH = "acceptance_gate", "wrong_snippet"
 ASKING = ("json_breaks", "citations_missing", "long_chain", SEARCH, ACCEPTANCE)
@@ -209,11 +208,10 @@ class Judge:
         for sample in samples:
             if sample.key.side in ("fp16", "exl2", "fp16_floor"):
                 answers.setdefault(sample.key.question, {})[sample.key.side] = sample.payload["text"]
-        golds = {t.question.id: t.question.answer for t in load_citations().tasks}
-        whole = {q: golds[q] for q, sides in answers.items() if len(sides) == 3}
+        whole = {q: sides for q, sides in answers.items() if len(sides) == 3}
         return [
             Sample(SampleKey(ACCEPTANCE, q, 0, 0, DISTANCE), payload)
-            for q, payload in (gate.distances(whole, answers) if whole else {}).items()
+            for q, payload in (gate.distances(whole) if whole else {}).items()
         ]
 
 

@@ -26,7 +26,7 @@ from wfgy_triage.store.records import Sample, SampleKey
 
 VERSION = 1
 """Raised when passes are drawn in another way."""
-SOURCES = ("measure/*.py", "workload/*.py", "probes/measuring.py", "probes/items.py")
+SOURCES = ("measure/*.py", "workload/*.py", "probes/measuring.py", "probes/payloads.py", "probes/items.py")
 """What asks and judges, besides the probe's own module. What evaluates is not among it: a changed verdict needs no
 new answers."""
 WHOLE = "whole"

@@ -12,7 +12,8 @@ from tests.probes.test_acceptance import CHECKS
 from tests.probes.test_sixty_seconds import FLIPPED, GOLD, NO_SHOP, desk_of
 from wfgy_triage.pairs import Pair
 from wfgy_triage.remedies.base import Case
-from wfgy_triage.remedies.outcome import read_trials, recommend
+from wfgy_triage.remedies.outcome import recommend
+from wfgy_triage.remedies.reading import read_trials
 from wfgy_triage.remedies.registry import get_remedy
 from wfgy_triage.remedies.trial import Budget, TrialSearch
 from wfgy_triage.result import Result, State

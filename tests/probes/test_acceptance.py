@@ -12,7 +12,7 @@ from tests.probes.desk import Desk
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.diagnosis import CHECK_CAUSES, ONLY_WEIGHTS
 from wfgy_triage.probes.acceptance import PROBE_STAGES, SEEDS, Acceptance
-from wfgy_triage.probes.acceptance_evaluation import RULES
+from wfgy_triage.probes.acceptance_rules import RULES
 from wfgy_triage.probes.acceptance_samples import K_SWEEP, SWEEP_QUESTIONS
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.report.figures import build_figures, figure_table
@@ -86,16 +86,20 @@ def test_wrong_answers_fail_and_name_the_rules_and_the_weights():
 def test_drift_is_the_mean_of_absolute_differences_to_the_reference_answer():
     desk = desk_of({q: (WRONG[q] if i % 2 else a) for i, (q, a) in enumerate(GOLD.items())})
     found = measured(desk)
-    rows = [s.payload for s in desk.samples.values() if s.key.side == "distance"]
-    assert len(rows) == metric(found, "ds_drift").n == 20
+    ds = {
+        side: {s.key.question: s.payload["ds"] for s in desk.side(side)}
+        for side in ("fp16", "exl2", "fp16_floor")
+    }
+    assert len(ds["fp16"]) == metric(found, "ds_drift").n == 20
     # The twin answers the first ten; the drift is judged on all.
-    assert sum("fp16_floor" in r for r in rows) == 10
+    assert len(ds["fp16_floor"]) == sum("cross_floor" in s.payload for s in desk.side("distance")) == 10
     assert "\N{EM DASH}" in figure_table("drift", found.charts)
-    drift = [abs(r["exl2"] - r["fp16"]) for r in rows]
+    signed = [ds["exl2"][q] - ds["fp16"][q] for q in ds["fp16"]]
+    drift = np.abs(signed)
     assert metric(found, "ds_drift").exl2 == pytest.approx(np.mean(drift))
     assert metric(found, "ds_drift_median").exl2 == pytest.approx(np.median(drift))
     assert metric(found, "ds_drift_p95").exl2 == pytest.approx(np.quantile(drift, 0.95))
-    assert metric(found, "ds_shift").exl2 == pytest.approx(np.mean([r["exl2"] - r["fp16"] for r in rows]))
+    assert metric(found, "ds_shift").exl2 == pytest.approx(np.mean(signed))
     assert metric(found, "ds_drift").floor == 0.0
 
 

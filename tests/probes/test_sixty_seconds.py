@@ -18,7 +18,8 @@ from wfgy_triage.pairs import Pair
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.probes.sixty_seconds import SYMPTOM, SixtySeconds
 from wfgy_triage.remedies.base import Case, Shop
-from wfgy_triage.remedies.outcome import read_trials, recommend
+from wfgy_triage.remedies.outcome import recommend
+from wfgy_triage.remedies.reading import read_trials
 from wfgy_triage.remedies.registry import get_remedy
 from wfgy_triage.remedies.trial import Budget, TrialSearch
 from wfgy_triage.report.figures import build_figures

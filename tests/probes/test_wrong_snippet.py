@@ -16,6 +16,7 @@ from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.probes.wrong_snippet import PROBE
 from wfgy_triage.report.answers import answers_table, both_answers, collect_rows
 from wfgy_triage.report.figures import build_figures, figure_table
+from wfgy_triage.report.tally import AnswerCount
 from wfgy_triage.result import State
 from wfgy_triage.ui.live import answers_so_far
 from wfgy_triage.workload.chunks import chunk_corpus
@@ -191,7 +192,10 @@ def test_the_page_can_draw_and_read_it(other_basis: Desk):
     table = answers_table(rows)
     assert "EXL2 missed" in table
     assert "invalid" not in table.casefold().replace("exl2-invalid", "").replace("fp16-invalid", "")
-    assert "EXL2: " in (live := answers_so_far(rows))
+    counted = AnswerCount()
+    for number, sample in enumerate(other_basis.samples.values()):
+        counted.add(number, sample)
+    assert "EXL2: " in (live := answers_so_far(rows, counted.tallies()))
     assert "of 48 found" in live
     assert missed.question in {q.text for q in CHUNKS.queries}
 

@@ -14,7 +14,8 @@ from wfgy_triage.engines.base import Engine
 from wfgy_triage.pairs import Pair
 from wfgy_triage.probes.json_breaks import PROBE
 from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError, Shop
-from wfgy_triage.remedies.outcome import Trial, read_trials, recommend
+from wfgy_triage.remedies.outcome import Trial, recommend
+from wfgy_triage.remedies.reading import read_trials
 from wfgy_triage.remedies.trial import Budget, TrialSearch
 from wfgy_triage.result import Diagnosis, State
 from wfgy_triage.store.records import Sample

@@ -7,7 +7,7 @@ from tests.remedies.bench import BROKEN, GOLD
 from wfgy_triage.measure.statistics import PairedCounts, tango
 from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.probes.json_breaks import PROBE
-from wfgy_triage.remedies.outcome import between_runs
+from wfgy_triage.remedies.reading import between_runs
 
 
 def run(exl2: dict[str, str], **settings: int) -> tuple:

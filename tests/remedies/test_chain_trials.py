@@ -14,7 +14,8 @@ from wfgy_triage.probes.base import ProbeContext, ProbeSettings
 from wfgy_triage.probes.long_chain import LongChain
 from wfgy_triage.probes.measuring import Measuring
 from wfgy_triage.remedies.base import Case, Shop
-from wfgy_triage.remedies.outcome import read_trials, recommend
+from wfgy_triage.remedies.outcome import recommend
+from wfgy_triage.remedies.reading import read_trials
 from wfgy_triage.remedies.registry import get_remedy
 from wfgy_triage.remedies.trial import Budget, TrialSearch
 from wfgy_triage.result import State

@@ -7,7 +7,8 @@ import pytest
 from tests.probes.fakes import ScriptedEngine
 from tests.remedies.bench import BROKEN, GOLD, WORKLOAD, Clock, FailedRun, Impossible, ScriptedRemedy
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.remedies.outcome import FP16_MORE, WORDS, recommend
+from wfgy_triage.remedies.outcome import WORDS, recommend
+from wfgy_triage.remedies.told import FP16_MORE
 from wfgy_triage.remedies.trial import FIRST_LOST
 from wfgy_triage.result import State
 

@@ -3,7 +3,11 @@
 Sides that are stored: `fp16`, `exl2`, `fp16_floor` (greedy answers to the first wording, as the citation probe asks),
 `pair`, `pair_floor` (tokens of the FP16 answers); `fp16_runs`, `exl2_runs` (every wording under two seeds at a low
 temperature, for λ_observe); `fp16_k5`, `exl2_k5`, ... (the first questions with more passages, the k sweep);
-`distance` (ΔS of the answers, from a sentence model that both sides share).
+`distance` (ΔS between the answers of two sides). A greedy answer carries its own ΔS to the reference answer, from a
+sentence model that both sides share.
+
+A change is tried on what the failed rules need: the greedy answers, and the λ runs only where that rule failed. The
+k sweep decides nothing, so it is not asked again.
 """
 
 from __future__ import annotations
@@ -14,17 +18,21 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from wfgy_triage.engines.base import Completion, Engine
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.engines.base import Completion, Engine, Grammar
+from wfgy_triage.engines.grammar_builders import cited_sentence_grammar
 from wfgy_triage.engines.sentences import load_sentence_encoder
 from wfgy_triage.measure.answers import answer_matches, coverage
 from wfgy_triage.measure.citations import classify_citations, finishes_a_claim, without_citations
 from wfgy_triage.measure.stability import claim_of
 from wfgy_triage.probes.acceptance_evaluation import evaluate_samples, lost
+from wfgy_triage.probes.acceptance_rules import OF_ANSWERS, OF_RUNS, failed_rules, lost_on
 from wfgy_triage.probes.acceptance_samples import DISTANCE, K_SWEEP, SWEEP_QUESTIONS, sweep_side
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
-from wfgy_triage.probes.items import Item, conversation
+from wfgy_triage.probes.contracts import citation_contracts
+from wfgy_triage.probes.items import RUNS, Item, arm_side, conversation
 from wfgy_triage.probes.localize import localize
-from wfgy_triage.probes.measuring import STAGES, Measuring
+from wfgy_triage.probes.measuring import STAGES, Judge, Measuring
 from wfgy_triage.probes.subject import Subject
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample, SampleKey
@@ -61,10 +69,10 @@ class Encoder(Protocol):
 
 
 class Acceptance:
-    """The probe; holds no state between calls.
+    """The probe; of its calls it keeps the sentence model alone.
 
     Args:
-        load_encoder: loads the sentence model that measures distances.
+        load_encoder: loads the sentence model that measures distances; it is loaded once and kept.
         compared: questions whose tokens are compared, and which the twin answers.
         sweep: numbers of passages of the k sweep.
     """
@@ -78,6 +86,7 @@ class Acceptance:
         sweep: Sequence[int] = K_SWEEP,
     ) -> None:
         self._load_encoder, self._compared, self._k_sweep = load_encoder, compared, tuple(sweep)
+        self._loaded: Encoder | None = None
 
     def workload_info(self, settings: ProbeSettings) -> Mapping[str, Any]:
         """Identity of the question set and how many of its questions are used."""
@@ -87,13 +96,9 @@ class Acceptance:
 
     def run(self, context: ProbeContext) -> None:
         """Everything in order; skips what is stored, stops when asked."""
-        workload = load_citations(context.settings.workload)
-        tasks = {t.question.id: t for t in workload.tasks[: context.settings.questions]}
+        workload, tasks = _tasks(context.settings)
         seed, fp16 = context.settings.seed, context.fp16
-
-        def judge(item: Item, completion: Completion) -> dict[str, Any]:
-            return judged(tasks[item.question], completion)
-
+        judge = self._judge(tasks)
         items = [answer_item(workload, t, fp16, seed) for t in tasks.values()]
         items = [replace(item, compared=n < self._compared) for n, item in enumerate(items)]
         greedy = Measuring(context, SYMPTOM, items, PROBE_STAGES)
@@ -101,15 +106,39 @@ class Acceptance:
         runs = [i for t in tasks.values() for i in _runs(workload, t, fp16, seed)]
         lambda_runs = Measuring(context, SYMPTOM, runs, PROBE_STAGES)
         for side, engine in (("fp16", context.fp16), ("exl2", context.exl2)):
-            lambda_runs.answer(f"{side}_runs", engine, judge)
+            lambda_runs.answer(arm_side(side, RUNS), engine, judge)
         for k in self._k_sweep:
             self._sweep(context, k, list(tasks)[:SWEEP_QUESTIONS])
         self._distances(context, tasks)
         localize(context, greedy, judge, lost(context.stored(), context.settings))
 
     def subject(self, context: ProbeContext) -> Subject | None:
-        """Nothing: the gate names what fails, and that symptom's own run tries changes."""
-        return None
+        """What the failed rules need; None where what fails is a rule that no change can be tried for.
+
+        Where nothing was measured (a pair that could not be loaded) it is the greedy answers.
+        """
+        failed = failed_rules(context.stored(), context.settings.level)
+        metrics = load_catalog().metrics
+        rules = tuple(r for r in failed if not metrics[r].untried) if failed else OF_ANSWERS
+        if not rules:
+            return None
+        workload, tasks = _tasks(context.settings)
+        fp16, seed = context.fp16, context.settings.seed
+        items = [answer_item(workload, t, fp16, seed) for t in tasks.values()]
+        if OF_RUNS in rules:
+            items += [i for t in tasks.values() for i in _runs(workload, t, fp16, seed)]
+
+        def grammar(item: Item) -> Grammar:
+            return cited_sentence_grammar(tasks[item.question].supplied)
+
+        return Subject(
+            SYMPTOM,
+            tuple(items),
+            self._judge(tasks),
+            rules=rules,
+            lost_on=lambda samples, side: lost_on(samples, side, rules),
+            facets={"grammar": grammar, "contracts": citation_contracts(workload, fp16)},
+        )
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings
@@ -125,8 +154,28 @@ class Acceptance:
         for side, engine in (("fp16", context.fp16), ("exl2", context.exl2)):
             measuring.answer(sweep_side(side, k), engine, lambda i, c: judged(tasks[i.question], c))
 
+    def _judge(self, tasks: Mapping[str, CitationTask]) -> Judge:
+        """What is stored of an answer; of a greedy one also its ΔS to the reference answer."""
+
+        def judge(item: Item, completion: Completion) -> dict[str, Any]:
+            task = tasks[item.question]
+            payload = judged(task, completion)
+            if item.arm:
+                return payload
+            texts = [without_citations(completion.text), task.question.answer]
+            said, reference = self._encoder.encode(texts).astype(np.float64)
+            return {**payload, "ds": distance(said, reference)}
+
+        return judge
+
+    @property
+    def _encoder(self) -> Encoder:
+        if self._loaded is None:
+            self._loaded = self._load_encoder()
+        return self._loaded
+
     def _distances(self, context: ProbeContext, tasks: Mapping[str, CitationTask]) -> None:
-        """Store ΔS of every question's answers to the gold answer, and of the answers to each other."""
+        """Store ΔS between the answers of every question."""
         answers: dict[str, dict[str, str]] = {}
         for sample in context.stored():
             if sample.key.side in ("fp16", "exl2", "fp16_floor") and sample.key.question in tasks:
@@ -137,34 +186,35 @@ class Acceptance:
             return
         label = "Distances in meaning (ΔS)"
         context.progress(DISTANCE, label, 0, len(tasks))
-        golds = {q: tasks[q].question.answer for q in todo}
-        for question, payload in self.distances(golds, answers).items():
+        for question, payload in self.distances({q: answers[q] for q in todo}).items():
             context.save([Sample(keys[question], payload)])
         context.progress(DISTANCE, label, len(tasks), len(tasks))
 
-    def distances(
-        self, golds: Mapping[str, str], answers: Mapping[str, Mapping[str, str]]
-    ) -> dict[str, dict[str, float]]:
-        """What is stored of the distances in meaning, by question.
+    def distances(self, answers: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, float]]:
+        """ΔS between the answers to each question, as it is stored.
 
         Args:
-            golds: the gold answer of each question.
-            answers: texts of `fp16`, `exl2` and, where the twin was asked, `fp16_floor`, for these questions at least.
+            answers: by question the texts of `fp16`, `exl2` and, where the twin was asked, `fp16_floor`.
         """
-        said = {q: {side: without_citations(text) for side, text in answers[q].items()} for q in golds}
-        texts = [t for q, gold in golds.items() for t in (gold, *said[q].values())]
-        vectors = iter(self._load_encoder().encode(texts).astype(np.float64))
+        said = {q: {side: without_citations(text) for side, text in a.items()} for q, a in answers.items()}
+        texts = [t for sides in said.values() for t in sides.values()]
+        vectors = iter(self._encoder.encode(texts).astype(np.float64))
         found = {}
-        for question in golds:
-            gold, by_side = next(vectors), {side: next(vectors) for side in said[question]}
-            found[question] = {side: distance(v, gold) for side, v in by_side.items()}
-            found[question]["cross"] = distance(by_side["fp16"], by_side["exl2"])
+        for question, sides in said.items():
+            by_side = {side: next(vectors) for side in sides}
+            found[question] = {"cross": distance(by_side["fp16"], by_side["exl2"])}
             if "fp16_floor" in by_side:
                 found[question]["cross_floor"] = distance(by_side["fp16"], by_side["fp16_floor"])
         return found
 
 
 PROBE = Acceptance()
+
+
+def _tasks(settings: ProbeSettings) -> tuple[CitationWorkload, dict[str, CitationTask]]:
+    """The question set, and the tasks that a run uses of it."""
+    workload = load_citations(settings.workload)
+    return workload, {t.question.id: t for t in workload.tasks[: settings.questions]}
 
 
 def judged(task: CitationTask, completion: Completion) -> dict[str, Any]:
@@ -202,12 +252,10 @@ def answer_item(workload: CitationWorkload, task: CitationTask, engine: Engine, 
 def _runs(workload: CitationWorkload, task: CitationTask, engine: Engine, seed: int) -> list[Item]:
     """Every wording of a question under every seed."""
     found = []
-    for number, wording in enumerate(task.question.paraphrases):
-        question = replace(task.question, paraphrases=(wording,))
-        item = answer_item(workload, replace(task, question=question), engine, seed)
-        found += [
-            replace(item, paraphrase=number, seed=seed + s, temperature=TEMPERATURE) for s in range(SEEDS)
-        ]
+    for number in range(len(task.question.paraphrases)):
+        item = answer_item(workload, task.worded(number), engine, seed)
+        item = replace(item, paraphrase=number, temperature=TEMPERATURE, arm=RUNS)
+        found += [replace(item, seed=seed + s) for s in range(SEEDS)]
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from wfgy_triage.evidence import Damage
 from wfgy_triage.measure.tension import Lambda
+from wfgy_triage.probes.acceptance_rules import Measured
 from wfgy_triage.probes.acceptance_samples import Stored
 from wfgy_triage.probes.chart_data import class_chart, damage_chart, rate_charts
 from wfgy_triage.probes.paired import gate_of
@@ -29,22 +30,18 @@ def literal(metric: Metric) -> bool | None:
 
 def chart_data(
     stored: Stored,
+    measured: Measured,
     rules: Sequence[Metric],
     tokens: Divergence,
     found: Damage | None,
     level: float,
 ) -> dict[str, Any]:
     """The gate's dashboard, drift by question, λ against k and by label, classes, KL by confidence, damage."""
-    far = stored.distances
     return {
         "gate_rules": [rule_row(r) for r in rules],
         "drift_by_question": [
-            {
-                "question": q,
-                "drift": far[q]["exl2"] - far[q]["fp16"],
-                "floor": abs(far[q]["fp16_floor"] - far[q]["fp16"]) if "fp16_floor" in far[q] else None,
-            }
-            for q in sorted(far)
+            {"question": q, "drift": drift, "floor": measured.drift_floor.get(q)}
+            for q, drift in measured.signed.items()
         ],
         "lambda_by_k": lambda_rows(stored.sweep),
         "lambda_labels": {

@@ -1,4 +1,4 @@
-"""What the acceptance probe stored, sorted: greedy answers, λ runs by question, the k sweep, distances."""
+"""What the acceptance probe stored, sorted: greedy answers, λ runs by question, the k sweep, distances of answers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from wfgy_triage.measure.stability import RunAnswer, label_run, label_runs
 from wfgy_triage.measure.tension import Lambda
+from wfgy_triage.probes.items import RUNS, arm_side
 from wfgy_triage.probes.paired import Payload, Sides
 from wfgy_triage.store.records import Sample
 
 DISTANCE = "distance"
+"""Side of the ΔS between the answers of two sides to one question."""
 K_SWEEP = (5, 10, 20)
 """Passages in the prompt, the values that the RAG recovery page asks to vary."""
 SWEEP_QUESTIONS = 6
@@ -24,7 +26,7 @@ def sweep_side(side: str, k: int) -> str:
 
 @dataclass(frozen=True)
 class Stored:
-    """The samples of a run by what they are for; labels by question."""
+    """The samples of a run by what they are for; labels and distances by question."""
 
     sides: Sides
     distances: Mapping[str, Payload]
@@ -39,7 +41,7 @@ class Stored:
         return cls(
             sides=sides,
             distances={s.key.question: s.payload for s in samples if s.key.side == DISTANCE},
-            runs={side: _labels(samples, f"{side}_runs") for side in ("fp16", "exl2")},
+            runs={side: _labels(samples, arm_side(side, RUNS)) for side in ("fp16", "exl2")},
             sweep={
                 "fp16": {k: _swept(samples, "fp16", k, sides.fp16) for k in K_SWEEP},
                 "exl2": {k: _swept(samples, "exl2", k, sides.exl2) for k in K_SWEEP},

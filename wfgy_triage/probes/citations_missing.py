@@ -30,7 +30,8 @@ from wfgy_triage.probes.citation_samples import FLUENCY_SIDE
 from wfgy_triage.probes.contracts import citation_contracts
 from wfgy_triage.probes.items import Item, conversation
 from wfgy_triage.probes.localize import localize
-from wfgy_triage.probes.measuring import STAGES, Measuring, token_pieces
+from wfgy_triage.probes.measuring import STAGES, Measuring
+from wfgy_triage.probes.payloads import token_pieces
 from wfgy_triage.probes.subject import Subject
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample

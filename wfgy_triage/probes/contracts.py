@@ -25,9 +25,9 @@ def citation_contracts(workload: CitationWorkload, engine: Engine) -> Sequence[C
     """The rules first; and the rules first with a reminder behind the question."""
     tasks = {t.question.id: t for t in workload.tasks}
 
-    def asked(question: str, remind: bool) -> words.Messages:
-        task = tasks[question.removesuffix(RECORD)]
-        if question.endswith(RECORD):
+    def asked(item: Item, remind: bool) -> words.Messages:
+        task = tasks[item.question.removesuffix(RECORD)].worded(item.paraphrase)
+        if item.question.endswith(RECORD):
             reminder = words.RECORD_REMINDER if remind else ""
             rules = words.RECORD_RULES.format(allowed=", ".join(task.supplied))
             return words.framed(workload.record_messages(task), rules, reminder)
@@ -43,8 +43,8 @@ def json_contracts(workload: JsonWorkload, engine: Engine) -> Sequence[Contract]
     """The fields first; and the fields first with their names behind the note."""
     questions = {q.id: q for q in workload.questions}
 
-    def asked(question: str, remind: bool) -> words.Messages:
-        found = questions[question]
+    def asked(item: Item, remind: bool) -> words.Messages:
+        found = questions[item.question]
         kind = workload.classes[found.record_class]
         names = ", ".join(kind.schema.get("properties", ()))
         reminder = words.JSON_REMINDER.format(names=names) if remind and names else ""
@@ -56,11 +56,11 @@ def json_contracts(workload: JsonWorkload, engine: Engine) -> Sequence[Contract]
 
 
 def _frames(
-    asked: Callable[[str, bool], words.Messages], engine: Engine, rules: str, reminder: str
+    asked: Callable[[Item, bool], words.Messages], engine: Engine, rules: str, reminder: str
 ) -> Sequence[Contract]:
     def restate(remind: bool) -> Callable[[Item], Item]:
         def restated(item: Item) -> Item:
-            messages = asked(item.question, remind)
+            messages = asked(item, remind)
             ids = engine.encode(engine.render_chat(messages))
             changed = replace(item, prompt_ids=ids, messages=conversation(messages))
             refuse_too_long([changed], engine.info.max_context)

@@ -10,6 +10,15 @@ from wfgy_triage.errors import InputError
 
 SHOWN_TOO_LONG = 10
 """How many questions an error names."""
+RUNS = "runs"
+"""The arm of a run in which its questions come again, in every wording and under every seed."""
+ARMS = ("", RUNS)
+"""The arms in which changes are tried; the first has no name."""
+
+
+def arm_side(side: str, arm: str) -> str:
+    """Under which side the answers of an arm are stored: `exl2`, `exl2_runs`."""
+    return f"{side}_{arm}" if arm else side
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Item:
         compared: whether its answer is compared token by token.
         grammar: what the answer has to look like; None leaves it to the model.
         messages: the conversation that the prompt was rendered from; empty for plain text.
+        arm: which arm of the run asks it, where a run asks its questions in more than one.
     """
 
     question: str
@@ -43,11 +53,13 @@ class Item:
     compared: bool = True
     grammar: Grammar | None = None
     messages: tuple[tuple[str, str], ...] = ()
+    arm: str = ""
 
     @property
     def request_id(self) -> str:
         """Unique among the items of a run."""
-        return f"{self.question}/{self.paraphrase}/{self.seed}"
+        name = f"{self.question}/{self.paraphrase}/{self.seed}"
+        return f"{name}/{self.arm}" if self.arm else name
 
     @property
     def request(self) -> GenerationRequest:

@@ -19,7 +19,8 @@ from wfgy_triage.probes.items import Item, conversation
 from wfgy_triage.probes.json_evaluation import evaluate_samples, lost
 from wfgy_triage.probes.json_samples import usable
 from wfgy_triage.probes.localize import localize
-from wfgy_triage.probes.measuring import Measuring, token_pieces
+from wfgy_triage.probes.measuring import Measuring
+from wfgy_triage.probes.payloads import token_pieces
 from wfgy_triage.probes.subject import Subject
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample

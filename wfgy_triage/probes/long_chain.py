@@ -23,7 +23,8 @@ from wfgy_triage.probes.chain_evaluation import evaluate_chains, lost_chains
 from wfgy_triage.probes.chain_samples import useful
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.localize import localize
-from wfgy_triage.probes.measuring import Measuring, token_pieces
+from wfgy_triage.probes.measuring import Measuring
+from wfgy_triage.probes.payloads import token_pieces
 from wfgy_triage.probes.reuse import rounded
 from wfgy_triage.probes.subject import Subject
 from wfgy_triage.result import Check

@@ -15,7 +15,8 @@ from wfgy_triage.engines.scoring import score_many, score_text
 from wfgy_triage.measure.fluency import mean_logprob
 from wfgy_triage.probes.base import ProbeContext
 from wfgy_triage.probes.items import Item, refuse_too_long
-from wfgy_triage.probes.reuse import REUSED, Reuse, rounded, settled_answer, settled_scores
+from wfgy_triage.probes.payloads import Annotate, answer_payload, comparison_payload
+from wfgy_triage.probes.reuse import REUSED, Reuse, settled_answer, settled_scores
 from wfgy_triage.probes.served import AGAIN
 from wfgy_triage.store.records import Sample, SampleKey
 
@@ -33,8 +34,6 @@ ALWAYS = frozenset({"fp16", "exl2"})
 """Sides on which every item is answered; the others are for items that are compared."""
 Judge = Callable[["Item", Completion], Mapping[str, Any]]
 """What a probe stores of an answer besides the answer itself: plain JSON."""
-Annotate = Callable[["Item", tuple[int, ...], TokenScores], Mapping[str, Any]]
-"""What a probe adds to the comparison of an answer's tokens: lists of one entry a token, say."""
 
 
 class Measuring:
@@ -177,7 +176,7 @@ class Measuring:
             for found in score_many(baseline, list(candidates.values()), list(requests.values())):
                 for side, measured in zip(candidates, found, strict=True):
                     item, scores = items[measured.id], settled_scores(measured)
-                    self._store(side, {item: _comparison(item, answers[item], scores, annotate)})
+                    self._store(side, {item: comparison_payload(item, answers[item], scores, annotate)})
                     fresh[side].append((requests[scores.id], scores))
         finally:
             for side, candidate in candidates.items():
@@ -199,7 +198,9 @@ class Measuring:
         def find(reuse: Reuse, todo: Mapping[str, Item]) -> dict[Item, Mapping[str, Any]]:
             requests = [i.scoring(answers[i]) for i in todo.values()]
             found = reuse.comparisons(self._context.fp16.info, candidate.info, requests)
-            return {todo[n]: _comparison(todo[n], answers[todo[n]], s, annotate) for n, s in found.items()}
+            return {
+                todo[n]: comparison_payload(todo[n], answers[todo[n]], s, annotate) for n, s in found.items()
+            }
 
         self._recall(side, self._todo(side, answers), find)
 
@@ -259,51 +260,3 @@ class Measuring:
             expected = self._expected(side)
             done = sum(self.key(i, side) in self._done for i in expected)
             self._context.progress(side, self._stages[side], done, len(expected))
-
-
-def answer_payload(completion: Completion, served: bool = False) -> dict[str, Any]:
-    """What is stored of every answer, whatever the probe; of one from a server also the times."""
-    ids, times = completion.token_ids, completion.timing
-    told: dict[str, Any] = {}
-    if served:
-        seconds = (times.first, times.further) if times else (None, None)
-        told = {"served": True, "seconds_to_first": seconds[0], "seconds_a_token": seconds[1]}
-    return {
-        "text": completion.text,
-        "finish_reason": completion.finish_reason,
-        "truncated": completion.finish_reason == "length",
-        # A server gives no ids; how many tokens an answer has it may count or not.
-        "tokens": completion.counted if served else len(ids),
-        "token_ids": list(ids),
-        "mean_logprob": mean_logprob(rounded(completion.logprobs)),
-        **told,
-    }
-
-
-def comparison_payload(scores: TokenScores) -> dict[str, Any]:
-    """What is stored of every comparison: one number a token."""
-    return {
-        "kl": rounded(scores.kl),
-        "ref_top_p": rounded(scores.ref_top_p),
-        "same_top": [int(x) for x in scores.same_top],
-        "ref_logprob": rounded(scores.ref_logprob),
-        "cand_logprob": rounded(scores.cand_logprob),
-    }
-
-
-def token_pieces(engine: Engine, token_ids: Sequence[int]) -> list[str]:
-    """The text that each token adds; a token that only begins a multi-byte character adds none yet."""
-    pieces, shown = [], ""
-    for end in range(1, len(token_ids) + 1):
-        text = engine.decode(token_ids[:end])
-        text = shown if text.endswith("\ufffd") else text
-        pieces.append(text[len(shown) :])
-        shown = text
-    return pieces
-
-
-def _comparison(
-    item: Item, answer: tuple[int, ...], scores: TokenScores, annotate: Annotate | None
-) -> dict[str, Any]:
-    more = annotate(item, answer, scores) if annotate else {}
-    return {**comparison_payload(scores), **more}

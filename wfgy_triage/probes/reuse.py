@@ -36,9 +36,10 @@ REUSED: Mapping[str, str] = {
     "fp16_k10": "FP16 answers with 10 passages",
     "fp16_k20": "FP16 answers with 20 passages",
     "fp16_more": "FP16 answers to further questions",
+    "fp16_more_runs": "FP16 runs of further questions",
 }
 """Sides of a run that may come from an earlier one, and what they are called."""
-_KEPT_AS = {"fp16_more": "fp16"}
+_KEPT_AS = {"fp16_more": "fp16", "fp16_more_runs": "fp16_runs"}
 """Sides that ask the same engine in the same way as another, and share its rows."""
 _ENDS = frozenset(get_args(FinishReason)) - {"cancelled"}
 _COLUMNS = tuple(name for name in TokenScores.__dataclass_fields__ if name != "id")

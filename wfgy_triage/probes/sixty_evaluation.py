@@ -11,7 +11,8 @@ from wfgy_triage.diagnosis import diagnose
 from wfgy_triage.measure.stability import label_run
 from wfgy_triage.measure.tension import K_SWEEP, STABLE, Lambda
 from wfgy_triage.probes.acceptance_charts import CLASSES, lambda_rows, literal, rule_row
-from wfgy_triage.probes.acceptance_evaluation import covered, listed
+from wfgy_triage.probes.acceptance_evaluation import listed
+from wfgy_triage.probes.acceptance_rules import covered
 from wfgy_triage.probes.acceptance_samples import read_run
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.probes.chart_data import class_chart, rate_charts

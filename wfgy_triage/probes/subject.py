@@ -6,7 +6,7 @@ A probe that asks questions gives a `Subject`; one whose arms have measured the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,11 +68,13 @@ class Subject:
         symptom: id of the probe.
         items: what was asked, in the order of the run.
         judge: what an answer is worth.
-        useful: whether a stored answer is of use; what EXL2 loses is counted on it.
+        useful: whether a stored answer is of use; what EXL2 loses is counted on it, unless `lost_on` is given.
         side: the side of the samples that stands for EXL2.
         shown: by remedy: changes whose effect is measured already.
         facets: what single kinds of changes need, by name (see the probe); a change that finds its facet missing
             cannot be tried on this probe.
+        rules: ids of the metrics that a change has to bring to PASS; empty: the probe's own verdict has to.
+        lost_on: the questions that a side loses, where that does not show in single answers.
     """
 
     symptom: str
@@ -82,9 +84,14 @@ class Subject:
     side: str = EXL2
     shown: Mapping[str, Shown] = field(default_factory=dict)
     facets: Mapping[str, Any] = field(default_factory=dict)
+    rules: tuple[str, ...] = ()
+    lost_on: Callable[[Sequence[Sample], str], Collection[str]] | None = None
 
     def lost(self, samples: Sequence[Sample], side: str = EXL2) -> tuple[Item, ...]:
-        """Compared items that FP16 answers well and a side does not, of those answered on both."""
+        """The items of questions that FP16 answers well and a side does not, of those answered on both."""
+        if self.lost_on is not None:
+            questions = self.lost_on(samples, side)
+            return tuple(i for i in self.items if i.question in questions)
         found = {(s.key.side, s.key.question, s.key.paraphrase): s.payload for s in samples}
 
         def well(item: Item, of: str) -> bool | None:

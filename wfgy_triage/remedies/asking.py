@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from wfgy_triage.probes.items import Item
+from wfgy_triage.probes.items import Item, arm_side
 from wfgy_triage.probes.measuring import Measuring
 from wfgy_triage.remedies.base import Case, Change
 from wfgy_triage.remedies.told import FP16_MORE, TrialFacts
@@ -15,7 +15,7 @@ STAGE = "trials"
 
 
 def ask(case: Case, facts: TrialFacts, change: Change, items: Sequence[Item]) -> None:
-    """Answer and store items under the side of the trial; those that are stored are not asked again."""
+    """Answer and store items under the side of the trial, each arm under its own; what is stored is not asked again."""
     context, judge = case.context, case.subject.judge
     if not items:
         return
@@ -30,7 +30,12 @@ def ask(case: Case, facts: TrialFacts, change: Change, items: Sequence[Item]) ->
 
     counted = [0]
     own = replace(context, done=stored, save=save)
-    measuring = Measuring(own, case.subject.symptom, case.subject.items, {})
-    counted[0] = sum(measuring.has(i, facts.side) for i in items)
+    passes = []
+    for arm in dict.fromkeys(i.arm for i in items):
+        of_arm = [i for i in case.subject.items if i.arm == arm]
+        passes.append((arm_side(facts.side, arm), Measuring(own, case.subject.symptom, of_arm, {}), arm))
+    counted[0] = sum(m.has(i, side) for side, m, arm in passes for i in items if i.arm == arm)
     context.progress(STAGE, label, counted[0], len(items))
-    measuring.answer(facts.side, change.engine, judge, [change.restate(i) for i in items])
+    for side, measuring, arm in passes:
+        restated = [change.restate(i) for i in items if i.arm == arm]
+        measuring.answer(side, change.engine, judge, restated)

@@ -70,8 +70,11 @@ def effect_json(effect: Effect | None) -> dict[str, Any] | None:
 
 def primary_json(metric: Metric | None) -> dict[str, Any] | None:
     """The deciding metric after a change, as plain JSON."""
-    if metric is None:
-        return None
+    return None if metric is None else metric_json(metric)
+
+
+def metric_json(metric: Metric) -> dict[str, Any]:
+    """A metric after a change, as plain JSON."""
     return {
         "id": metric.id,
         "label": metric.label,
@@ -82,4 +85,15 @@ def primary_json(metric: Metric | None) -> dict[str, Any] | None:
         "state": str(metric.state) if metric.state else None,
         "note": metric.note,
         "gated_interval": list(metric.gated_interval) if metric.gated_interval else None,
+    }
+
+
+def rule_json(after: Metric, before: Metric | None, effect: Effect | None) -> dict[str, Any]:
+    """A rule with a change in place, beside what it was without it; `effect` where it had failed."""
+    state = str(before.state) if before is not None and before.state else None
+    return {
+        **metric_json(after),
+        "before": before.exl2 if before is not None else None,
+        "state_before": state,
+        "effect": effect_json(effect),
     }

@@ -8,7 +8,8 @@ from dataclasses import replace
 from scipy import stats
 
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeSettings
-from wfgy_triage.remedies.outcome import after_change
+from wfgy_triage.remedies.places import hoped_for
+from wfgy_triage.remedies.reading import after_change, state_of
 from wfgy_triage.remedies.told import TrialFacts
 from wfgy_triage.result import Metric, State
 from wfgy_triage.store.records import Sample
@@ -44,18 +45,13 @@ def _within_reach(
     facts: TrialFacts, samples: Sequence[Sample], probe: Probe, settings: ProbeSettings
 ) -> bool:
     """Whether the gate could be met if every question not yet asked were answered as FP16 answers it."""
-    answered = {(s.key.question, s.key.paraphrase) for s in samples if s.key.side == facts.side}
-    hoped = [
-        replace(s, key=replace(s.key, side=facts.side))
-        for s in samples
-        if s.key.side == facts.reference and (s.key.question, s.key.paraphrase) not in answered
-    ]
-    return after_change([*samples, *hoped], facts, probe, settings).state is not State.FAIL
+    after = after_change([*samples, *hoped_for(samples, facts)], facts, probe, settings)
+    return state_of(after, facts) is not State.FAIL
 
 
-def needed_to_pass(after: Evaluation) -> int | None:
+def needed_to_pass(after: Evaluation, facts: TrialFacts) -> int | None:
     """Further questions that would decide, where the sample itself meets every gate."""
-    rules = [m for m in after.metrics if m.primary]
+    rules = _deciding(after, facts)
     if not rules or not all(_met(m) for m in rules):
         return None
     open_rules = [m for m in rules if m.state is State.INCONCLUSIVE]
@@ -64,9 +60,14 @@ def needed_to_pass(after: Evaluation) -> int | None:
     return max((m.more_questions or 0 for m in open_rules), default=None)
 
 
-def why_open(after: Evaluation) -> str:
+def why_open(after: Evaluation, facts: TrialFacts) -> str:
     """What keeps the rules from being decided (answers that could not be judged, say); empty where they are."""
-    return next((m.note for m in after.metrics if m.primary and m.state is State.INCONCLUSIVE), "")
+    return next((m.note for m in _deciding(after, facts) if m.state is State.INCONCLUSIVE), "")
+
+
+def _deciding(after: Evaluation, facts: TrialFacts) -> list[Metric]:
+    """The metrics that a change has to bring to PASS."""
+    return [m for m in after.metrics if m.primary and (not facts.rules or m.id in facts.rules)]
 
 
 def _met(rule: Metric) -> bool:

@@ -42,6 +42,7 @@ class TrialFacts:
         loads: the model can be loaded with the change, and could not without.
         put_off: given up because the gate is out of reach, yet some lost answers came back: measured to the end
             where time is left once everything else was tried.
+        rules: ids of the metrics that the change has to bring to PASS; empty: the probe's own verdict has to.
     """
 
     order: int
@@ -64,6 +65,7 @@ class TrialFacts:
     short_of_time: bool = False
     loads: bool = False
     put_off: bool = False
+    rules: Sequence[str] = ()
 
 
 def facts_of(samples: Sequence[Sample]) -> tuple[TrialFacts, ...]:

@@ -1,7 +1,7 @@
 """The search: after a FAIL, candidates are tried one at a time, the cheapest first, until one passes.
 
-Everything is stored as it finishes: answers under the side `try:<candidate>`, and one sample a trial that says how
-it went. A search that is stopped or killed goes on where it was. `outcome.py` reads the samples and concludes.
+Everything is stored as it finishes: answers under the side `try:<candidate>`, and one sample a trial that says how it
+went. A search that is stopped or killed goes on where it was. `reading.py` reads the samples, `outcome.py` concludes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wfgy_triage.remedies.asking import STAGE, ask
 from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError, Remedy
 from wfgy_triage.remedies.examining import examine
 from wfgy_triage.remedies.hope import given_up, needed_to_pass, why_open
-from wfgy_triage.remedies.outcome import after_change, read_trial
+from wfgy_triage.remedies.reading import after_change, read_trial, state_of
 from wfgy_triage.remedies.told import FP16_MORE, TRIAL_SIDE, TRY, TrialFacts, facts_of
 from wfgy_triage.result import State
 from wfgy_triage.store.records import Sample, SampleKey
@@ -107,7 +107,7 @@ class TrialSearch:
         if known is not None and known.status != "unfinished" and not to_the_end:
             return
         facts = TrialFacts(order, candidate.id, candidate.remedy, candidate.label, candidate.patch, "tried")
-        facts = replace(facts, deployed=self._case.subject.side)
+        facts = replace(facts, deployed=self._case.subject.side, rules=self._case.subject.rules)
         shown = self._case.subject.shown.get(remedy.id)
         if shown is not None:
             self._tell(_of_shown(facts, shown))
@@ -140,11 +140,13 @@ class TrialSearch:
             facts = replace(facts, loads=True)
             ask(case, replace(facts, side="fp16"), Change(case.context.fp16), subject.items)
         began = self._budget.clock()
-        first = subject.lost(case.context.stored())[:FIRST_LOST]
+        lost = subject.lost(case.context.stored())
+        questions = list(dict.fromkeys(i.question for i in lost))[:FIRST_LOST]
+        first = [i for i in lost if i.question in questions]
         ask(case, facts, change, first)
-        still = set(subject.lost(case.context.stored(), facts.side))
-        restored = sum(i not in still for i in first)
-        facts = replace(facts, lost=len(first), restored=restored)
+        still = {i.question for i in subject.lost(case.context.stored(), facts.side)}
+        restored = sum(q not in still for q in questions)
+        facts = replace(facts, lost=len(questions), restored=restored)
         if case.context.should_stop():
             return replace(facts, status="unfinished", reason="Stopped before all questions were asked.")
         stored, settings = case.context.stored(), case.context.settings
@@ -165,8 +167,8 @@ class TrialSearch:
         """Ask further questions of the same set where they would decide whether the change passes."""
         settings = self._case.context.settings
         after = after_change(self._case.context.stored(), facts, self._probe, settings)
-        needed = needed_to_pass(after)
-        if after.state is not State.INCONCLUSIVE or not needed:
+        needed = needed_to_pass(after, facts)
+        if state_of(after, facts) is not State.INCONCLUSIVE or not needed:
             return facts
         facts = replace(facts, met=True)
         short = f"A PASS would need about {needed} more questions"
@@ -187,7 +189,7 @@ class TrialSearch:
         if self._case.context.should_stop():
             return replace(facts, status="unfinished", reason="Stopped before it was confirmed.")
         after = after_change(self._case.context.stored(), facts, self._probe, settings)
-        return replace(facts, asked=facts.asked + len(fresh), reason=why_open(after))
+        return replace(facts, asked=facts.asked + len(fresh), reason=why_open(after, facts))
 
     def _ends_here(self, candidate: Candidate) -> bool:
         """Whether a change passed, or meets the gate and only time is missing to confirm it: no dearer one would."""

@@ -79,7 +79,7 @@ def changed_answers(rows: Sequence[Changed]) -> str:
 def _row(row: Changed) -> str:
     sides = "".join(
         f'<div class="live-side"><p><b>{name}</b> {answer_chip(answer)}</p>'
-        f'<pre tabindex="0" aria-label="{name}: {escape(row.question)}">'
+        f'<pre tabindex="0" aria-label="{name}">'
         f"{escape(answer.text) if answer else ''}</pre></div>"
         for name, answer in (
             ("FP16", row.fp16),

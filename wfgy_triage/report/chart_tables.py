@@ -33,13 +33,22 @@ def class_table(classes: Mapping[str, Any]) -> str:
     return numbers_table(("Class", "FP16", "EXL2"), rows)
 
 
-def numbers_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a closed table; everything in it is escaped. Empty without rows."""
+def numbers_table(heads: Sequence[str], rows: Sequence[Sequence[str]], questions: bool = False) -> str:
+    """Return a closed table; everything in it is escaped. Empty without rows.
+
+    Args:
+        heads: the columns.
+        rows: their cells.
+        questions: whether the first cell of a row is the text of a question, which no language exchanges.
+    """
     if not rows:
         return ""
     head = "".join(f'<th scope="col">{escape(h)}</th>' for h in heads)
+    asked = ' translate="no"' if questions else ""
     body = "".join(
-        f'<tr><th scope="row">{escape(first)}</th>' + "".join(f"<td>{escape(c)}</td>" for c in rest) + "</tr>"
+        f'<tr><th scope="row"{asked}>{escape(first)}</th>'
+        + "".join(f"<td>{escape(c)}</td>" for c in rest)
+        + "</tr>"
         for first, *rest in rows
     )
     return (

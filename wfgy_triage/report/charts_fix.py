@@ -18,7 +18,7 @@ from wfgy_triage.report.charts import (
     wrapped_label,
 )
 from wfgy_triage.report.format import MISSING, gate_text, interval, quantity
-from wfgy_triage.result import Gate, Metric, Result, deciding
+from wfgy_triage.result import Gate, Metric, Result
 
 MARKERS: Mapping[str, Mapping[str, Any]] = {
     "fp16": {"symbol": "circle-open", "color": FP16_COLOUR, "size": 12, "line": {"width": 2.5}},
@@ -33,17 +33,21 @@ ROW_HEIGHT = 66
 def before_after(result: Result) -> dict[str, Any] | None:
     """The figure's data from a result: the recommended change, else every change that was asked everything.
 
+    Where several metrics failed it is drawn for the one that the trial leads with.
+
     Returns:
         `{"label", "unit", "gate", "gate_op", "rows": [{"kind", "name", "value", "interval", "n"}]}`, values in the
         metric's unit; None where no change has a value.
     """
     fix = result.recommendation
-    metric = deciding(result.metrics)
-    if fix is None or metric is None:
+    if fix is None:
         return None
     shown = [t for t in fix["trials"] if _comparable(t) and fix.get("candidate") in (None, t["id"])]
-    if not shown:
+    leading = shown[0]["primary"]["id"] if shown else None
+    metric = next((m for m in result.metrics if m.id == leading), None)
+    if metric is None:
         return None
+    shown = [t for t in shown if t["primary"]["id"] == metric.id]
     rows = [_row("fp16", "FP16", metric.fp16, fp16_interval(result, metric), metric.n)]
     bounds = value_interval(metric.fp16, metric.gated_interval, metric.gate)
     rows.append(_row("before", NAMES["before"], metric.exl2, bounds, metric.n))

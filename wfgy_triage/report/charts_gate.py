@@ -139,7 +139,7 @@ def drift_table(questions: Sequence[Mapping[str, Any]]) -> str:
         (str(q["question"]), number(q["drift"]), MISSING if q["floor"] is None else number(q["floor"]))
         for q in sorted(questions, key=lambda q: -abs(q["drift"]))
     ]
-    return numbers_table(("Question", "ΔS drift", "FP16 against itself"), rows)
+    return numbers_table(("Question", "ΔS drift", "FP16 against itself"), rows, questions=True)
 
 
 def lambda_figure(rows: Sequence[Mapping[str, Any]]) -> Figure | None:

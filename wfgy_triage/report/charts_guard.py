@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from wfgy_triage.guard.overview import Course
 from wfgy_triage.report.chart_tables import numbers_table
@@ -47,12 +48,12 @@ def courses_figure(courses: Sequence[Course]) -> Figure | None:
         notes.append(
             {
                 "text": wrapped_label(course.watch.label, 60), "xref": "paper", "x": 0, "xanchor": "left",
-                "yref": "paper", "y": top, "yanchor": "bottom", "showarrow": False, "font": {"size": 13},
+                "yref": "paper", "y": top, "yanchor": "bottom", "showarrow": False, "font": {"size": 12},
             }
         )  # fmt: skip
     last = "" if len(courses) == 1 else str(len(courses))
     layout["xaxis"] = axis_x | {
-        "type": "date", "showgrid": False, "nticks": 5, "anchor": f"y{last}", "tickformat": "%d %b %H:%M"
+        "type": "date", "showgrid": False, "nticks": 4, "anchor": f"y{last}", "tickformat": _moments(courses)
     }  # fmt: skip
     layout |= {"shapes": shapes, "annotations": notes, "showlegend": False}
     return figure_of(traces, layout)
@@ -80,6 +81,7 @@ def _trace(course: Course, axis: str) -> Figure:
     trace: Figure = {
         "type": "scatter",
         "mode": "lines+markers",
+        "cliponaxis": False,
         "x": [p.at.strftime("%Y-%m-%d %H:%M:%S") for p in course.points],
         "y": values,
         "yaxis": axis,
@@ -91,6 +93,15 @@ def _trace(course: Course, axis: str) -> Figure:
     if any(bounds):
         trace["error_y"] = error_bars(values, bounds, EXL2_COLOUR)
     return trace
+
+
+def _moments(courses: Sequence[Course]) -> str:
+    """How the time axis is written: so that no two of its words are the same."""
+    moments = [p.at for c in courses for p in c.points]
+    span = max(moments) - min(moments)
+    if span < timedelta(minutes=15):
+        return "%H:%M:%S"
+    return "%H:%M" if span < timedelta(hours=20) else "%d %b %H:%M"
 
 
 def _range(course: Course) -> list[float]:

@@ -131,7 +131,7 @@ def distance_table(arms: Sequence[Mapping[str, Any]]) -> str:
 def rank_table(changes: Sequence[Mapping[str, Any]]) -> str:
     """Return the place of the right passage of every question that moved."""
     rows = [(c["question"], str(c["fp16"]), str(c["exl2"])) for c in changes if c["fp16"] != c["exl2"]]
-    return numbers_table(("Question", "FP16", "EXL2"), rows)
+    return numbers_table(("Question", "FP16", "EXL2"), rows, questions=True)
 
 
 def _lines(arms: Sequence[Mapping[str, Any]], layout: Figure, shown: str) -> Figure | None:

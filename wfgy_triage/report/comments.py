@@ -15,7 +15,7 @@ NAMELESS = "Without a name"
 def comment_list(comments: Sequence[Comment]) -> str:
     """Return the comments, oldest first; empty without any."""
     items = "".join(
-        f'<li><p class="dim small"><b translate="no">{escape(c.who or NAMELESS)}</b>, {escape(moment(c.at))}</p>'
+        f'<li><p class="dim small">{_who(c)}, {escape(moment(c.at))}</p>'
         f'<p class="said" translate="no">{escape(c.text)}</p></li>'
         for c in comments
     )
@@ -36,3 +36,8 @@ def comments_markdown(comments: Sequence[Comment]) -> list[str]:
     for c in comments:
         found += [f"**{plain(c.who or NAMELESS)}**, {moment(c.at)}:", fenced(c.text)]
     return found
+
+
+def _who(comment: Comment) -> str:
+    foreign = ' translate="no"' if comment.who else ""
+    return f"<b{foreign}>{escape(comment.who or NAMELESS)}</b>"

@@ -10,9 +10,9 @@ from wfgy_triage.catalog import Catalog
 from wfgy_triage.report.answers import Row, answer_chip, marked
 from wfgy_triage.report.compare import Comparison, Difference, metric_pairs
 from wfgy_triage.report.export.session import Session
-from wfgy_triage.report.format import MISSING, chip, difference, interval, moment, quantity, state_chip
+from wfgy_triage.report.format import ARROW, MISSING, chip, difference, interval, moment, quantity, state_chip
 from wfgy_triage.report.icons import icon
-from wfgy_triage.report.trials import ARROW, GUARD_LOOKS
+from wfgy_triage.report.trials import GUARD_LOOKS
 from wfgy_triage.result import Effect, Metric
 
 SHOWN_QUESTIONS = 20
@@ -159,7 +159,7 @@ def _question(first: Row, second: Row) -> str:
     texts = marked(*(row.exl2.text if row.exl2 else "" for row in (first, second)))
     sides = "".join(
         f'<div class="live-side"><p><b>{name}</b> {answer_chip(row.exl2)}</p>'
-        f'<pre tabindex="0" aria-label="{name}: {escape(row.question)}">{text}</pre></div>'
+        f'<pre tabindex="0" aria-label="{name}">{text}</pre></div>'
         for name, row, text in zip(("First", "Second"), (first, second), texts, strict=True)
     )
     return (

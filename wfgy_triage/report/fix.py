@@ -71,7 +71,6 @@ def why_not_tried(result: Result, catalog: Catalog) -> str:
     """Say in a sentence or two why no change was tried; empty where some were."""
     if result.recommendation is not None:
         return ""
-    symptom = catalog.symptoms.get(result.symptom)
     if result.state is State.PASS:
         return (
             "This symptom was not confirmed, so there is nothing to fix. Changes are tried after a FAIL only."
@@ -85,10 +84,10 @@ def why_not_tried(result: Result, catalog: Catalog) -> str:
         return "Nothing was decided, so no change could be judged by it. See what was missing, then measure again."
     if str(result.settings.get("fix", "yes")) == "no":
         return "You asked for the measurement alone. Switch “Try changes after a FAIL” on to have them tried."
-    if symptom is not None and symptom.kind == "gate":
-        return (
-            "The acceptance list says what fails. Measure that symptom on its own: its run tries the changes."
-        )
+    failed = [catalog.metrics.get(m.id) for m in result.metrics if m.primary and m.state is State.FAIL]
+    reasons = [m.untried for m in failed if m is not None]
+    if reasons and all(reasons):
+        return " ".join(reasons)
     return "The run ended before a change was tried, or the fix map knows none for this cause that can be tried here."
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
+from typing import Any
 
 from wfgy_triage.report.icons import icon
 from wfgy_triage.result import Gate, State
@@ -13,6 +15,7 @@ from wfgy_triage.store.records import RunStatus
 
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EM DASH}"
+ARROW = "\N{RIGHTWARDS ARROW}"
 OPERATORS = {">=": "\N{GREATER-THAN OR EQUAL TO}", "<=": "\N{LESS-THAN OR EQUAL TO}"}
 
 _UNIT = re.compile(r"[\w %/.,()\N{MIDDLE DOT}-]{1,40}")
@@ -117,6 +120,24 @@ def interval(bounds: tuple[float, float] | None, unit: str) -> str:
         return ""
     write = percent if unit == "share" else number
     return f"{write(bounds[0])} to {write(bounds[1])}"
+
+
+def shift(effect: Mapping[str, Any] | None) -> str:
+    """Write a metric before and after a change, as "50 % \N{RIGHTWARDS ARROW} 95 %"."""
+    if effect is None:
+        return MISSING
+    unit = str(effect["unit"])
+    return f"{quantity(effect['before'], unit)} {ARROW} {quantity(effect['after'], unit)}"
+
+
+def spread(effect: Mapping[str, Any]) -> str:
+    """Write the difference with its interval and level; where there is no interval, say so."""
+    unit = str(effect["unit"])
+    text = difference(effect["difference"], unit)
+    if not effect["interval"]:
+        return f"{text}, without an interval" if effect["difference"] is not None else ""
+    level = f"{100 * effect['level']:.4g} %"
+    return f"{text} ({interval(tuple(effect['interval']), unit)}; {level} interval)"
 
 
 def gate_text(gate: Gate | None, unit: str) -> str:

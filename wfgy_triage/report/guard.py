@@ -178,7 +178,7 @@ def _failure_row(answer: GuardedAnswer, watched: Watched, catalog: Catalog) -> s
     return (
         f'<tr><th scope="row">{moment(answer.at)}</th><td data-l="Model" translate="no">'
         f"{escape(answer.model) or MISSING}</td>"
-        f'<td data-l="What was wrong"><b>{escape(class_words(answer.failure))}</b><br>'
-        f"{escape(answer.reason)}{kept}</td>"
+        f'<td data-l="What was wrong"><div><b>{escape(class_words(answer.failure))}</b><br>'
+        f"{escape(answer.reason)}{kept}</div></td>"
         f'<td data-l="Where to read on"><ul class="guard-links">{links}</ul></td></tr>'
     )

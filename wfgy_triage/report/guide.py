@@ -13,9 +13,9 @@ from typing import Any
 from wfgy_triage.catalog import Catalog
 from wfgy_triage.guide import Guide, GuideStep, load_guide
 from wfgy_triage.report.fix import why_not_tried
-from wfgy_triage.report.format import STATE_LOOKS, Look, chip, gate_text, quantity, state_chip
+from wfgy_triage.report.format import ARROW, STATE_LOOKS, Look, chip, gate_text, quantity, state_chip
 from wfgy_triage.report.icons import icon
-from wfgy_triage.report.trials import ARROW, TRIAL_LOOKS, chosen, term_names, trials_of
+from wfgy_triage.report.trials import TRIAL_LOOKS, chosen, term_names, trials_of
 from wfgy_triage.result import Gate, Metric, Result, State
 
 PROMISE = 60

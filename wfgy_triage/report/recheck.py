@@ -6,8 +6,7 @@ from datetime import datetime
 from html import escape
 from urllib.parse import quote
 
-from wfgy_triage.report.format import STATE_LOOKS, moment, state_chip
-from wfgy_triage.report.trials import shift, spread
+from wfgy_triage.report.format import STATE_LOOKS, moment, shift, spread, state_chip
 from wfgy_triage.result import Result, State
 
 SAME_FILES = (

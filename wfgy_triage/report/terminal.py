@@ -14,8 +14,9 @@ from wfgy_triage.complaints import Match
 from wfgy_triage.doctor.finding import Finding, Outcome
 from wfgy_triage.report.doctor import GROUPS, OUTCOME_LOOKS, counts_words, findings_of
 from wfgy_triage.report.fix import why_not_tried
+from wfgy_triage.report.format import shift, spread
 from wfgy_triage.report.guide import clock, steps_of
-from wfgy_triage.report.trials import chosen, shift, spread, trials_of
+from wfgy_triage.report.trials import chosen, trials_of
 from wfgy_triage.report.words import FIT_WORDS, NO_FIT, NO_FIT_NEXT
 from wfgy_triage.result import Metric, Result, State
 from wfgy_triage.store.records import RunRecord

@@ -9,16 +9,18 @@ from typing import Any
 from wfgy_triage.catalog import Catalog
 from wfgy_triage.fixmap_records import Remedy
 from wfgy_triage.report.format import (
+    ARROW,
     MISSING,
     STATE_LOOKS,
     Look,
     chip,
-    difference,
     duration,
-    interval,
     quantity,
+    shift,
+    spread,
 )
 from wfgy_triage.report.icons import icon
+from wfgy_triage.report.trial_rules import rules_list
 from wfgy_triage.result import Result, State
 
 Trial = Mapping[str, Any]
@@ -45,7 +47,6 @@ MIGRATE = (
     "exllamav2 is no longer maintained. Another format (EXL3 or GGUF) made from the same FP16 weights may keep what is "
     "lost here; so does FP16 itself, where it fits. That is advice: it was not measured."
 )
-ARROW = "\N{RIGHTWARDS ARROW}"
 
 
 def trials_of(result: Result) -> Sequence[Trial]:
@@ -80,7 +81,7 @@ def recommended(result: Result, catalog: Catalog) -> str:
         '<span class="verdict-symptom">Recommended change</span></p>'
         f'<h2 class="headline">{escape(str(fix["label"]))}</h2>{change}{_moved(trial)}'
         f'<p class="fix-told">{escape(text)}</p><dl class="facts">{_facts(fix, trial, catalog)}</dl>'
-        f"{_guards(trial['guards'])}</div></section>"
+        f"{rules_list(trial)}{_guards(trial['guards'])}</div></section>"
     )
 
 
@@ -142,30 +143,17 @@ def trials_list(result: Result, catalog: Catalog) -> str:
     )
 
 
-def shift(effect: Mapping[str, Any] | None) -> str:
-    """Write a metric before and after a change, as "50 % \N{RIGHTWARDS ARROW} 95 %"."""
-    if effect is None:
-        return MISSING
-    unit = str(effect["unit"])
-    return f"{quantity(effect['before'], unit)} {ARROW} {quantity(effect['after'], unit)}"
-
-
-def spread(effect: Mapping[str, Any]) -> str:
-    """Write the difference with its interval and level; where there is no interval, say so."""
-    unit = str(effect["unit"])
-    text = difference(effect["difference"], unit)
-    if not effect["interval"]:
-        return f"{text}, without an interval" if effect["difference"] is not None else ""
-    level = f"{100 * effect['level']:.4g} %"
-    return f"{text} ({interval(tuple(effect['interval']), unit)}; {level} interval)"
-
-
 def _standing(fix: Mapping[str, Any], trial: Trial) -> tuple[Look, str, str]:
     """How the recommendation stands: its look, its word, one sentence."""
     n = trial["questions"]
     asked = f"{n} questions" if n else "what the run had measured"
     if fix["verified"]:
         text = f"Tried on these models: with this change alone the metric passed its gate on {asked}."
+        if fix["state_after"] != State.PASS:
+            text = (
+                f"Tried on these models: with this change alone what had failed passes its gate on {asked}. That the "
+                "whole list holds is not shown: see the rules below."
+            )
         return TRIAL_LOOKS["verified"], "Verified", text
     reason = f" {trial['reason']}" if trial["reason"] else ""
     if trial["status"] == "loads":
@@ -268,7 +256,8 @@ def _item(trial: Trial, catalog: Catalog) -> str:
     text = "".join(f"<p>{escape(line)}</p>" for line in lines if line)
     costs = costs_line(remedy, catalog) if remedy else ""
     look = TRIAL_LOOKS.get(trial["status"], Look(str(trial["words"]), "mute", "dash"))
-    return f"<li><h4>{chip(look)} {escape(str(trial['label']))}{tag}</h4>{moved}{text}{costs}</li>"
+    head = f"<h4>{chip(look)} {escape(str(trial['label']))}{tag}</h4>"
+    return f"<li>{head}{moved}{text}{rules_list(trial)}{costs}</li>"
 
 
 def _learned(trial: Trial, catalog: Catalog) -> str:

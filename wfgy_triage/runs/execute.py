@@ -24,7 +24,7 @@ from wfgy_triage.pairs import Pair, get_pair
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeContext, ProbeSettings
 from wfgy_triage.probes.reuse import Reuse
 from wfgy_triage.probes.unmeasured import unmeasured
-from wfgy_triage.remedies.outcome import of_the_run
+from wfgy_triage.remedies.places import of_the_run
 from wfgy_triage.result import Result
 from wfgy_triage.runs import provenance
 from wfgy_triage.runs.bench import Bench

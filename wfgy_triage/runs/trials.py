@@ -23,8 +23,9 @@ from wfgy_triage.probes.base import Evaluation, Probe, ProbeContext, ProbeSettin
 from wfgy_triage.probes.subject import Subject
 from wfgy_triage.remedies.base import Case, Shop
 from wfgy_triage.remedies.facts import facts_of
-from wfgy_triage.remedies.outcome import read_trials, recommend
+from wfgy_triage.remedies.outcome import recommend
 from wfgy_triage.remedies.patch import Patch
+from wfgy_triage.remedies.reading import read_trials
 from wfgy_triage.remedies.recipes import PROTECT, RAISE
 from wfgy_triage.remedies.registry import triable
 from wfgy_triage.remedies.renders import render

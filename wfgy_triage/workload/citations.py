@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wfgy_triage.errors import InputError
@@ -80,6 +80,11 @@ class CitationTask:
     def sections(self) -> dict[str, str]:
         """Section of every passage by id."""
         return {s.id: s.section for s in self.snippets}
+
+    def worded(self, paraphrase: int) -> CitationTask:
+        """The task with another wording of its question as the one that is asked."""
+        wordings = self.question.paraphrases[paraphrase:]
+        return replace(self, question=replace(self.question, paraphrases=wordings))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,175 @@
+"""The rules of the acceptance list: their numbers by question, their metrics, and which questions fail which rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.measure.stability import convergent_share
+from wfgy_triage.measure.tension import Lambda
+from wfgy_triage.probes.acceptance_samples import Stored
+from wfgy_triage.probes.items import RUNS, arm_side
+from wfgy_triage.probes.paired import (
+    Numbers,
+    Outcomes,
+    PerSide,
+    Sides,
+    counts,
+    distance_metric,
+    mean_metric,
+    missing_metric,
+    rate_metric,
+)
+from wfgy_triage.probes.served import latency_gains, latency_metric
+from wfgy_triage.result import Gate, Metric, State
+from wfgy_triage.store.records import Sample
+from wfgy_triage.verdict import Judgement, judge_difference, judge_mean, not_measured, page_rule
+
+RULES = ("ds_drift", "coverage", "lambda_rate", "accuracy", "latency_gain")
+"""The seed's core acceptance, in the order in which the rules are shown."""
+OF_ANSWERS = ("ds_drift", "coverage", "accuracy")
+"""The rules that the answers to the first wording decide."""
+OF_RUNS = "lambda_rate"
+"""The rule that takes every wording under every seed."""
+NO_LATENCY = (
+    "The CPU reference engine does not run ExLlamaV2's kernels, so its speed says nothing about them."
+)
+NO_WORDINGS = "λ needs several wordings of each question; these questions have one."
+NO_RUNS = "The questions were not asked in other wordings and with other seeds."
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The numbers behind the rules, by question."""
+
+    drift: Mapping[str, float]
+    signed: Mapping[str, float]
+    drift_floor: Mapping[str, float]
+    covered: Numbers
+    stable: Numbers
+    chaotic: Numbers
+    right: Outcomes
+    repeated: bool
+
+    @classmethod
+    def of(cls, stored: Stored) -> Measured:
+        """Read them from sorted samples; `repeated`: whether both sides answered more than once for λ."""
+        far = stored.sides.each(lambda a: a.get("ds"))
+        fp16, exl2, floor = (
+            {q: float(d) for q, d in side.items() if d is not None}
+            for side in (far.fp16, far.exl2, far.floor)
+        )
+        signed = {q: exl2[q] - fp16[q] for q in fp16 if q in exl2}
+        return cls(
+            drift={q: abs(d) for q, d in signed.items()},
+            signed=signed,
+            drift_floor={q: abs(floor[q] - fp16[q]) for q in fp16 if q in floor},
+            covered=covered(stored.sides),
+            stable=_runs(stored, convergent_share),
+            chaotic=_runs(stored, lambda labels: sum(x is Lambda.CHAOTIC for x in labels) / len(labels)),
+            right=stored.sides.each(lambda a: a["right"]),
+            repeated=all(stored.runs.values()),
+        )
+
+
+def covered(sides: Sides) -> Numbers:
+    """Coverage of every answer whose evidence has content words."""
+    found = sides.each(lambda a: a["coverage"])
+    return PerSide(
+        *({q: v for q, v in side.items() if v is not None} for side in (found.fp16, found.exl2, found.floor))
+    )
+
+
+def _runs(stored: Stored, read: Callable[[Sequence[Lambda]], float]) -> Numbers:
+    """A number of the λ runs of each question; the twin does not repeat them."""
+    several = {
+        side: {q: read(labels) for q, labels in runs.items() if len(labels) > 2}
+        for side, runs in stored.runs.items()
+    }
+    return PerSide(several["fp16"], several["exl2"], {})
+
+
+def rule_metrics(samples: Sequence[Sample], m: Measured, level: float) -> tuple[Metric, ...]:
+    """The five rules as metrics, in the order of `RULES`."""
+    stable = (
+        mean_metric(OF_RUNS, m.stable, level, True)
+        if m.stable.both
+        else missing_metric(OF_RUNS, NO_WORDINGS if m.repeated else NO_RUNS, level, True)
+    )
+    return (
+        distance_metric("ds_drift", m.drift, m.drift_floor, level, True),
+        mean_metric("coverage", m.covered, level, True),
+        stable,
+        rate_metric("accuracy", m.right, level, True),
+        latency_metric(samples, level, NO_LATENCY),
+    )
+
+
+def judgements(samples: Sequence[Sample], m: Measured, level: float) -> dict[str, Judgement]:
+    """The rules once more as judgements: the correction for several rules needs their p-values."""
+    values = {
+        "ds_drift": list(m.drift.values()),
+        "coverage": [m.covered.exl2[q] for q in m.covered.both],
+        OF_RUNS: [m.stable.exl2[q] for q in m.stable.both],
+    }
+    judged = {
+        name: judge_mean(found, _gate(name), level) if found else not_measured("Nothing was measured.")
+        for name, found in values.items()
+    }
+    judged["accuracy"] = judge_difference(counts(m.right, m.right.exl2), _gate("accuracy"), level)
+    gains, _ = latency_gains(samples)
+    judged["latency_gain"] = (
+        judge_mean(list(gains.values()), _gate("latency_gain"), level) if gains else not_measured(NO_LATENCY)
+    )
+    return judged
+
+
+def failed_rules(samples: Sequence[Sample], level: float) -> tuple[str, ...]:
+    """Ids of the rules that fail."""
+    found = rule_metrics(samples, Measured.of(Stored.of(samples)), level)
+    return tuple(r.id for r in found if r.state is State.FAIL)
+
+
+def lost_on(samples: Sequence[Sample], side: str, rules: Collection[str]) -> frozenset[str]:
+    """Questions on which a side misses the bound of one of these rules and does worse than FP16.
+
+    FP16's own value need not keep within the bound: where it misses it too, doing as well as FP16 is what a change can
+    bring back.
+
+    Args:
+        samples: everything stored for the run.
+        side: whose answers are looked at; its λ runs stand beside it.
+        rules: ids of the rules.
+    """
+    places = {"fp16": "fp16", side: "exl2"}
+    places |= {arm_side(a, RUNS): arm_side(b, RUNS) for a, b in places.items()}
+    among = [replace(s, key=replace(s.key, side=places[s.key.side])) for s in samples if s.key.side in places]
+    m = Measured.of(Stored.of(among))
+    right = PerSide[float](_rated(m.right.fp16), _rated(m.right.exl2), {})
+    numbers: dict[str, tuple[Numbers, Gate]] = {
+        "ds_drift": (PerSide(dict.fromkeys(m.drift, 0.0), m.drift, {}), _gate("ds_drift")),
+        "coverage": (m.covered, _gate("coverage")),
+        OF_RUNS: (m.stable, _gate(OF_RUNS)),
+        "accuracy": (right, Gate(">=", 1.0, "")),
+    }
+    return frozenset(
+        q
+        for rule in rules
+        for found, gate in (numbers[rule],)
+        for q in found.both
+        if not page_rule(found.exl2[q], gate) and _worse(found.exl2[q], found.fp16[q], gate)
+    )
+
+
+def _worse(value: float, reference: float, gate: Gate) -> bool:
+    return value < reference if gate.op == ">=" else value > reference
+
+
+def _rated(outcomes: Mapping[str, bool | None]) -> dict[str, float]:
+    """1 for a right answer; one that was cut off before it was right is not right."""
+    return {q: float(right is True) for q, right in outcomes.items()}
+
+
+def _gate(metric: str) -> Gate:
+    return next(g for g in load_catalog().gates.values() if g.metric == metric).gate()
