@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import uvicorn
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -150,6 +151,7 @@ def test_compose_starts_these_targets_with_a_database_and_no_password_of_its_own
 
 def test_compose_sets_nothing_that_the_program_does_not_know():
     known = "".join(p.read_text("utf-8") for p in (ROOT / "wfgy_triage").rglob("*.py"))
+    known += Path(uvicorn.config.__file__).read_text("utf-8")
     for service in ("app", "app-cuda"):
         for name in compose()["services"][service]["environment"]:
             assert name in known, name

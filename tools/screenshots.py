@@ -2,7 +2,7 @@
 
 `python tools/screenshots.py --url http://localhost:7860` uses the newest finished run; `--live` starts a run through
 the page first, and pictures it while it measures. `--page NAME=ADDRESS` pictures any other page (a comparison, a
-shared link, an exported report).
+shared link, an exported report). `team_screenshots.py` takes those of the guard, the audit trail and signing in.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, StorageState, sync_playwright
 
 SETTLE_MS = 900
 """Charts and fonts come to rest in this time."""
@@ -101,7 +101,7 @@ def main() -> int:
         run = arguments.run or None
         if arguments.live:
             run = live_run(chromium, url, arguments.out, arguments.pair, arguments.wait * 1000)
-        run = run or newest_finished(chromium, url)
+        run = run or newest_finished(new_page(chromium, VARIANTS[0]), url)
         if run is None:
             print("There is no finished run yet; finish one, or use --live.", file=sys.stderr)
             return 2
@@ -122,25 +122,24 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-def new_page(chromium: Browser, variant: Variant) -> Page:
-    """Open an empty page with the variant's size and theme."""
+def new_page(chromium: Browser, variant: Variant, state: StorageState | None = None) -> Page:
+    """Open an empty page with the variant's size and theme; `state` holds cookies of an earlier one."""
     context = chromium.new_context(
         viewport={"width": variant.width, "height": variant.height},
         color_scheme="dark" if variant.theme == "dark" else "light",
         reduced_motion="reduce",
+        storage_state=state,
     )
     context.set_default_timeout(FIRST_LOAD_MS)
     return context.new_page()
 
 
-def newest_finished(chromium: Browser, url: str) -> str | None:
+def newest_finished(page: Page, url: str) -> str | None:
     """The id of the newest finished run on the list of sessions."""
-    page = new_page(chromium, VARIANTS[0])
     page.goto(f"{url}/runs?status=done")
     page.wait_for_selector("#sessions .card")
     links = page.locator("#sessions tbody a")
     target = links.first.get_attribute("href") if links.count() else None
-    page.context.close()
     return target.split("run=")[1] if target else None
 
 

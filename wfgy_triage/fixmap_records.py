@@ -128,7 +128,8 @@ class Reference:
 class MetricText:
     """How a number is shown: label, unit, plain meaning, expert detail. `direction`: which way is better.
 
-    `main`: shown in the first table even without a gate; other descriptive metrics are a click away.
+    `main`: shown in the first table even without a gate; other descriptive metrics are a click away. `untried`: why no
+    change is tried where this fails; empty where changes are.
     """
 
     id: str
@@ -139,6 +140,7 @@ class MetricText:
     detail: str
     references: tuple[Reference, ...] = ()
     main: bool = False
+    untried: str = ""
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,15 @@ def test_a_gate_that_is_left(repository):
     assert courses_table(found.courses).count("<tr>") == 1 + sum(len(c.points) for c in found.courses)
 
 
+@pytest.mark.parametrize(("minutes", "words"), [(2, "%H:%M:%S"), (60, "%H:%M"), (3 * 24 * 60, "%d %b %H:%M")])
+def test_the_time_axis_says_as_much_as_tells_its_moments_apart(repository, minutes, words):
+    at = [NOW - timedelta(minutes=minutes * i / 10) for i in range(11)]
+    repository.add([replace(GOOD, at=t) for t in at], (), SERVER)
+    figure = courses_figure(view(repository).courses)
+    assert figure is not None
+    assert figure["layout"]["xaxis"]["tickformat"] == words
+
+
 def test_a_guard_that_has_ended_is_said(repository):
     repository.add([GOOD], (), replace(SERVER, seen_at=NOW - timedelta(minutes=5)))
     assert "No guard is running" in guard_state(view(repository), load_watched(), load_catalog(), NOW)

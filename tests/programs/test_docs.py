@@ -21,6 +21,7 @@ from wfgy_triage.cli import app
 from wfgy_triage.result import State
 from wfgy_triage.runs.tokens import TokenList
 from wfgy_triage.settings import REPO_ROOT
+from wfgy_triage.store.records import RunStatus
 from wfgy_triage.ui.programs.calls import CALLS
 
 GUIDE = (REPO_ROOT / "docs" / "programs.md").read_text(encoding="utf-8")
@@ -37,10 +38,10 @@ def measuring(worker: ScriptedWorker) -> Iterator[None]:
 
     def work() -> None:
         while not done.wait(0.05):
-            for run_id in worker.runs.waiting():
-                worker.lease(run_id)
-                worker.answers(run_id, 20, ("fp16", "exl2"))
-                worker.finish(run_id, State.FAIL)
+            for run in worker.runs.list(status=RunStatus.QUEUED):
+                worker.lease(run.id)
+                worker.answers(run.id, 20, ("fp16", "exl2"))
+                worker.finish(run.id, State.FAIL)
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -16,6 +16,7 @@ from tests.browser.scripted import ScriptedWorker
 from tests.programs.conftest import CALLS, Door, bearer
 from wfgy_triage.catalog import validate_result
 from wfgy_triage.result import State
+from wfgy_triage.store.records import RunStatus
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_what_cannot_be_asked_is_said(
     with pytest.raises(AppError, match=said) as caught:
         client.predict(**{"symptom": "json_breaks", "pair": "demo", **given}, api_name="/start_probe")
     assert "Traceback" not in str(caught.value)
-    assert worker.runs.waiting() == frozenset()
+    assert worker.runs.count(status=RunStatus.QUEUED) == 0
 
 
 @pytest.mark.parametrize("run_id", ["0000000000", "../etc", "x" * 200, 7])

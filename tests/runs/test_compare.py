@@ -14,7 +14,7 @@ from wfgy_triage.catalog import load_catalog
 from wfgy_triage.measure.statistics import PairedCounts, tango
 from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.probes.json_breaks import PROBE
-from wfgy_triage.remedies.outcome import between_runs
+from wfgy_triage.remedies.reading import between_runs
 from wfgy_triage.report.compare import Pairing, compare
 from wfgy_triage.report.compare_html import comparison_page
 from wfgy_triage.report.export.redact import redacted

@@ -1,21 +1,20 @@
-"""Who may come in: what the environment says, passwords, holding off guesses, and what stays over a restart."""
+"""Signing in: passwords, holding off guesses, and what stays over a restart."""
 
 from __future__ import annotations
 
-import os
 import threading
 from datetime import timedelta
 
 import pytest
 import yaml
 
-from tests.people import KIM, PASSWORD, TEAM, write_team
+from tests.people import KIM, PASSWORD, write_team
 from wfgy_triage.access import Actor, Role
-from wfgy_triage.errors import AccessDenied, InputError, PrerequisiteError
+from wfgy_triage.errors import AccessDenied, PrerequisiteError
 from wfgy_triage.runs import sign_in as desk_module
 from wfgy_triage.runs.sign_in import MOST_WAITING, UNKNOWN, SignInDesk, network_of
-from wfgy_triage.runs.team import Mode, Team, load_team
-from wfgy_triage.settings import Settings, load_settings
+from wfgy_triage.runs.team import load_team
+from wfgy_triage.settings import Settings
 from wfgy_triage.store import sign_ins as sign_ins_module
 from wfgy_triage.store.audit import AuditRepository
 from wfgy_triage.store.database import Database, open_database
@@ -23,7 +22,6 @@ from wfgy_triage.store.sign_ins import LASTS, MOST_FOR_NAME, MOST_FROM_ADDRESS, 
 from wfgy_triage.users import UsersFile
 
 HERE, THERE = "192.0.2.1", "192.0.2.2"
-SPACE = {"SPACE_ID": "someone/triage", "SYSTEM": "spaces"}
 
 
 @pytest.fixture
@@ -217,77 +215,3 @@ def test_a_damaged_list_lets_nobody_in_also_not_those_who_are(desk, file):
 )
 def test_what_counts_as_one_place(address, place):
     assert network_of(address) == place
-
-
-@pytest.mark.parametrize(
-    ("environment", "host", "team"),
-    [
-        ({}, "127.0.0.1", Team()),
-        ({}, "localhost", Team()),
-        ({}, "::1", Team()),
-        ({}, "0.0.0.0", Team(exposed=True)),  # noqa: S104
-        ({}, "triage.example", Team(exposed=True)),
-        (SPACE, "0.0.0.0", Team(Mode.VISITORS, Role.OPERATOR)),  # noqa: S104
-        ({**SPACE, "WFGY_TRIAGE_ANONYMOUS": "viewer"}, "0.0.0.0", Team(Mode.VISITORS, Role.VIEWER)),  # noqa: S104
-        ({"WFGY_TRIAGE_ANONYMOUS": "viewer"}, "127.0.0.1", Team(Mode.VISITORS, Role.VIEWER)),
-        ({**SPACE, "OAUTH_CLIENT_ID": "id"}, "0.0.0.0", Team(Mode.HUGGING_FACE)),  # noqa: S104
-    ],
-)
-def test_without_a_list_of_users(settings, environment, host, team):
-    there = load_settings(home=settings.home, host=host)
-    assert load_team(there, environment) == team
-
-
-def test_with_a_list_of_users(settings, file):
-    for environment, mode, anonymous in (
-        ({}, Mode.PASSWORDS, Role.NONE),
-        (SPACE, Mode.PASSWORDS, Role.NONE),
-        ({"WFGY_TRIAGE_ANONYMOUS": "viewer"}, Mode.PASSWORDS, Role.VIEWER),
-        ({**SPACE, "OAUTH_CLIENT_ID": "id"}, Mode.HUGGING_FACE, Role.NONE),
-    ):
-        team = load_team(settings, environment)
-        assert (team.mode, team.anonymous) == (mode, anonymous)
-        assert team.users is not None
-        assert set(team.users.now().by_name) == {a.name for a in TEAM}
-
-
-@pytest.mark.parametrize(
-    ("environment", "message"),
-    [
-        ({"WFGY_TRIAGE_USERS": "/nowhere/users.yaml"}, "cannot be read"),
-        ({"WFGY_TRIAGE_ANONYMOUS": "admin"}, "is 'admin'"),
-        ({"WFGY_TRIAGE_ANONYMOUS": "none"}, "nobody can sign in"),
-        ({"OAUTH_CLIENT_ID": "id"}, "on a Space only"),
-        ({"OAUTH_CLIENT_ID": "id", "SPACE_ID": "x/y"}, "on a Space only"),
-    ],
-)
-def test_what_would_leave_the_door_open_or_shut_is_an_error_at_the_start(settings, environment, message):
-    with pytest.raises((InputError, PrerequisiteError), match=message):
-        load_team(settings, environment)
-
-
-@pytest.mark.parametrize("content", ["", "users: [", "users: []"])
-def test_a_list_that_is_there_and_no_use_is_an_error_at_the_start(settings, content):
-    path = settings.home / "users.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    with pytest.raises(PrerequisiteError):
-        load_team(settings, {})
-    path.unlink()
-    os.symlink(settings.home / "gone.yaml", path)
-    with pytest.raises(PrerequisiteError):
-        load_team(settings, {})
-
-
-def test_an_account_has_the_role_of_the_list_or_that_of_others(settings, database):
-    path = settings.home / "users.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    oauth = {**SPACE, "OAUTH_CLIENT_ID": "id"}
-    assert SignInDesk(load_team(settings, oauth), database).from_hugging_face("Kim") == KIM
-    for others, role in (("viewer", Role.VIEWER), ("none", Role.NONE)):
-        path.write_text(yaml.safe_dump({"users": [{"name": "ada", "role": "admin"}], "others": others}))
-        desk = SignInDesk(load_team(settings, oauth), database)
-        assert desk.from_hugging_face("Ada") == Actor("ada", Role.ADMIN)
-        assert desk.from_hugging_face("kim") == Actor("kim", role)
-        with pytest.raises(AccessDenied):
-            desk.sign_in("ada", "", HERE)

@@ -38,7 +38,7 @@ def pair_here(first: Session, second: Session) -> Pairing:
     from wfgy_triage.probes.base import ProbeSettings
     from wfgy_triage.probes.registry import get_probe
     from wfgy_triage.remedies.effect import effect_of
-    from wfgy_triage.remedies.outcome import paired_runs
+    from wfgy_triage.remedies.reading import paired_runs
 
     spec = second.record.spec
     settings = ProbeSettings(spec.questions, spec.seed, options=split_options(spec.options)[0])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any, Self
 
 from wfgy_triage.access import Action, Actor, Role, command_line, demand, may
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.errors import InputError
-from wfgy_triage.report.export.formats import Exported, export
+from wfgy_triage.languages.known import ENGLISH
+from wfgy_triage.report.export.html import shared_html
 from wfgy_triage.runs.sessions import read_session
 from wfgy_triage.runs.sign_in import SignInDesk
 from wfgy_triage.runs.team import Team
@@ -17,6 +19,7 @@ from wfgy_triage.store.audit import AuditEntry, AuditRepository
 from wfgy_triage.store.comments import Comment
 from wfgy_triage.store.database import Database
 from wfgy_triage.store.guarded import GuardedComments, GuardedRuns, GuardedShares
+from wfgy_triage.store.queue import QueueLimits
 from wfgy_triage.store.records import Share
 from wfgy_triage.workload.passages import PassageSet
 from wfgy_triage.workload.stored import StoredWorkload, store_passages, store_upload
@@ -33,6 +36,7 @@ class ForPeople:
     actor: Actor
     _settings: Settings
     _database: Database
+    _limits: QueueLimits
     _runs: GuardedRuns
     _shares: GuardedShares
     _comments: GuardedComments
@@ -111,15 +115,15 @@ class ForPeople:
         """The link that a token opens now; None for any other text."""
         return self._shares.find(token)
 
-    def shared_report(self, token: str) -> Exported | None:
-        """The report that a link shows, to whoever has it; None where it opens nothing."""
+    def shared_report(self, token: str, language: str = ENGLISH) -> str | None:
+        """The report that a link shows, to whoever has it, in a language; None where it opens nothing."""
         share = self._shares.find(token)
         if share is None:
             return None
         # The link is the permission: it names the session, and was made by somebody who may share it.
         runs = GuardedRuns(self._database, Actor(f"link {share.id}", Role.VIEWER))
         session = read_session(self._settings, runs, share.run_id, share.redacted)
-        return export(session, "html", load_catalog())
+        return shared_html(session, load_catalog(), language)
 
     @property
     def named(self) -> bool:
@@ -127,9 +131,9 @@ class ForPeople:
         return self._comments.named
 
     @property
-    def in_line(self) -> str:
-        """Under which name the actor's waiting runs are counted; admins wait without a limit of their own."""
-        return "" if self.actor.role is Role.ADMIN else self.actor.name
+    def queue_limits(self) -> QueueLimits:
+        """How many runs may wait where the actor adds one; admins have no limit of their own."""
+        return replace(self._limits, each=None) if self.actor.role is Role.ADMIN else self._limits
 
     def comment(self, run_id: str, who: str, text: str) -> Comment:
         """Add what somebody says about a session; InputError for no such session, or a text that is not possible."""

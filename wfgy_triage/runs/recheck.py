@@ -8,7 +8,7 @@ from typing import Any
 from wfgy_triage.errors import InputError
 from wfgy_triage.probes.base import Probe, ProbeSettings
 from wfgy_triage.remedies.effect import effect_json
-from wfgy_triage.remedies.outcome import between_runs
+from wfgy_triage.remedies.reading import between_runs
 from wfgy_triage.result import Result
 from wfgy_triage.runs.provenance import model_hashes
 from wfgy_triage.store.records import Sample

@@ -85,11 +85,12 @@ class SignInDesk:
 
     def from_hugging_face(self, name: str) -> Actor:
         """Who an account is here; with the role `none` where it has none."""
-        users = self.team.users.now() if self.team.users is not None else None
-        user = users.by_name.get(plain_name(name)) if users is not None else None
-        if user is not None:
-            return Actor(user.name, user.role)
-        return Actor(plain_name(name), users.others if users is not None else self.team.others)
+        name, team = plain_name(name), self.team
+        if team.users is None:
+            return Actor(name, Role.ADMIN if name in team.admins else team.others)
+        users = team.users.now()
+        user = users.by_name.get(name)
+        return Actor(name, user.role if user is not None else users.others)
 
     def arrived(self, actor: Actor) -> None:
         """Write down that somebody came in from Hugging Face."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from wfgy_triage.access import Role
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.settings import Settings
-from wfgy_triage.users import UsersFile
+from wfgy_triage.users import UsersFile, checked_name, plain_name
 
-USERS, ANONYMOUS = "WFGY_TRIAGE_USERS", "WFGY_TRIAGE_ANONYMOUS"
+USERS, ANONYMOUS, ADMINS = "WFGY_TRIAGE_USERS", "WFGY_TRIAGE_ANONYMOUS", "WFGY_TRIAGE_ADMINS"
 _ANONYMOUS_ROLES = (Role.NONE, Role.VIEWER, Role.OPERATOR)
 
 
@@ -41,6 +41,7 @@ class Team:
         users: the file of users, where there is one.
         exposed: everybody who reaches the server's address may do everything.
         others: role of those who signed in with Hugging Face where there is no file of users.
+        admins: accounts that are admins there: the Space's owner, and those that the environment names.
     """
 
     mode: Mode = Mode.OPEN
@@ -48,6 +49,7 @@ class Team:
     users: UsersFile | None = None
     exposed: bool = False
     others: Role = Role.OPERATOR
+    admins: frozenset[str] = frozenset()
 
     @property
     def signs_in(self) -> bool:
@@ -64,7 +66,7 @@ def load_team(settings: Settings, environment: Mapping[str, str] = os.environ) -
     """Read the environment and the file of users.
 
     Raises:
-        InputError: a setting is no role, or nobody could come in.
+        InputError: a setting is no role or no list of accounts, would not count here, or nobody could come in.
         PrerequisiteError: the file of users was named and is not there, or cannot be used; or Hugging Face sign-in
             is asked for where it cannot work.
     """
@@ -74,10 +76,16 @@ def load_team(settings: Settings, environment: Mapping[str, str] = os.environ) -
     if users is not None and not users.now().by_name and users.now().others is Role.NONE:
         raise PrerequisiteError(f"The list of users {path} names nobody.", "Add somebody: 'users add NAME'.")
     on_space = bool(environment.get("SPACE_ID"))
-    anonymous = _anonymous(environment)
+    anonymous, admins = _anonymous(environment), _admins(environment)
     if environment.get("OAUTH_CLIENT_ID"):
         _must_be_a_space(environment)
+        if users is None:
+            return Team(Mode.HUGGING_FACE, anonymous or Role.NONE, admins=admins | _owner(environment))
+        if admins:
+            raise _ignored(f"Give them the role admin in {path}, and unset {ADMINS}.")
         return Team(Mode.HUGGING_FACE, anonymous or Role.NONE, users)
+    if admins:
+        raise _ignored("Unset it; or, on a Space, put 'hf_oauth: true' into the front matter of its README.")
     if users is not None:
         return Team(Mode.PASSWORDS, anonymous or Role.NONE, users)
     if anonymous is Role.NONE:
@@ -99,6 +107,31 @@ def _anonymous(environment: Mapping[str, str]) -> Role | None:
             f"{ANONYMOUS} is {text[:32]!r}.", f"Set it to one of: {', '.join(reversed(_ANONYMOUS_ROLES))}."
         )
     return Role(text)
+
+
+def _admins(environment: Mapping[str, str]) -> frozenset[str]:
+    names = (name.strip() for name in environment.get(ADMINS, "").split(","))
+    try:
+        return frozenset(checked_name(name) for name in names if name)
+    except InputError as error:
+        raise InputError(
+            f"{ADMINS} cannot be read: {error.message}",
+            "Write names of Hugging Face accounts, with commas between them: kim,lee.",
+        ) from error
+
+
+def _owner(environment: Mapping[str, str]) -> frozenset[str]:
+    """The account in "owner/name". An organisation's name does no harm: nobody signs in with it."""
+    owner, slash, _ = environment.get("SPACE_ID", "").partition("/")
+    return frozenset({plain_name(owner)} if slash and owner.strip() else ())
+
+
+def _ignored(hint: str) -> InputError:
+    # Whom a setting names that does not count would look like an admin and be none.
+    return InputError(
+        f"{ADMINS} is set, but counts only where people sign in with Hugging Face and there is no list of users.",
+        hint,
+    )
 
 
 def _must_be_a_space(environment: Mapping[str, str]) -> None:

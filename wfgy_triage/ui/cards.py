@@ -119,9 +119,7 @@ def plan_card(
     size_line = ""
     if symptom is None or (symptom.kind != "guide" and symptom.asks_questions):
         size_line = f"<div><dt>{questions} questions</dt><dd>{_power(questions)}</dd></div>"
-    lines = [s.format(questions=questions) for s in steps]
-    if context.tries_changes(symptom_id):
-        lines.append(trial_plan(trials))
+    lines = [*(s.format(questions=questions) for s in steps), trial_plan(trials)]
     listed = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return (
         f'<div class="card aside"><p class="eyebrow">{escape(context.symptom_title(symptom_id))}</p>'

@@ -84,11 +84,6 @@ class PageContext:
         found = self.catalog.symptoms.get(symptom)
         return found is None or found.asks_questions
 
-    def tries_changes(self, symptom: str) -> bool:
-        """Whether a run of this symptom tries changes after a FAIL (the acceptance list names the symptom instead)."""
-        found = self.catalog.symptoms.get(symptom)
-        return found is None or found.kind != "gate"
-
     def pair_name(self, pair_id: str) -> str:
         """The name of a pair; its id when it is no longer registered or the pairs file is broken."""
         try:

@@ -31,7 +31,7 @@ from wfgy_triage.ui.upload import (
     take_upload,
     upload_summary,
 )
-from wfgy_triage.ui.views import Updates, choice_updates, live_updates, read_run
+from wfgy_triage.ui.views import Updates, choice_updates, live_updates
 from wfgy_triage.workload.passages import PASSAGES
 from wfgy_triage.workload.stored import BUILTIN, KINDS, StoredWorkload
 
@@ -85,7 +85,6 @@ class ModelsHandlers:
             parts.models_title: step_head(*MODELS_HEADS[asks]),
             parts.questions: gr.Slider(visible=asks),
             parts.trials: gr.HTML(options=trial_pills()),
-            parts.trial_choice: gr.Column(visible=self.context.tries_changes(symptom)),
             parts.own_questions: gr.Accordion(visible=asks),
             parts.own_passages: gr.Accordion(visible=PASSAGES in KINDS.get(symptom, ())),
             parts.engineer: gr.Accordion(visible=asks),
@@ -164,7 +163,7 @@ class ModelsHandlers:
             parts.run_id: run_id,
             parts.step: str(MEASURE_STEP),
             parts.walk: gr.Walkthrough(selected=MEASURE_STEP),
-            **live_updates(self.context, parts, read_run(self.context, run_id)),
+            **live_updates(self.context, parts, self.context.service.look(run_id)),
         }
 
     def prefilled(self, run_id: str, questions: int) -> Updates:

@@ -103,6 +103,10 @@ def hugging_face(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterato
         yield make
 
 
+def words(answer: Any) -> str:
+    return re.sub(r"<[^>]*>", "", answer.text)
+
+
 def signs_in_there(client: Browser) -> Any:
     return client.get("/login/huggingface?_target_url=/config", headers=HTML)
 
@@ -117,7 +121,7 @@ def test_an_account_signs_in_with_its_role(hugging_face, settings):
     service = TriageService(settings)
     client.event("start", *START)
     assert [r.owner for r in service.list()] == ["kim"]
-    assert "You are signed in as kim" in client.get("/sign-in").text
+    assert "You are signed in as kim" in words(client.get("/sign-in"))
     client.post("/sign-out")
     assert client.get("/config").status_code == 401
     assert [(e.who, e.action) for e in service.audit()] == [("kim", "start"), ("kim", "sign-in")]
@@ -127,11 +131,23 @@ def test_an_account_signs_in_with_its_role(hugging_face, settings):
 def test_an_account_that_is_not_listed_gets_in_only_where_that_is_said(hugging_face, settings):
     users = UsersFile(write_team(settings.home / "users.yaml", (KIM,)))
     client = hugging_face("mallory", Team(Mode.HUGGING_FACE, users=users))
-    assert "mallory has no role here" in signs_in_there(client).text
+    assert "mallory has no role here" in words(signs_in_there(client))
     assert client.get("/config").status_code == 401
     everybody = hugging_face("mallory", Team(Mode.HUGGING_FACE))
     assert signs_in_there(everybody).status_code == 200
     assert everybody.get("/config").status_code == 200
+
+
+def test_the_owner_of_a_space_sees_the_audit_trail_and_others_do_not(hugging_face, settings):
+    team = load_team(
+        settings,
+        {"SPACE_ID": "Ada/triage", "SYSTEM": "spaces", "OAUTH_CLIENT_ID": "id", "WFGY_TRIAGE_ADMINS": "vera"},
+    )
+    for account, role in (("ada", "admin"), ("Vera", "admin"), ("kim", "operator")):
+        client = hugging_face(account, team)
+        assert signs_in_there(client).status_code == 200
+        assert f"Your role is {role}" in client.get("/sign-in").text
+        assert ("?audit=1" in client.event("whoever").text) is (role == "admin")
 
 
 def test_a_session_cookie_that_somebody_made_up_is_no_account(hugging_face):

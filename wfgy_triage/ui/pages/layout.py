@@ -118,8 +118,7 @@ def _models_step(context: PageContext) -> dict[str, Any]:
                 info="More questions take longer and decide smaller differences.",
                 elem_id="questions",
             )
-            with gr.Column() as trial_choice:
-                trials = choice("trials", "", USUAL)
+            trials = choice("trials", "", USUAL)
             own = build_own_workload() | build_engineer()
         with gr.Column(scale=3, min_width=300):
             plan = panel(elem_id="plan")
@@ -131,7 +130,6 @@ def _models_step(context: PageContext) -> dict[str, Any]:
         "models_title": title,
         "pair": pair,
         "questions": questions,
-        "trial_choice": trial_choice,
         "trials": trials,
         "plan": plan,
         "start": start,

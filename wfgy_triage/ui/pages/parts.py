@@ -34,7 +34,6 @@ class Parts:
     models_title: gr.HTML
     pair: gr.HTML
     questions: gr.Slider
-    trial_choice: gr.Column
     trials: gr.HTML
     engineer: gr.Accordion
     options: gr.HTML

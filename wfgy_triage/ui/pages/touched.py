@@ -33,7 +33,6 @@ def by_choices(parts: Parts) -> list[Block]:
         parts.models_title,
         parts.questions,
         parts.trials,
-        parts.trial_choice,
         parts.own_questions,
         parts.own_passages,
         parts.engineer,

@@ -34,7 +34,7 @@ def audit_page(service: TriageService, page: str) -> str:
     links += [f'<a href="./runs?audit=1&amp;page={number + 1}">Older</a>'] if len(found) > PAGE_SIZE else []
     pager = f'<nav class="filter pager" aria-label="Pages">{"".join(links)}</nav>' if links else ""
     table = (
-        '<div class="card table-card"><table class="sessions"><caption>Audit trail</caption><thead><tr>'
+        '<div class="card table-card"><table class="sessions"><caption class="sr">Audit trail</caption><thead><tr>'
         '<th scope="col">When</th><th scope="col">Who</th><th scope="col">Role</th><th scope="col">Did</th>'
         f'<th scope="col">To</th><th scope="col">Details</th></tr></thead><tbody>{rows}</tbody></table></div>'
     )

@@ -14,7 +14,7 @@ from wfgy_triage.errors import InputError
 from wfgy_triage.options import options_of
 from wfgy_triage.report.export.scrub import Scrubber
 from wfgy_triage.runs.trial_options import DEFAULT_SECONDS, FIX_SECONDS
-from wfgy_triage.store.records import OPEN_STATUSES, Event, RunRecord, RunSpec
+from wfgy_triage.store.records import Event, RunRecord, RunSpec
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.exports import SESSION_ID
 from wfgy_triage.ui.option_fields import chosen_options
@@ -155,19 +155,19 @@ class ProgramCalls:
 
     def _told(self, run_id: str, charts: bool = True) -> dict[str, Any]:
         service = self._context.service
-        record = service.get(run_id)
-        is_open = record.status in OPEN_STATUSES
+        run = service.look(run_id)
+        record = run.record
         return {
             "run_id": record.id,
             "symptom": record.spec.symptom,
             "pair": record.spec.pair_id,
             "status": str(record.status),
             "state": record.state,
-            "queue_position": service.queue_position(run_id) if is_open else None,
-            "stage": _stage(service.events(run_id)) if is_open else None,
+            "queue_position": run.place,
+            "stage": _stage(run.measured.log) if run.open else None,
             "error": _error(record),
             "page": f"/?run={record.id}",
-            "result": self._result(run_id, charts) if record.result is not None else None,
+            "result": self._result(run_id, charts) if record.state is not None else None,
         }
 
     def _result(self, run_id: str, charts: bool) -> dict[str, Any]:
