@@ -8,13 +8,16 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from fastapi.testclient import TestClient
 
 from tests.browser.conftest import write_default_pairs
+from tests.browser.scripted import ScriptedWorker
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import Match
 from wfgy_triage.probes.registry import available_symptoms
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.settings import Settings
+from wfgy_triage.ui.app import build_app
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.handlers import TriageHandlers
 from wfgy_triage.ui.pages.triage import build_triage_page
@@ -72,3 +75,23 @@ def sent(tmp_path: Path) -> Callable[..., str]:
         return str(path)
 
     return put
+
+
+@pytest.fixture
+def worker(settings: Settings) -> Iterator[ScriptedWorker]:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    scripted = ScriptedWorker(settings)
+    yield scripted
+    scripted.database.close()
+
+
+@pytest.fixture
+def service(settings: Settings) -> Iterator[TriageService]:
+    opened = TriageService(settings)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def client(settings: Settings, service: TriageService) -> TestClient:
+    return TestClient(build_app(settings, service))

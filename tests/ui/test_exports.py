@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
@@ -16,31 +15,10 @@ from wfgy_triage.report.export.formats import FORMATS
 from wfgy_triage.report.export.session_file import content_hash
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.settings import Settings
-from wfgy_triage.ui.app import build_app
 from wfgy_triage.ui.compare import comparison
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.exports import export_menu
 from wfgy_triage.ui.sessions import ListQuery, sessions_page
-
-
-@pytest.fixture
-def worker(settings: Settings) -> Iterator[ScriptedWorker]:
-    settings.home.mkdir(parents=True, exist_ok=True)
-    scripted = ScriptedWorker(settings)
-    yield scripted
-    scripted.database.close()
-
-
-@pytest.fixture
-def service(settings: Settings, worker: ScriptedWorker) -> Iterator[TriageService]:
-    opened = TriageService(settings)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def client(settings: Settings, service: TriageService) -> TestClient:
-    return TestClient(build_app(settings, service))
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from fastapi.testclient import TestClient
 
@@ -11,32 +9,10 @@ from tests.browser.scripted import ScriptedWorker
 from tests.report.test_export_chinese import english_left
 from wfgy_triage.report.export.formats import FORMATS
 from wfgy_triage.runs.service import TriageService
-from wfgy_triage.settings import Settings
-from wfgy_triage.ui.app import build_app
 from wfgy_triage.ui.exports import export_menu
 
 CHINESE = {"accept-language": "zh-CN,zh;q=0.9,en;q=0.8"}
 GERMAN = {"accept-language": "de-DE,de;q=0.9"}
-
-
-@pytest.fixture
-def worker(settings: Settings) -> Iterator[ScriptedWorker]:
-    settings.home.mkdir(parents=True, exist_ok=True)
-    scripted = ScriptedWorker(settings)
-    yield scripted
-    scripted.database.close()
-
-
-@pytest.fixture
-def service(settings: Settings, worker: ScriptedWorker) -> Iterator[TriageService]:
-    opened = TriageService(settings)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def client(settings: Settings, service: TriageService) -> TestClient:
-    return TestClient(build_app(settings, service))
 
 
 @pytest.mark.parametrize(

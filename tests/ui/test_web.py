@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
@@ -16,18 +15,6 @@ from wfgy_triage.settings import REPO_ROOT, Settings
 from wfgy_triage.ui.app import build_app
 from wfgy_triage.ui.received import MAX_UPLOAD
 from wfgy_triage.ui.serving import serve_forever
-
-
-@pytest.fixture
-def service(settings: Settings) -> Iterator[TriageService]:
-    opened = TriageService(settings)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def client(settings: Settings, service: TriageService) -> TestClient:
-    return TestClient(build_app(settings, service))
 
 
 def run_python(code: str) -> str:
