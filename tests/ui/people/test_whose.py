@@ -79,7 +79,7 @@ def test_exports_are_for_those_with_a_role_and_are_written_down(browser, worker,
     assert browser(VIEWER).get(f"{path}?redact=1").status_code == 200
     (entry,) = AuditRepository(worker.database).last(1)
     assert (entry.who, entry.role, entry.target) == ("vera", "viewer", run_id)
-    assert entry.details == {"format": form, "redacted": True}
+    assert entry.details == {"format": form, "redacted": True, "language": "en"}
 
 
 def test_the_audit_trail_is_for_admins(browser, worker):
