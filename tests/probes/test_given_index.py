@@ -42,6 +42,14 @@ def passages(tmp_path: Path, rows: np.ndarray | None = None, copies: int = 0) ->
     return path
 
 
+def by_inner_product(tmp_path: Path, rows: np.ndarray) -> Path:
+    index = faiss.IndexFlatIP(HIDDEN)
+    index.add(rows)
+    file = tmp_path / "index.faiss"
+    faiss.write_index(index, str(file))
+    return file
+
+
 def run(exl2: WordEngine, **options: Any) -> tuple[Desk, Any]:
     desk = Desk(exl2, options={k: str(v) for k, v in options.items()})
     desk.run()
@@ -66,10 +74,7 @@ def test_unnormalised_vectors_under_inner_product(tmp_path: Path):
     """A few very long vectors win every search by inner product; scaled to length one they do not."""
     rows = vectors()
     rows[::4] *= 30
-    index = faiss.IndexFlatIP(HIDDEN)
-    index.add(rows)
-    file = tmp_path / "index.faiss"
-    faiss.write_index(index, str(file))
+    file = by_inner_product(tmp_path, rows)
     desk, found = run(WordEngine("exl2"), chunks=passages(tmp_path), index=file)
     assert desk.side("index")[0].payload["given"]["unit"] is False
     assert found.state is State.FAIL
@@ -102,10 +107,7 @@ def test_vectors_that_are_too_long_are_named_by_the_places_they_take(tmp_path: P
     """Some right passages come later, none is lost from the first five beyond chance."""
     rows = vectors()
     rows[::2] *= 1.5
-    index = faiss.IndexFlatIP(HIDDEN)
-    index.add(rows)
-    file = tmp_path / "index.faiss"
-    faiss.write_index(index, str(file))
+    file = by_inner_product(tmp_path, rows)
     _, found = run(WordEngine("exl2"), chunks=passages(tmp_path), index=file)
     above = next(c for c in found.diagnosis.evidence if c.check == "above_noise")
     place = next(c for c in found.diagnosis.evidence if c.check == "same_place")
