@@ -64,6 +64,15 @@ def test_composition_of_the_batch(make_folder, family, temperature):
     check_composition(engine, requests, alone=12)
 
 
+def test_one_prompt_under_several_seeds(engine):
+    """Equal prompts are computed once: every draw is still the one that it is alone."""
+    asked = few_shot_requests(engine, 7, max_new_tokens=14, temperature=1.3)
+    requests = [dataclasses.replace(r, id=f"{r.id}-{seed}", seed=seed) for r in asked for seed in range(3)]
+    requests += [dataclasses.replace(r, id=f"{r.id}-short", max_new_tokens=5) for r in asked[:2]]
+    check_composition(engine, requests, alone=6)
+    assert len({c.token_ids for c in engine.generate(requests)}) > 15  # the seeds matter
+
+
 @pytest.mark.parametrize("family", ["llama", "olmo2"])
 def test_families_of_prompts_in_one_batch(make_folder, family):
     engine = open_engine(make_folder(family), side="fp16")

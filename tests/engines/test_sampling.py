@@ -60,6 +60,19 @@ def test_nucleus_is_the_smallest_set_that_reaches_its_mass(values, top_p):
 
 
 @given(
+    st.integers(0, 2**32), st.integers(0, 99), st.sampled_from([0.05, 0.3, 0.7, 1.0, 4.0]), st.floats(0.1, 9)
+)
+def test_tokens_that_are_not_looked_at_could_not_have_won(seed, step, temperature, spread):
+    """Against an argmax over the whole vocabulary, every token with its own noise."""
+    logits = (np.random.default_rng(seed).standard_normal(2000) * spread).astype(np.float32)
+    perturbed = logits.astype(np.float64) / temperature + gumbel(seed, step, 2000)
+    choice = sample(logits, temperature, 1.0, seed, step)
+    second, best = np.sort(perturbed)[-2:]
+    assert choice.token == int(np.argmax(perturbed))
+    assert choice.gap == pytest.approx(min(1.0, (best - second) * temperature))
+
+
+@given(
     st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=30), st.integers(0, 2**70), st.integers(0, 999)
 )
 def test_the_gap_says_how_far_logits_may_move(values, seed, step):

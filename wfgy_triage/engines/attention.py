@@ -137,13 +137,22 @@ class SegmentedCache:
         keys, values = self.keys[layer].flatten(0, 1), self.values[layer].flatten(0, 1)
         return keys[:, : self.length], values[:, : self.length]
 
-    def adopt(self, part: SegmentedCache, begin: int) -> None:
-        """Copy the rows of a filled cache to rows `begin..` with the same prefix, ending at slot `length`."""
-        rows = slice(begin, begin + part.rows)
+    def adopt(self, part: SegmentedCache, begin: int, times: Sequence[int]) -> None:
+        """Copy the rows of a filled cache to rows `begin..` with the same prefix, ending at slot `length`.
+
+        Args:
+            part: what is copied.
+            begin: the first row that is written.
+            times: for each row of `part`, how many rows in a go get it.
+        """
+        rows = slice(begin, begin + sum(times))
         window = slice(self.length - part.length, self.length)
+        source = torch.tensor([n for n, count in enumerate(times) for _ in range(count)]).to(
+            self.shape.device
+        )
         for layer in range(self.shape.layers):
-            self.keys[layer][:, rows, window] = part.keys[layer][:, :, : part.length]
-            self.values[layer][:, rows, window] = part.values[layer][:, :, : part.length]
+            self.keys[layer][:, rows, window] = part.keys[layer][:, source, : part.length]
+            self.values[layer][:, rows, window] = part.values[layer][:, source, : part.length]
 
     def keep(self, rows: list[int]) -> None:
         """Drop the other rows, and the slots that only they used."""

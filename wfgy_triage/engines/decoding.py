@@ -173,22 +173,9 @@ class Decoder:
         cache: SegmentedCache,
         should_stop: Callable[[], bool],
     ) -> Iterator[Completion]:
-        last = []
-        cache.length = max(len(s) for s in suffixes)
-        first = 0
-        for group in cache.groups:
-            own = suffixes[first : first + group.rows]
-            for begin, end in micro_batches([len(s) for s in own], QUERY_TOKENS):
-                if should_stop():
-                    return
-                part = own[begin:end]
-                lengths = [len(s) for s in part]
-                shared = [PrefixGroup(len(part), group.prefix)]
-                filled = SegmentedCache(self._runner.kv_shape, lengths, lengths[0], shared)
-                last.append(self._runner.prefill(part, filled)[:, -1])
-                cache.adopt(filled, first + begin)
-            first += group.rows
-        hidden = torch.cat(last)
+        hidden = self._fill(suffixes, cache, should_stop)
+        if hidden is None:
+            return
         while True:
             live = [i for i, row in enumerate(rows) if row.finish is None]
             picked = hidden if len(live) == len(rows) else hidden[live]
@@ -210,6 +197,32 @@ class Decoder:
             # A finished row runs along with whatever token until the storage is moved.
             newest = torch.tensor([row.tokens[-1:] or [0] for row in rows], device=self._runner.device)
             hidden = self._runner.forward(newest, cache)[:, 0]
+
+    def _fill(
+        self, suffixes: Sequence[tuple[int, ...]], cache: SegmentedCache, should_stop: Callable[[], bool]
+    ) -> torch.Tensor | None:
+        """Compute the prompts of a wave into `cache`; returns each row's last state, None when asked to stop.
+
+        Equal prompts of a group (one question under several seeds) stand side by side and are computed once.
+        """
+        last = []
+        cache.length = max(len(s) for s in suffixes)
+        row = done = 0
+        for group in cache.groups:
+            runs = [(s, len(list(same))) for s, same in groupby(suffixes[row : row + group.rows])]
+            row += group.rows
+            for begin, end in micro_batches([len(s) for s, _ in runs], QUERY_TOKENS):
+                if should_stop():
+                    return None
+                part, times = [s for s, _ in runs[begin:end]], [n for _, n in runs[begin:end]]
+                lengths = [len(s) for s in part]
+                shared = [PrefixGroup(len(part), group.prefix)]
+                filled = SegmentedCache(self._runner.kv_shape, lengths, lengths[0], shared)
+                states = self._runner.prefill(part, filled)[:, -1]
+                last.append(states.repeat_interleave(torch.tensor(times, device=states.device), dim=0))
+                cache.adopt(filled, done, times)
+                done += sum(times)
+        return torch.cat(last)
 
     def _bar(self, rows: list[_Row]) -> None:
         """Find out what the grammars bar next, in one call for all rows that have one."""

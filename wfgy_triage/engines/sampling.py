@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 _MASK64 = (1 << 64) - 1
-# Gumbel noise from 53-bit uniforms lies within (-3.7, 36.8): no token this far below the best can win.
-_NOISE_SPAN = 40.5
+# Gaps above this (in logits) are not told apart: tokens that far behind the winner are not looked at.
+_GAP_TOLD = 1.0
 # How much the cumulative probability at the nucleus' edge may be off by rounding.
 _NUCLEUS_SLACK = 1e-5
 
@@ -24,7 +24,8 @@ class Choice:
 
     Attributes:
         token: its id.
-        gap: distance to the second best candidate, in logits (0 when the nucleus' edge decided).
+        gap: distance to the second best candidate, in logits (0 when the nucleus' edge decided); of a draw at
+            most 1, which stands for everything above.
     """
 
     token: int
@@ -33,8 +34,17 @@ class Choice:
 
 def gumbel(seed: int, step: int, count: int) -> np.ndarray:
     """Gumbel noise for `count` token ids, float64, keyed by (seed, step) alone."""
+    return _noise(_uniform(seed, step, count))
+
+
+def _uniform(seed: int, step: int, count: int) -> np.ndarray:
+    """Uniform numbers inside (0, 1), float64 of 53 bits, keyed by (seed, step) alone."""
     generator = np.random.Generator(np.random.Philox(key=np.array([seed & _MASK64, step], dtype=np.uint64)))
-    uniform = (generator.integers(0, 1 << 53, count, dtype=np.uint64).astype(np.float64) + 0.5) * 2.0**-53
+    whole: np.ndarray = generator.integers(0, 1 << 53, count, dtype=np.uint64).astype(np.float64)
+    return (whole + 0.5) * 2.0**-53
+
+
+def _noise(uniform: np.ndarray) -> np.ndarray:
     noise: np.ndarray = -np.log(-np.log(uniform))
     return noise
 
@@ -58,27 +68,33 @@ def sample(logits: np.ndarray, temperature: float, top_p: float, seed: int, step
         step: number of the token within the answer.
     """
     scaled = logits.astype(np.float64) / temperature
-    noise = gumbel(seed, step, len(scaled))
+    uniform = _uniform(seed, step, len(scaled))
     if top_p >= 1.0:
-        candidates = np.flatnonzero(scaled >= scaled.max() - _NOISE_SPAN)
-        return _best(candidates, scaled, noise, temperature)
-    narrow = _best(nucleus(scaled, top_p - _NUCLEUS_SLACK), scaled, noise, temperature)
-    wide = _best(nucleus(scaled, min(1.0, top_p + _NUCLEUS_SLACK)), scaled, noise, temperature)
+        return _best(_reachable(scaled, uniform, temperature), scaled, uniform, temperature)
+    narrow = _best(nucleus(scaled, top_p - _NUCLEUS_SLACK), scaled, uniform, temperature)
+    wide = _best(nucleus(scaled, min(1.0, top_p + _NUCLEUS_SLACK)), scaled, uniform, temperature)
     if narrow.token == wide.token:
         return narrow
-    exact = _best(nucleus(scaled, top_p), scaled, noise, temperature)
+    exact = _best(nucleus(scaled, top_p), scaled, uniform, temperature)
     return Choice(exact.token, 0.0)
 
 
-def _best(candidates: np.ndarray, scaled: np.ndarray, noise: np.ndarray, temperature: float) -> Choice:
-    perturbed = scaled[candidates] + noise[candidates]
+def _reachable(scaled: np.ndarray, uniform: np.ndarray, temperature: float) -> np.ndarray:
+    """Tokens that win, or come close, with at most the largest noise of this draw: few of a vocabulary.
+
+    The winner is at least as high as the likeliest token with its own noise, so two logarithms tell who is left.
+    """
+    top = int(np.argmax(scaled))
+    own, largest = _noise(np.array([uniform[top], uniform.max()]))
+    return np.flatnonzero(scaled >= scaled[top] + own - largest - _GAP_TOLD / temperature)
+
+
+def _best(candidates: np.ndarray, scaled: np.ndarray, uniform: np.ndarray, temperature: float) -> Choice:
+    perturbed = scaled[candidates] + _noise(uniform[candidates])
     best = int(np.argmax(perturbed))
-    token = int(candidates[best])
-    if len(candidates) == 1:
-        return Choice(token, float("inf"))
+    token, highest = int(candidates[best]), float(perturbed[best])
     perturbed[best] = -np.inf
-    gap = float(scaled[token] + noise[token] - perturbed.max()) * temperature
-    return Choice(token, gap)
+    return Choice(token, min(_GAP_TOLD, (highest - float(perturbed.max())) * temperature))
 
 
 def greedy(logits: torch.Tensor) -> list[Choice]:
