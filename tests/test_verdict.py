@@ -123,11 +123,11 @@ def test_unmeasured_questions_only_take_certainty_away(n, unmeasured, data):
         judge_rate(successes, n, AT_LEAST_70),
         judge_rate(successes, n, AT_LEAST_70, unmeasured=unmeasured),
     )
-    if unmeasured > n:
-        assert unknown.state is State.NOT_MEASURED
-        return
     best = judge_rate(successes + unmeasured, n + unmeasured, AT_LEAST_70)
     worst = judge_rate(successes, n + unmeasured, AT_LEAST_70)
+    if unmeasured > n and not best.state is worst.state is not State.INCONCLUSIVE:
+        assert unknown.state is State.NOT_MEASURED
+        return
     assert unknown.interval.low == worst.interval.low
     assert unknown.interval.high == best.interval.high
     if unknown.state is not State.INCONCLUSIVE:
@@ -142,6 +142,14 @@ def test_mostly_unmeasured_is_not_measured():
     judgement = judge_rate(9, 9, AT_LEAST_70, unmeasured=11)
     assert judgement.state is State.NOT_MEASURED
     assert "9 of 20" in judgement.note
+
+
+def test_most_answers_never_end_and_the_rest_are_wrong():
+    """One of eight right, twelve cut off: were all twelve right, 13 of 20 would still be too few."""
+    judgement = judge_rate(1, 8, Gate(">=", 0.98, ""), unmeasured=12)
+    assert judgement.state is State.FAIL
+    assert judgement.interval.high == stats.binomtest(13, 20).proportion_ci(0.95, "exact").high
+    assert judge_rate(0, 4, Gate(">=", 0.98, ""), unmeasured=16).state is State.NOT_MEASURED
 
 
 @pytest.mark.parametrize(

@@ -89,11 +89,13 @@ def judge_rate(successes: int, n: int, gate: Gate, level: float = 0.95, unmeasur
         gate: bound on the rate.
         level: two-sided level of the interval.
         unmeasured: questions that were asked but could not be judged (cut off, error). They may be either: the
-            interval covers both extremes, so they can only make the verdict less certain.
+            interval covers both extremes, so they can only make the verdict less certain. Where they are the
+            most, there is a verdict only if it is the same whatever they were: half of a broken model's answers
+            may never end, and that must not hide it.
     """
-    if n < MIN_QUESTIONS or unmeasured > n:
-        return _too_few(n, n + unmeasured)
     total = n + unmeasured
+    if n < MIN_QUESTIONS:
+        return _too_few(n, total)
     low = clopper_pearson(successes, total, level)
     high = clopper_pearson(successes + unmeasured, total, level)
     interval = Interval(low.low, high.high, level, low.method)
@@ -102,6 +104,8 @@ def judge_rate(successes: int, n: int, gate: Gate, level: float = 0.95, unmeasur
     else:
         p_outside = float(stats.binom.sf(successes - 1, total, gate.value))
     state = _against(interval, gate)
+    if state is State.INCONCLUSIVE and unmeasured > n:
+        return _too_few(n, total)
     more = None
     if state is State.INCONCLUSIVE and not unmeasured:
         more = more_questions_for_rate(successes, n, gate, level)

@@ -143,6 +143,13 @@ def test_cut_answers_are_neither_valid_nor_invalid():
     assert found.diagnosis.cause == "weights_too_few_bits", "eight cut answers are eight changes"
 
 
+def test_a_model_that_rarely_ends_and_is_wrong_when_it_does_fails():
+    found = evaluate(answers(["good"] * 20, ["good"] + ["no_key"] * 7 + ["cut"] * 12))
+    assert found.state is State.FAIL
+    assert "in 7 of 20 answers" in found.headline
+    assert "12 of 20 questions could not be judged" in found.headline
+
+
 def test_a_runaway_answer_that_already_broke_the_schema_counts_as_broken():
     found = evaluate(answers(["good"] * 20, ["good"] * 12 + ["runaway"] * 8))
     primary = metric(found, "schema_valid_rate")

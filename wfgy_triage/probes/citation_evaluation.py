@@ -131,7 +131,8 @@ def _headline(valid: Outcomes, primary: Metric) -> str:
     )
     if primary.state is State.INCONCLUSIVE:
         return f"{text} Too few questions for a verdict. {primary.note}"
-    return text
+    # A note beside PASS or FAIL tells of answers that could not be judged.
+    return f"{text} {primary.note}".rstrip()
 
 
 def _charts(sides: Sides, rates: Mapping[str, Metric], tokens: Divergence, level: float) -> dict[str, Any]:

@@ -69,7 +69,8 @@ def _headline(fits: Outcomes, primary: Metric) -> str:
     text = f"EXL2 breaks the schema in {broken[1]} of {len(fits.both)} answers; FP16 in {broken[0]}."
     if primary.state is State.INCONCLUSIVE:
         return f"{text} Too few questions for a verdict. {primary.note}"
-    return text
+    # A note beside PASS or FAIL tells of answers that could not be judged.
+    return f"{text} {primary.note}".rstrip()
 
 
 def _charts(sides: Sides, rates: dict[str, Metric], tokens: Divergence, level: float) -> dict[str, Any]:
