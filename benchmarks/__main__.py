@@ -53,6 +53,9 @@ def main() -> int:
     parser.add_argument("--questions", type=int, help="calibration, bit_rates: questions a run (default: 20)")
     parser.add_argument("--seeds", type=int, help="calibration: runs of each probe (default: 40)")
     parser.add_argument("--passes", type=int, help="calibration: times the set is answered (default: 4)")
+    parser.add_argument(
+        "--pool", type=int, help="calibration: questions of the set that are answered (default: all)"
+    )
     parser.add_argument("--temperature", type=float, help="calibration: of the answers (default: 0.7)")
     parser.add_argument("--bpw", type=float, nargs="+", help="bit_rates: bits per weight of the siblings")
     parser.add_argument("--fix", action="store_true", help="bit_rates: try changes after a FAIL")

@@ -101,6 +101,7 @@ def run(
     seeds: int | None = None,
     passes: int | None = None,
     questions: int | None = None,
+    pool: int | None = None,
     temperature: float = TEMPERATURE,
     probe: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -113,6 +114,7 @@ def run(
         seeds: runs that are drawn for each probe and column.
         passes: how often the question set is answered.
         questions: questions a run.
+        pool: how many questions of the set are answered, the first ones; all without it.
         temperature: of the answers.
         probe: which probes; all that ask something without it.
 
@@ -124,7 +126,7 @@ def run(
         seeds or usual.runs,
         questions or usual.questions,
         passes or usual.passes,
-        usual.of,
+        pool or usual.of,
         temperature,
     )
     _check(probe, size)
@@ -150,6 +152,10 @@ def _check(probe: Sequence[str], size: Size) -> None:
     if unknown := [p for p in probe if p not in ASKING]:
         asks = f"of {', '.join(available_symptoms())} these ask something: {', '.join(ASKING)}"
         raise InputError(f"{unknown[0]} cannot be calibrated.", f"Choose a probe; {asks}.")
+    if size.of < size.questions:
+        raise InputError(
+            f"{size.of} questions are too few to draw {size.questions} from.", "Give a larger --pool."
+        )
     if size.passes < FAST.passes:
         raise InputError(f"{size.passes} passes are too few.", f"Give at least {FAST.passes}.")
     if not size.temperature > 0:
@@ -236,7 +242,7 @@ def seed_of(symptom: str) -> int:
 def _print(rows: Sequence[dict[str, Any]], size: Size, described: dict[str, Any]) -> None:
     print(
         f"\nFP16 {described['fp16']['folder']}, quantized {described['exl2']['folder']}; "
-        f"{size.questions} questions a run, {size.passes} passes at temperature "
+        f"{size.questions} questions a run of the first {size.of} at most, {size.passes} passes at temperature "
         f"{size.temperature:g}; 95 % Clopper-Pearson intervals\n"
     )
     print(
