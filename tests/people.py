@@ -12,9 +12,9 @@ from wfgy_triage.access import Actor, Role
 from wfgy_triage.store.guarded import GuardedRuns
 from wfgy_triage.store.records import RunSpec
 
-KIM, LEE = Actor("kim", Role.OPERATOR), Actor("lee", Role.OPERATOR)
-VIEWER, ADMIN = Actor("vera", Role.VIEWER), Actor("ada", Role.ADMIN)
-TEAM = (KIM, LEE, VIEWER, ADMIN)
+MAKER, READER = Actor("maker", Role.OPERATOR), Actor("reader", Role.OPERATOR)
+VIEWER, ADMIN = Actor("vera", Role.VIEWER), Actor("chief", Role.ADMIN)
+TEAM = (MAKER, READER, VIEWER, ADMIN)
 PASSWORD = "correct horse battery"  # noqa: S105 - of people who do not exist
 
 

@@ -31,9 +31,9 @@ def test_what_each_role_may_written_out():
         ),
         (Role.ADMIN, everything, everything),
     ):
-        actor = Actor("kim", role)
-        assert {a for a in Action if may(actor, a, "lee")} == anyones
-        assert {a for a in Action if may(actor, a, "kim")} == own
+        actor = Actor("maker", role)
+        assert {a for a in Action if may(actor, a, "reader")} == anyones
+        assert {a for a in Action if may(actor, a, "maker")} == own
 
 
 @given(names, roles, actions, st.one_of(st.none(), names))
@@ -70,12 +70,12 @@ def test_demand_says_the_same_as_may(name, role, action, owner):
 
 
 def test_a_refusal_says_whose_it_is_or_which_role_would_do():
-    with pytest.raises(AccessDenied, match="belongs to lee"):
-        demand(Actor("kim", Role.OPERATOR), Action.DELETE, "lee")
+    with pytest.raises(AccessDenied, match="belongs to reader"):
+        demand(Actor("maker", Role.OPERATOR), Action.DELETE, "reader")
     with pytest.raises(AccessDenied, match="Nobody is known"):
-        demand(Actor("kim", Role.OPERATOR), Action.DELETE, "")
+        demand(Actor("maker", Role.OPERATOR), Action.DELETE, "")
     with pytest.raises(AccessDenied, match="the role operator"):
-        demand(Actor("kim", Role.VIEWER), Action.DELETE, "kim")
+        demand(Actor("maker", Role.VIEWER), Action.DELETE, "maker")
     with pytest.raises(AccessDenied, match="signed in"):
         demand(NOBODY, Action.READ)
 

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.browser.scripted import ScriptedWorker
-from tests.people import KIM, PASSWORD, finished_session, queued_session
+from tests.people import MAKER, PASSWORD, finished_session, queued_session
 from wfgy_triage.access import Role, command_line
 from wfgy_triage.cli import app
 from wfgy_triage.errors import InputError, PrerequisiteError
@@ -43,23 +43,23 @@ def call(*arguments: str, given: str = ""):
 
 
 def test_users_from_adding_to_removing(home: Path):
-    assert call("users", "add", "Kim", "--role", "admin", given=f"{PASSWORD}\n").exit_code == 0
+    assert call("users", "add", "Maker", "--role", "admin", given=f"{PASSWORD}\n").exit_code == 0
     assert call("users", "add", "account", "--no-password").exit_code == 0
     file = home / "users.yaml"
     users = read_users(file).by_name
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert {n: u.role for n, u in users.items()} == {"kim": Role.ADMIN, "account": Role.OPERATOR}
-    assert fits(PASSWORD, users["kim"].password)
+    assert {n: u.role for n, u in users.items()} == {"maker": Role.ADMIN, "account": Role.OPERATOR}
+    assert fits(PASSWORD, users["maker"].password)
     assert users["account"].password == ""
     listed = call("users", "list").stdout
-    assert "kim" in listed
+    assert "maker" in listed
     assert "scrypt" not in listed
-    call("users", "role", "kim", "viewer")
-    call("users", "passwd", "kim", given="another pass phrase\r\n")
-    kim = read_users(file).by_name["kim"]
-    assert kim.role is Role.VIEWER
-    assert fits("another pass phrase", kim.password)
-    call("users", "remove", "kim")
+    call("users", "role", "maker", "viewer")
+    call("users", "passwd", "maker", given="another pass phrase\r\n")
+    maker = read_users(file).by_name["maker"]
+    assert maker.role is Role.VIEWER
+    assert fits("another pass phrase", maker.password)
+    call("users", "remove", "maker")
     assert list(read_users(file).by_name) == ["account"]
 
     database = open_database(load_settings().database_url)
@@ -67,11 +67,11 @@ def test_users_from_adding_to_removing(home: Path):
     database.close()
     me = command_line().name
     assert trail[::-1] == [
-        (me, "user-add", "kim", {"role": "admin"}),
+        (me, "user-add", "maker", {"role": "admin"}),
         (me, "user-add", "account", {"role": "operator"}),
-        (me, "user-role", "kim", {"role": "viewer", "before": "admin"}),
-        (me, "user-password", "kim", {}),
-        (me, "user-remove", "kim", {}),
+        (me, "user-role", "maker", {"role": "viewer", "before": "admin"}),
+        (me, "user-password", "maker", {}),
+        (me, "user-remove", "maker", {}),
     ]
 
 
@@ -81,23 +81,23 @@ def test_a_change_that_the_trail_cannot_take_is_said_to_be_done(
     (home / "triage.db").write_bytes(b"this is not a database" * 100)
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{PASSWORD}\n"))
     with pytest.raises(PrerequisiteError, match=r"triage\.db"):
-        app(["users", "add", "kim"], standalone_mode=False)
-    assert "Added kim as operator" in " ".join(capsys.readouterr().err.split())
-    assert list(read_users(home / "users.yaml").by_name) == ["kim"]
+        app(["users", "add", "maker"], standalone_mode=False)
+    assert "Added maker as operator" in " ".join(capsys.readouterr().err.split())
+    assert list(read_users(home / "users.yaml").by_name) == ["maker"]
 
 
 def test_what_cannot_be_done_is_said_and_changes_nothing(home: Path):
-    call("users", "add", "kim", given=f"{PASSWORD}\n")
+    call("users", "add", "maker", given=f"{PASSWORD}\n")
     before = (home / "users.yaml").read_bytes()
     for arguments, given, message in (
-        (("add", "kim"), PASSWORD, "already"),
+        (("add", "maker"), PASSWORD, "already"),
         (("add", "local"), PASSWORD, "cannot be a user's name"),
-        (("add", "lee", "--role", "root"), PASSWORD, "no role"),
-        (("add", "lee"), "short", "5 characters"),
-        (("add", "lee"), "", "0 characters"),
-        (("role", "lee", "admin"), "", "no user"),
-        (("passwd", "lee"), PASSWORD, "no user"),
-        (("remove", "lee"), "", "no user"),
+        (("add", "reader", "--role", "root"), PASSWORD, "no role"),
+        (("add", "reader"), "short", "5 characters"),
+        (("add", "reader"), "", "0 characters"),
+        (("role", "reader", "admin"), "", "no user"),
+        (("passwd", "reader"), PASSWORD, "no user"),
+        (("remove", "reader"), "", "no user"),
     ):
         with pytest.raises(InputError, match=message):
             call("users", *arguments, given=given)
@@ -106,8 +106,8 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(home: Path):
 
 
 def test_a_password_is_taken_from_no_argument():
-    assert CliRunner().invoke(app, ["users", "add", "kim", PASSWORD]).exit_code != 0
-    assert CliRunner().invoke(app, ["users", "add", "kim", "--password", PASSWORD]).exit_code != 0
+    assert CliRunner().invoke(app, ["users", "add", "maker", PASSWORD]).exit_code != 0
+    assert CliRunner().invoke(app, ["users", "add", "maker", "--password", PASSWORD]).exit_code != 0
 
 
 def test_the_file_can_be_elsewhere(home: Path, monkeypatch: pytest.MonkeyPatch):
@@ -115,12 +115,12 @@ def test_the_file_can_be_elsewhere(home: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WFGY_TRIAGE_USERS", str(place))
     with pytest.raises(PrerequisiteError, match="cannot be read"):
         call("users", "list")
-    call("users", "add", "kim", given=f"{PASSWORD}\n")
-    assert list(read_users(place).by_name) == ["kim"]
+    call("users", "add", "maker", given=f"{PASSWORD}\n")
+    assert list(read_users(place).by_name) == ["maker"]
 
 
 def test_a_session_is_deleted_after_a_question_and_the_trail_says_by_whom(worker: ScriptedWorker):
-    run_id = finished_session(worker, KIM)
+    run_id = finished_session(worker, MAKER)
     assert CliRunner().invoke(app, ["sessions", "delete", run_id], input="n\n").exit_code != 0
     assert worker.runs.get(run_id)
     assert call("sessions", "delete", run_id, given="y\n").exit_code == 0
@@ -133,7 +133,7 @@ def test_a_session_is_deleted_after_a_question_and_the_trail_says_by_whom(worker
 
 
 def test_a_session_that_has_not_ended_is_not_deleted(worker: ScriptedWorker):
-    run_id = queued_session(worker, KIM)
+    run_id = queued_session(worker, MAKER)
     with pytest.raises(InputError, match="not ended"):
         call("sessions", "delete", run_id, "--yes")
     assert worker.runs.get(run_id)
@@ -141,22 +141,22 @@ def test_a_session_that_has_not_ended_is_not_deleted(worker: ScriptedWorker):
 
 def test_the_trail_as_csv_is_no_formula(worker: ScriptedWorker):
     database = open_database(load_settings().database_url)
-    AuditRepository(database).add(KIM, "export", '=HYPERLINK("http://x")', {"format": "html"})
-    AuditRepository(database).add(KIM, "export", "later")
+    AuditRepository(database).add(MAKER, "export", '=HYPERLINK("http://x")', {"format": "html"})
+    AuditRepository(database).add(MAKER, "export", "later")
     database.close()
     rows = list(csv.DictReader(io.StringIO(call("audit", "--csv", "--last", "2").stdout)))
     assert [r["target"] for r in rows] == ["later", '\'=HYPERLINK("http://x")']
     assert rows[1]["details"] == '{"format": "html"}'
-    assert [r["who"] for r in rows] == ["kim", "kim"]
+    assert [r["who"] for r in rows] == ["maker", "maker"]
 
 
 def test_what_is_done_on_the_command_line_belongs_to_its_user(worker: ScriptedWorker, home: Path):
-    run_id = finished_session(worker, KIM)
+    run_id = finished_session(worker, MAKER)
     file = home / "session.json"
     call("sessions", "export", run_id, "--format", "session", "--out", str(file))
     call("sessions", "delete", run_id, "--yes")
     call("sessions", "import", str(file))
     service = TriageService(load_settings())
     assert service.get(run_id).owner == command_line().name
-    assert "kim" not in file.read_text()
+    assert "maker" not in file.read_text()
     assert [e.action for e in service.audit(3)] == ["import", "delete", "export"]

@@ -16,7 +16,7 @@ from wfgy_triage.store.records import RunSpec, RunStatus, Sample, SampleKey
 from wfgy_triage.store.runs import RunRepository
 
 SECRET = "correct-horse-battery"  # noqa: S105 - of no service
-QUESTION = "How old was the patient Ada Example?"
+QUESTION = "How old was the patient Sample?"
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_every_event_of_a_run_is_one_line_and_holds_none_of_its_texts(settings, 
     assert [t["seq"] for t in told] == [e.seq for e in repo.events(run.id)]
     assert [t["status"] for t in told if t["event"] == "status"] == ["queued", "running", "failed"]
     assert next(t for t in told if t["event"] == "stage")["level"] == "debug"
-    assert "Ada" not in written.getvalue()
+    assert "Sample" not in written.getvalue()
     database.close()
 
 
@@ -123,7 +123,7 @@ def test_an_exception_is_logged_with_its_place_and_without_what_it_quotes(writte
     except ValueError:
         logging.getLogger("wfgy_triage.x").exception("run %s met an unexpected error", "r1")
     text = written.getvalue()
-    assert "Ada" not in text
+    assert "Sample" not in text
     assert "ValueError" in text
     assert "KeyError" in text
     assert "test_logs.py" in text

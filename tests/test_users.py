@@ -78,7 +78,7 @@ def test_what_is_no_hash_of_ours_fits_nothing(stored: str):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "local", "a b", "visitor 1", "-x", "../x", "a" * 64, "kim\n", "кim", "<b>"]
+    "name", ["", "local", "a b", "visitor 1", "-x", "../x", "a" * 64, "maker\n", "кim", "<b>"]
 )
 def test_what_cannot_be_a_name(name: str):
     with pytest.raises(InputError):
@@ -86,7 +86,7 @@ def test_what_cannot_be_a_name(name: str):
 
 
 def test_capitals_and_spaces_around_make_no_difference():
-    assert checked_name(" Kim ") == "kim"
+    assert checked_name(" Maker ") == "maker"
     assert checked_role("admin") is Role.ADMIN
     for role in ("none", "root", ""):
         with pytest.raises(InputError, match="no role"):
@@ -99,19 +99,19 @@ def file(tmp_path: Path) -> UsersFile:
 
 
 def test_users_are_added_changed_and_taken_out(file: UsersFile):
-    file.change([User("kim", Role.OPERATOR, cheap_hash())])
-    file.change([User("lee", Role.VIEWER)])
-    file.change([User("kim", Role.ADMIN)])
-    assert {n: u.role for n, u in file.now().by_name.items()} == {"kim": Role.ADMIN, "lee": Role.VIEWER}
-    file.change(remove="kim")
-    assert list(UsersFile(file.path).now().by_name) == ["lee"]
+    file.change([User("maker", Role.OPERATOR, cheap_hash())])
+    file.change([User("reader", Role.VIEWER)])
+    file.change([User("maker", Role.ADMIN)])
+    assert {n: u.role for n, u in file.now().by_name.items()} == {"maker": Role.ADMIN, "reader": Role.VIEWER}
+    file.change(remove="maker")
+    assert list(UsersFile(file.path).now().by_name) == ["reader"]
     with pytest.raises(InputError, match="no user"):
-        file.change(remove="kim")
+        file.change(remove="maker")
 
 
 def test_the_file_is_for_its_owner_alone_and_nothing_is_left_beside_it(file: UsersFile):
-    file.change([User("kim", Role.OPERATOR, cheap_hash())])
-    file.change([User("lee", Role.OPERATOR, cheap_hash())])
+    file.change([User("maker", Role.OPERATOR, cheap_hash())])
+    file.change([User("reader", Role.OPERATOR, cheap_hash())])
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
     assert {p.name for p in file.path.parent.iterdir()} == {"users.yaml", "users.yaml.lock"}
 
@@ -119,15 +119,15 @@ def test_the_file_is_for_its_owner_alone_and_nothing_is_left_beside_it(file: Use
 def test_the_role_of_others_survives_a_change(file: UsersFile):
     file.path.parent.mkdir()
     file.path.write_text("users: []\nothers: viewer\n")
-    file.change([User("kim", Role.ADMIN)])
-    assert file.now() == Users({"kim": User("kim", Role.ADMIN)}, Role.VIEWER)
+    file.change([User("maker", Role.ADMIN)])
+    assert file.now() == Users({"maker": User("maker", Role.ADMIN)}, Role.VIEWER)
 
 
 def test_a_hash_is_in_no_repr():
-    assert cheap_hash()[-20:] not in repr(User("kim", Role.ADMIN, cheap_hash()))
+    assert cheap_hash()[-20:] not in repr(User("maker", Role.ADMIN, cheap_hash()))
 
 
-GOOD = {"name": "kim", "role": "admin"}
+GOOD = {"name": "maker", "role": "admin"}
 
 
 @pytest.mark.parametrize(
@@ -136,15 +136,15 @@ GOOD = {"name": "kim", "role": "admin"}
         ("", "no list named 'users'"),
         ("[]", "no list named 'users'"),
         ("users: nobody", "no list named 'users'"),
-        ("users: [\n  {name: kim", "not valid YAML"),
+        ("users: [\n  {name: maker", "not valid YAML"),
         ("users: !!python/object/apply:os.system ['true']", "not valid YAML"),
         (yaml.safe_dump({"users": [GOOD], "user": []}), "'user' is not known"),
-        (yaml.safe_dump({"users": [GOOD, {**GOOD, "name": "KIM"}]}), "twice"),
+        (yaml.safe_dump({"users": [GOOD, {**GOOD, "name": "MAKER"}]}), "twice"),
         (yaml.safe_dump({"users": [{**GOOD, "role": "root"}]}), "no role 'root'"),
         (yaml.safe_dump({"users": [{**GOOD, "name": "a b"}]}), "cannot be a user's name"),
         (yaml.safe_dump({"users": [{**GOOD, "pasword": "x"}]}), "entry 1"),
-        (yaml.safe_dump({"users": ["kim"]}), "entry 1"),
-        (yaml.safe_dump({"users": [{**GOOD, "password": PASSWORD}]}), "password of kim"),
+        (yaml.safe_dump({"users": ["maker"]}), "entry 1"),
+        (yaml.safe_dump({"users": [{**GOOD, "password": PASSWORD}]}), "password of maker"),
         (yaml.safe_dump({"users": [GOOD], "others": "everyone"}), "no role 'everyone'"),
         ("x" * 1_000_001, "larger than"),
     ],
@@ -156,7 +156,7 @@ def test_a_damaged_file_is_said_and_left_alone(file: UsersFile, content: str, sa
         file.now()
     assert PASSWORD not in str(caught.value)
     with pytest.raises(PrerequisiteError):
-        file.change([User("lee", Role.ADMIN)])
+        file.change([User("reader", Role.ADMIN)])
     assert file.path.read_text() == content
 
 
@@ -170,13 +170,13 @@ def test_a_missing_or_binary_file_is_said(file: UsersFile):
 
 
 def test_a_file_that_becomes_damaged_or_goes_lets_nobody_in_until_it_is_back(file: UsersFile):
-    file.change([User("kim", Role.ADMIN)])
+    file.change([User("maker", Role.ADMIN)])
     whole = file.path.read_bytes()
-    assert "kim" in file.now().by_name
+    assert "maker" in file.now().by_name
     for break_it in (lambda: file.path.write_text("users: ["), file.path.unlink):
         break_it()
         for _ in range(2):
             with pytest.raises(PrerequisiteError):
                 file.now()
     file.path.write_bytes(whole)
-    assert "kim" in file.now().by_name
+    assert "maker" in file.now().by_name

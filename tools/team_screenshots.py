@@ -28,7 +28,7 @@ from sample_traffic import ask_all, exchanges, stand_in, write_policy
 from screenshots import VARIANTS, Camera, browser, choose_symptom, new_page, newest_finished
 
 REPO = Path(__file__).resolve().parents[1]
-PEOPLE = {"ada": "admin", "kim": "operator", "lee": "viewer"}
+PEOPLE = {"chief": "admin", "maker": "operator", "reader": "viewer"}
 ACCOUNT = "triage"
 """Of the machine, in the audit trail's lines on who was added."""
 PICTURED = tuple(v for v in VARIANTS if v.name != "phone-dark")
@@ -64,11 +64,11 @@ def main() -> int:
         named = ("guard", "--upstream", upstream, "--port", str(guard_port), "--policy", policy)
         stack.enter_context(program(environment, guard, *named))
         chromium = stack.enter_context(browser())
-        ada = everybody_acts(chromium, url, passwords)
-        picture(chromium, arguments.out, f"{url}/runs?audit=1", "11-audit", "#sessions tbody tr", ada)
+        chief = everybody_acts(chromium, url, passwords)
+        picture(chromium, arguments.out, f"{url}/runs?audit=1", "11-audit", "#sessions tbody tr", chief)
         ask_all(guard, model, exchanges(ANSWERS), arguments.seconds)
         time.sleep(3)  # the guard writes once a second
-        picture(chromium, arguments.out, f"{url}/guard", "10-guard", "#plot-guard .scatterlayer", ada)
+        picture(chromium, arguments.out, f"{url}/guard", "10-guard", "#plot-guard .scatterlayer", chief)
         picture(chromium, arguments.out, f"{url}/sign-in", "12-sign-in", "#password", None)
     return 0
 
@@ -129,37 +129,37 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
 
 def everybody_acts(chromium: Browser, url: str, passwords: Mapping[str, str]) -> StorageState:
     """Let each do what their role may; returns what keeps the admin signed in."""
-    kim = signed_in(chromium, url, "kim", passwords["kim"])
-    choose_symptom(kim, url)
-    kim.locator("#to-models").click()
-    kim.locator("#start:not([disabled])").click()
-    kim.wait_for_url("**/?run=*")
-    kim.locator("#stop").click()
-    kim.locator("#resume").wait_for()
-    run = newest_finished(kim, url)
+    maker = signed_in(chromium, url, "maker", passwords["maker"])
+    choose_symptom(maker, url)
+    maker.locator("#to-models").click()
+    maker.locator("#start:not([disabled])").click()
+    maker.wait_for_url("**/?run=*")
+    maker.locator("#stop").click()
+    maker.locator("#resume").wait_for()
+    run = newest_finished(maker, url)
     if run is None:
         raise SystemExit("There is no finished run in this home.")
-    open_run(kim, url, run)
-    kim.locator("#comment-text textarea").fill("The same prompt fails in production.")
-    kim.locator("#comment-add").click()
-    kim.locator("#comment-list .said").first.wait_for()
+    open_run(maker, url, run)
+    maker.locator("#comment-text textarea").fill("The same prompt fails in production.")
+    maker.locator("#comment-add").click()
+    maker.locator("#comment-list .said").first.wait_for()
 
-    lee = new_page(chromium, VARIANTS[0])
-    sign_in(lee, url, "lee", "not the password")
-    lee.get_by_role("alert").wait_for()
-    sign_in(lee, url, "lee", passwords["lee"])
-    open_run(lee, url, run)
-    lee.request.get(f"{url}/sessions/{run}/export/html?redact=1")
+    reader = new_page(chromium, VARIANTS[0])
+    sign_in(reader, url, "reader", "not the password")
+    reader.get_by_role("alert").wait_for()
+    sign_in(reader, url, "reader", passwords["reader"])
+    open_run(reader, url, run)
+    reader.request.get(f"{url}/sessions/{run}/export/html?redact=1")
 
-    ada = signed_in(chromium, url, "ada", passwords["ada"])
-    open_run(ada, url, run)
-    ada.locator("#describe-title input, #describe-title textarea").first.fill("Before the release")
-    ada.locator("#describe-save").click()
-    ada.locator("#describe-saved p").wait_for()
-    ada.locator("#share-make").click()
-    ada.locator("#share-link pre").wait_for()
-    state = ada.context.storage_state()
-    for page in (kim, lee, ada):
+    chief = signed_in(chromium, url, "chief", passwords["chief"])
+    open_run(chief, url, run)
+    chief.locator("#describe-title input, #describe-title textarea").first.fill("Before the release")
+    chief.locator("#describe-save").click()
+    chief.locator("#describe-saved p").wait_for()
+    chief.locator("#share-make").click()
+    chief.locator("#share-link pre").wait_for()
+    state = chief.context.storage_state()
+    for page in (maker, reader, chief):
         page.context.close()
     return state
 

@@ -83,7 +83,7 @@ def test_a_comment_is_added_and_shown_as_it_was_typed(page: Page, served: Served
     run_id = worker.finished_run()
     open_page(page, served.run_url(run_id))
     expect(page.locator("#comment-list")).to_contain_text("Nobody has said anything yet.")
-    page.get_by_label("Your name, if you like").fill("Ada")
+    page.get_by_label("Your name, if you like").fill("Chief")
     page.get_by_label("Comment", exact=True).fill("<b>head bits</b>\nsecond line")
     page.get_by_role("button", name="Add the comment").click()
     expect(page.locator("#comment-list .said")).to_have_text("<b>head bits</b>\nsecond line")

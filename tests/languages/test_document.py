@@ -145,8 +145,8 @@ def test_a_label_in_lines_is_one_text_in_as_many_lines():
 
 
 def test_links_name_the_other_languages_and_keep_what_was_asked():
-    link = language_links("en", next='/runs?by="kim"&page=2', empty="")
-    assert 'href="?language=zh&amp;next=%2Fruns%3Fby%3D%22kim%22%26page%3D2"' in link
+    link = language_links("en", next='/runs?by="maker"&page=2', empty="")
+    assert 'href="?language=zh&amp;next=%2Fruns%3Fby%3D%22maker%22%26page%3D2"' in link
     assert ">中文</a>" in link
     assert ">English</a>" in language_links("zh")
     assert in_language(link, "zh") == link

@@ -22,7 +22,7 @@ AT = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 
 def said(*texts: str, title: str = "After the update", tags: tuple[str, ...] = ("prod", "llama")) -> Session:
     session = made_session(answers=4)
-    comments = tuple(Comment("Ada", AT, text) for text in texts)
+    comments = tuple(Comment("Chief", AT, text) for text in texts)
     return replace(session, record=replace(session.record, title=title, tags=tags), comments=comments)
 
 
@@ -74,7 +74,7 @@ def changed(**changes) -> bytes:
 
 
 def comment(**changes) -> list[dict[str, str]]:
-    return [{"who": "Ada", "at": AT.isoformat(), "text": "x", **changes}]
+    return [{"who": "Chief", "at": AT.isoformat(), "text": "x", **changes}]
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_comments_are_left_out_with_the_texts():
 
 
 def test_paths_of_this_machine_are_taken_out():
-    session = said("It lies in /home/ada/models/exl2 of box7-example", title="See /home/ada/models/exl2")
-    clean = scrubbed(session, Scrubber(["/home/ada/models"], ["box7-example"]))
-    assert "ada" not in clean.comments[0].text.replace("Ada", "")
+    session = said("It lies in /home/chief/models/exl2 of box7-example", title="See /home/chief/models/exl2")
+    clean = scrubbed(session, Scrubber(["/home/chief/models"], ["box7-example"]))
+    assert "chief" not in clean.comments[0].text.replace("Chief", "")
     assert "box7" not in clean.comments[0].text
     assert "/home" not in clean.record.title

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.people import ADMIN, KIM, LEE
+from tests.people import ADMIN, MAKER, READER
 from tests.runs.run_fakes import SYMPTOM
 from wfgy_triage.errors import InputError
 from wfgy_triage.runs.limits import USUAL_EACH, QueueLimits, load_limits
@@ -21,7 +21,7 @@ def serve(settings):
     """Begins to serve, as a process does when it is started."""
     services = []
 
-    def begin(actor=KIM):
+    def begin(actor=MAKER):
         services.append(TriageService(settings, symptoms=lambda: (SYMPTOM,), actor=actor))
         return services[-1]
 
@@ -49,7 +49,7 @@ def test_a_restart_forgets_nobodys_runs(serve):
     after = serve()
     with pytest.raises(InputError, match=f"{USUAL_EACH} of your runs are waiting"):
         after.start(SPEC)
-    after.acting(LEE).start(SPEC)
+    after.acting(READER).start(SPEC)
     after.acting(ADMIN).start(SPEC)
     after.cancel(first)
     after.start(SPEC)

@@ -119,13 +119,13 @@ def test_a_redacted_session_says_less_than_the_one_that_is_there(worker, there, 
 def test_name_tags_and_comments_travel_and_grow(worker, there, here):
     run_id = worker.finished_run()
     there.describe(run_id, "After the update", "my own notes", "prod llama")
-    there.comment(run_id, "Ada", "Looks like the head bits.")
+    there.comment(run_id, "Chief", "Looks like the head bits.")
     found = here.import_session(session_of(there, run_id))
     assert (found.record.title, found.record.tags) == ("After the update", ("prod", "llama"))
     assert here.comments(run_id) == there.comments(run_id)
 
     here.comment(run_id, "Ben", "I see the same here.")
-    there.comment(run_id, "Ada", "Thank you.")
+    there.comment(run_id, "Chief", "Thank you.")
     again = here.import_session(session_of(there, run_id))
     assert not again.new
     assert [c.text for c in here.comments(run_id)] == [

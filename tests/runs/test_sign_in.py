@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 import yaml
 
-from tests.people import KIM, PASSWORD, write_team
+from tests.people import MAKER, PASSWORD, write_team
 from wfgy_triage.access import Actor, Role
 from wfgy_triage.errors import AccessDenied, PrerequisiteError
 from wfgy_triage.runs import sign_in as desk_module
@@ -54,7 +54,7 @@ def clock(monkeypatch: pytest.MonkeyPatch):
     return forward
 
 
-def wrong(desk: SignInDesk, name: str = "kim", address: str = HERE, times: int = 1) -> str:
+def wrong(desk: SignInDesk, name: str = "maker", address: str = HERE, times: int = 1) -> str:
     said = ""
     for _ in range(times):
         with pytest.raises(AccessDenied) as caught:
@@ -68,40 +68,40 @@ def trail(database: Database) -> list[tuple[str, str]]:
 
 
 def test_a_password_signs_in_and_out(desk, database):
-    token = desk.sign_in(" Kim ", PASSWORD, HERE)
-    assert desk.who(token) == KIM
+    token = desk.sign_in(" Maker ", PASSWORD, HERE)
+    assert desk.who(token) == MAKER
     assert desk.who(token + "x") is None
-    desk.sign_out(token, KIM)
+    desk.sign_out(token, MAKER)
     assert desk.who(token) is None
-    assert trail(database) == [("kim", "sign-in"), ("kim", "sign-out")]
+    assert trail(database) == [("maker", "sign-in"), ("maker", "sign-out")]
 
 
 def test_the_token_is_not_in_the_database_and_lives_over_a_restart(settings, file, database):
-    token = SignInDesk(load_team(settings, {}), database).sign_in("kim", PASSWORD, HERE)
+    token = SignInDesk(load_team(settings, {}), database).sign_in("maker", PASSWORD, HERE)
     with database.engine.connect() as connection:
         dump = "".join(connection.connection.driver_connection.iterdump())
     assert token not in dump
     assert PASSWORD not in dump
-    assert SignInDesk(load_team(settings, {}), database).who(token) == KIM
+    assert SignInDesk(load_team(settings, {}), database).who(token) == MAKER
 
 
 def test_a_sign_in_ends(desk, clock):
-    token = desk.sign_in("kim", PASSWORD, HERE)
+    token = desk.sign_in("maker", PASSWORD, HERE)
     clock(LASTS - timedelta(seconds=5))
-    assert desk.who(token) == KIM
+    assert desk.who(token) == MAKER
     clock(timedelta(seconds=10))
     assert desk.who(token) is None
 
 
 def test_another_role_another_password_and_a_removal_count_at_once(desk, file):
-    token = desk.sign_in("kim", PASSWORD, HERE)
-    write_team(file.path, (Actor("kim", Role.VIEWER),))  # a new hash: the same password was set again
+    token = desk.sign_in("maker", PASSWORD, HERE)
+    write_team(file.path, (Actor("maker", Role.VIEWER),))  # a new hash: the same password was set again
     assert desk.who(token) is None
-    token = desk.sign_in("kim", PASSWORD, HERE)
+    token = desk.sign_in("maker", PASSWORD, HERE)
     data = yaml.safe_load(file.path.read_text())
     data["users"][0]["role"] = "admin"
     file.path.write_text(yaml.safe_dump(data))
-    assert desk.who(token) == Actor("kim", Role.ADMIN)
+    assert desk.who(token) == Actor("maker", Role.ADMIN)
     file.path.write_text(yaml.safe_dump({"users": [], "others": "viewer"}))
     assert desk.who(token) is None
 
@@ -112,30 +112,30 @@ def test_a_wrong_name_and_a_wrong_password_are_answered_alike_and_cost_alike(des
     costs: list[int] = []
     real = passwords._scrypt
     monkeypatch.setattr(passwords, "_scrypt", lambda *a: (costs.append(1), real(*a))[1])
-    assert wrong(desk, "kim") == wrong(desk, "nobody")
+    assert wrong(desk, "maker") == wrong(desk, "nobody")
     assert len(costs) == 2
 
 
 def test_a_user_without_a_password_does_not_sign_in_with_one(settings, database):
     path = settings.home / "users.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump({"users": [{"name": "kim", "role": "admin"}]}))
+    path.write_text(yaml.safe_dump({"users": [{"name": "maker", "role": "admin"}]}))
     desk = SignInDesk(load_team(settings, {}), database)
     for password in ("", PASSWORD):
         with pytest.raises(AccessDenied, match="wrong"):
-            desk.sign_in("kim", password, HERE)
+            desk.sign_in("maker", password, HERE)
 
 
 def test_guesses_are_held_off_for_that_name_and_address_alone(desk, clock, database):
     wrong(desk, times=MOST_FOR_NAME)
     for password in ("not the password", PASSWORD):
         with pytest.raises(AccessDenied, match="Too many"):
-            desk.sign_in("kim", password, HERE)
-    assert desk.who(desk.sign_in("kim", PASSWORD, THERE)) == KIM
-    assert desk.who(desk.sign_in("lee", PASSWORD, HERE))
+            desk.sign_in("maker", password, HERE)
+    assert desk.who(desk.sign_in("maker", PASSWORD, THERE)) == MAKER
+    assert desk.who(desk.sign_in("reader", PASSWORD, HERE))
     clock(WINDOW + timedelta(seconds=1))
-    assert desk.who(desk.sign_in("kim", PASSWORD, HERE)) == KIM
-    assert trail(database)[:6] == [("kim", "sign-in-failed")] * MOST_FOR_NAME + [("kim", "sign-in-held")]
+    assert desk.who(desk.sign_in("maker", PASSWORD, HERE)) == MAKER
+    assert trail(database)[:6] == [("maker", "sign-in-failed")] * MOST_FOR_NAME + [("maker", "sign-in-held")]
 
 
 def test_unknown_names_are_held_off_in_the_same_way(desk):
@@ -154,13 +154,13 @@ def test_many_names_from_one_address_are_held_off_too(desk):
     for number in range(MOST_FROM_ADDRESS):
         wrong(desk, f"name{number}")
     with pytest.raises(AccessDenied, match="Too many"):
-        desk.sign_in("kim", PASSWORD, HERE)
-    assert desk.sign_in("kim", PASSWORD, THERE)
+        desk.sign_in("maker", PASSWORD, HERE)
+    assert desk.sign_in("maker", PASSWORD, THERE)
 
 
 def test_a_right_password_clears_the_count(desk):
     wrong(desk, times=MOST_FOR_NAME - 1)
-    desk.sign_in("kim", PASSWORD, HERE)
+    desk.sign_in("maker", PASSWORD, HERE)
     assert "Name or password" in wrong(desk, times=MOST_FOR_NAME)
 
 
@@ -190,16 +190,16 @@ def test_too_many_at_once_are_asked_to_wait(desk, monkeypatch):
     places = [desk._places.acquire(blocking=False) for _ in range(MOST_WAITING)]
     assert all(places)
     with pytest.raises(AccessDenied, match="right now"):
-        desk.sign_in("kim", PASSWORD, HERE)
+        desk.sign_in("maker", PASSWORD, HERE)
 
 
 def test_a_damaged_list_lets_nobody_in_also_not_those_who_are(desk, file):
-    token = desk.sign_in("kim", PASSWORD, HERE)
+    token = desk.sign_in("maker", PASSWORD, HERE)
     file.path.write_text("users: [")
     with pytest.raises(PrerequisiteError):
         desk.who(token)
     with pytest.raises(PrerequisiteError):
-        desk.sign_in("kim", PASSWORD, HERE)
+        desk.sign_in("maker", PASSWORD, HERE)
 
 
 @pytest.mark.parametrize(

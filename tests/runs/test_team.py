@@ -7,7 +7,7 @@ import os
 import pytest
 import yaml
 
-from tests.people import KIM, TEAM, write_team
+from tests.people import MAKER, TEAM, write_team
 from wfgy_triage.access import Actor, Role
 from wfgy_triage.errors import AccessDenied, InputError, PrerequisiteError
 from wfgy_triage.runs.sign_in import SignInDesk
@@ -17,7 +17,7 @@ from wfgy_triage.users import UsersFile
 
 SPACE = {"SPACE_ID": "someone/triage", "SYSTEM": "spaces"}
 OAUTH = {**SPACE, "OAUTH_CLIENT_ID": "id"}
-ADMINS = {"WFGY_TRIAGE_ADMINS": "kim"}
+ADMINS = {"WFGY_TRIAGE_ADMINS": "maker"}
 
 
 @pytest.fixture
@@ -68,8 +68,8 @@ def test_with_a_list_of_users(settings, file):
         ({"OAUTH_CLIENT_ID": "id", **ADMINS}, "on a Space only"),
         (ADMINS, "WFGY_TRIAGE_ADMINS is set"),
         ({**SPACE, **ADMINS}, "WFGY_TRIAGE_ADMINS is set"),
-        ({**OAUTH, "WFGY_TRIAGE_ADMINS": "kim;lee"}, "'kim;lee' cannot be a user's name"),
-        ({**OAUTH, "WFGY_TRIAGE_ADMINS": "kim, a name"}, "'a name' cannot be"),
+        ({**OAUTH, "WFGY_TRIAGE_ADMINS": "maker;reader"}, "'maker;reader' cannot be a user's name"),
+        ({**OAUTH, "WFGY_TRIAGE_ADMINS": "maker, a name"}, "'a name' cannot be"),
     ],
 )
 def test_what_would_leave_the_door_open_or_shut_is_an_error_at_the_start(settings, environment, message):
@@ -93,22 +93,25 @@ def test_a_list_that_is_there_and_no_use_is_an_error_at_the_start(settings, cont
 def test_an_account_has_the_role_of_the_list_or_that_of_others(settings, database):
     path = settings.home / "users.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert SignInDesk(load_team(settings, OAUTH), database).from_hugging_face("Kim") == KIM
+    assert SignInDesk(load_team(settings, OAUTH), database).from_hugging_face("Maker") == MAKER
     for others, role in (("viewer", Role.VIEWER), ("none", Role.NONE)):
-        path.write_text(yaml.safe_dump({"users": [{"name": "ada", "role": "admin"}], "others": others}))
+        path.write_text(yaml.safe_dump({"users": [{"name": "chief", "role": "admin"}], "others": others}))
         desk = SignInDesk(load_team(settings, OAUTH), database)
-        assert desk.from_hugging_face("Ada") == Actor("ada", Role.ADMIN)
-        assert desk.from_hugging_face("kim") == Actor("kim", role)
+        assert desk.from_hugging_face("Chief") == Actor("chief", Role.ADMIN)
+        assert desk.from_hugging_face("maker") == Actor("maker", role)
         with pytest.raises(AccessDenied):
-            desk.sign_in("ada", "", "192.0.2.1")
+            desk.sign_in("chief", "", "192.0.2.1")
 
 
 @pytest.mark.parametrize(
     ("environment", "admins"),
     [
         (OAUTH, {"someone"}),
-        ({**OAUTH, "SPACE_ID": "An-Organisation/triage", "WFGY_TRIAGE_ADMINS": " Kim,lee, "}, {"kim", "lee"}),
-        ({**OAUTH, "WFGY_TRIAGE_ADMINS": "kim"}, {"kim", "someone"}),
+        (
+            {**OAUTH, "SPACE_ID": "An-Organisation/triage", "WFGY_TRIAGE_ADMINS": " Maker,reader, "},
+            {"maker", "reader"},
+        ),
+        ({**OAUTH, "WFGY_TRIAGE_ADMINS": "maker"}, {"maker", "someone"}),
         ({**OAUTH, "SPACE_ID": "triage"}, set()),
     ],
 )
@@ -116,7 +119,7 @@ def test_without_a_list_the_owner_of_a_space_is_an_admin_and_whom_the_setting_na
     settings, database, environment, admins
 ):
     desk = SignInDesk(load_team(settings, environment), database)
-    for account in ("Someone", "Kim", "LEE", "vera", "some", "triage"):
+    for account in ("Someone", "Maker", "READER", "vera", "some", "triage"):
         name = account.lower()
         assert desk.from_hugging_face(account) == Actor(name, Role.ADMIN if name in admins else Role.OPERATOR)
 

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
-from tests.people import ADMIN, KIM, LEE, TEAM, VIEWER
+from tests.people import ADMIN, MAKER, READER, TEAM, VIEWER
 from tests.store.test_migrations import migrate
 from wfgy_triage.access import LOCAL, NOBODY, Actor, Role
 from wfgy_triage.errors import AccessDenied, InputError
@@ -38,8 +38,8 @@ def database(tmp_path):
 
 
 @pytest.fixture
-def kims(database: Database) -> str:
-    return GuardedRuns(database, KIM).create(SPEC).id
+def makers(database: Database) -> str:
+    return GuardedRuns(database, MAKER).create(SPEC).id
 
 
 def ended(database: Database, run_id: str) -> str:
@@ -78,35 +78,37 @@ READS = {
 
 
 @pytest.mark.parametrize("write", WRITES)
-@pytest.mark.parametrize("actor", [LEE, VIEWER, NOBODY, Actor("kim", Role.VIEWER), Actor("kim", Role.NONE)])
-def test_the_wrong_person_changes_nothing(database, kims, write, actor):
-    ended(database, kims)
-    link, _ = GuardedShares(database, KIM).create(kims, 7)
+@pytest.mark.parametrize(
+    "actor", [READER, VIEWER, NOBODY, Actor("maker", Role.VIEWER), Actor("maker", Role.NONE)]
+)
+def test_the_wrong_person_changes_nothing(database, makers, write, actor):
+    ended(database, makers)
+    link, _ = GuardedShares(database, MAKER).create(makers, 7)
     before = everything(database)
     with pytest.raises(AccessDenied):
-        WRITES[write](database, actor, kims, link.id)
+        WRITES[write](database, actor, makers, link.id)
     assert everything(database) == before
 
 
 @pytest.mark.parametrize("write", WRITES)
-@pytest.mark.parametrize("actor", [KIM, ADMIN])
-def test_the_owner_and_an_admin_may_and_it_is_written_down(database, kims, write, actor):
+@pytest.mark.parametrize("actor", [MAKER, ADMIN])
+def test_the_owner_and_an_admin_may_and_it_is_written_down(database, makers, write, actor):
     if write != "cancel":
-        ended(database, kims)
-    link, _ = GuardedShares(database, KIM).create(kims, 7)
-    WRITES[write](database, actor, kims, link.id)
-    assert trail(database)[-1] == (actor.name, write, kims)
+        ended(database, makers)
+    link, _ = GuardedShares(database, MAKER).create(makers, 7)
+    WRITES[write](database, actor, makers, link.id)
+    assert trail(database)[-1] == (actor.name, write, makers)
 
 
-def test_stopping_what_has_ended_does_nothing_and_leaves_no_line(database, kims):
-    ended(database, kims)
+def test_stopping_what_has_ended_does_nothing_and_leaves_no_line(database, makers):
+    ended(database, makers)
     before = everything(database)
-    assert GuardedRuns(database, KIM).request_cancel(kims).status == RunStatus.FAILED
+    assert GuardedRuns(database, MAKER).request_cancel(makers).status == RunStatus.FAILED
     assert everything(database) == before
 
 
 @pytest.mark.parametrize("write", [w for w in WRITES if w != "unshare"])
-def test_what_is_not_there_is_said_and_not_written_down(database, kims, write):
+def test_what_is_not_there_is_said_and_not_written_down(database, makers, write):
     before = trail(database)
     with pytest.raises(InputError, match="no session"):
         WRITES[write](database, ADMIN, "nothing", "nothing")
@@ -116,28 +118,28 @@ def test_what_is_not_there_is_said_and_not_written_down(database, kims, write):
 
 
 @pytest.mark.parametrize("read", READS)
-def test_everybody_with_a_role_reads_and_nobody_else(database, kims, read):
+def test_everybody_with_a_role_reads_and_nobody_else(database, makers, read):
     for actor in TEAM:
-        READS[read](GuardedRuns(database, actor), kims)
+        READS[read](GuardedRuns(database, actor), makers)
     with pytest.raises(AccessDenied):
-        READS[read](GuardedRuns(database, NOBODY), kims)
+        READS[read](GuardedRuns(database, NOBODY), makers)
     with pytest.raises(AccessDenied):
-        GuardedShares(database, NOBODY).of_run(kims)
+        GuardedShares(database, NOBODY).of_run(makers)
 
 
-def test_a_run_belongs_to_who_started_it_and_a_viewer_starts_none(database, kims):
-    assert RunRepository(database).get(kims).owner == "kim"
+def test_a_run_belongs_to_who_started_it_and_a_viewer_starts_none(database, makers):
+    assert RunRepository(database).get(makers).owner == "maker"
     with pytest.raises(AccessDenied):
         GuardedRuns(database, VIEWER).create(SPEC)
     assert RunRepository(database).count() == 1
-    assert trail(database) == [("kim", "start", kims)]
+    assert trail(database) == [("maker", "start", makers)]
 
 
 def test_the_same_form_sent_twice_is_one_run_and_one_line(database):
-    runs = GuardedRuns(database, KIM)
+    runs = GuardedRuns(database, MAKER)
     first, second = (runs.create(SPEC, start_key="form") for _ in range(2))
     assert first == second
-    assert trail(database) == [("kim", "start", first.id)]
+    assert trail(database) == [("maker", "start", first.id)]
 
 
 def test_a_session_of_nobody_is_for_admins(database):
@@ -147,55 +149,55 @@ def test_a_session_of_nobody_is_for_admins(database):
     GuardedRuns(database, ADMIN).delete(run_id)
 
 
-def test_what_fails_leaves_no_line(database, kims):
+def test_what_fails_leaves_no_line(database, makers):
     before = trail(database)
     with pytest.raises(InputError, match="only failed and cancelled"):
-        GuardedRuns(database, KIM).requeue(kims)
+        GuardedRuns(database, MAKER).requeue(makers)
     with pytest.raises(InputError, match="days was asked for"):
-        GuardedShares(database, KIM).create(kims, 9999)
+        GuardedShares(database, MAKER).create(makers, 9999)
     assert trail(database) == before
 
 
-def test_deleting_takes_all_that_belongs_to_it_and_keeps_the_trail(database, kims):
-    ended(database, kims)
-    other = ended(database, GuardedRuns(database, LEE).create(SPEC).id)
-    _, token = GuardedShares(database, KIM).create(kims, 7)
-    GuardedRuns(database, KIM).delete(kims)
+def test_deleting_takes_all_that_belongs_to_it_and_keeps_the_trail(database, makers):
+    ended(database, makers)
+    other = ended(database, GuardedRuns(database, READER).create(SPEC).id)
+    _, token = GuardedShares(database, MAKER).create(makers, 7)
+    GuardedRuns(database, MAKER).delete(makers)
     with database.read() as session:
         for table in (EventRow, SampleRow, ShareRow):
             assert set(session.scalars(sa.select(table.run_id))) <= {other}
     assert RunRepository(database).samples(other) == (SAMPLE,)
     assert ShareRepository(database).find(token) is None
-    assert [r.id for r in GuardedRuns(database, KIM).list()] == [other]
-    assert trail(database)[-1] == ("kim", "delete", kims)
+    assert [r.id for r in GuardedRuns(database, MAKER).list()] == [other]
+    assert trail(database)[-1] == ("maker", "delete", makers)
     assert AuditRepository(database).last(1)[0].details == {
         "symptom": "json_breaks",
         "pair": "demo",
-        "owner": "kim",
+        "owner": "maker",
     }
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_run_that_has_not_ended_is_not_deleted(database, kims, begun):
+def test_a_run_that_has_not_ended_is_not_deleted(database, makers, begun):
     if begun:
         RunRepository(database).lease("lane.1", 60)
     with pytest.raises(InputError, match="not ended"):
-        GuardedRuns(database, KIM).delete(kims)
-    assert RunRepository(database).get(kims)
+        GuardedRuns(database, MAKER).delete(makers)
+    assert RunRepository(database).get(makers)
 
 
-def test_the_list_can_be_of_one_person(database, kims):
-    lees = GuardedRuns(database, LEE).create(SPEC).id
+def test_the_list_can_be_of_one_person(database, makers):
+    readers = GuardedRuns(database, READER).create(SPEC).id
     runs = GuardedRuns(database, VIEWER)
-    assert [r.id for r in runs.list(owner="lee")] == [lees]
+    assert [r.id for r in runs.list(owner="reader")] == [readers]
     assert runs.list(owner="nobody") == ()
-    assert runs.owners() == ("kim", "lee")
+    assert runs.owners() == ("maker", "reader")
 
 
 def test_a_comment_stands_under_the_name_of_who_is_signed_in(database):
-    run_id = GuardedRuns(database, LEE).create(SPEC).id
-    said = GuardedComments(database, KIM).add(run_id, "somebody else", "Seen here, too.")
-    assert said.who == "kim"
+    run_id = GuardedRuns(database, READER).create(SPEC).id
+    said = GuardedComments(database, MAKER).add(run_id, "somebody else", "Seen here, too.")
+    assert said.who == "maker"
     with pytest.raises(AccessDenied):
         GuardedComments(database, VIEWER).add(run_id, "", "I may only look.")
     with pytest.raises(AccessDenied):
@@ -205,8 +207,8 @@ def test_a_comment_stands_under_the_name_of_who_is_signed_in(database):
     assert GuardedComments(database, long).add(run_id, "", "Long names are cut, not refused.").who == "k" * 60
     local = GuardedComments(database, LOCAL).add(run_id, "Robin", "On my own machine I say who I am.")
     assert local.who == "Robin"
-    GuardedRuns(database, LEE).request_cancel(run_id)
-    GuardedRuns(database, LEE).delete(run_id)
+    GuardedRuns(database, READER).request_cancel(run_id)
+    GuardedRuns(database, READER).delete(run_id)
     with database.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(CommentRow)) == 0
     assert [line.action for line in AuditRepository(database).last(10)].count("comment") == 3
@@ -232,7 +234,7 @@ def test_the_trail_can_only_grow():
 def test_lines_are_read_newest_first_and_in_parts(database):
     trail = AuditRepository(database)
     for number in range(5):
-        trail.add(KIM, "export", f"run{number}", {"format": "html"})
+        trail.add(MAKER, "export", f"run{number}", {"format": "html"})
     assert [e.target for e in trail.last(2)] == ["run4", "run3"]
     assert [e.target for e in trail.last(2, 2)] == ["run2", "run1"]
     trail.add(Actor("x" * 200, Role.VIEWER), "export", "y" * 200)
@@ -265,7 +267,7 @@ def test_a_database_of_the_version_before_keeps_its_sessions_and_links(tmp_path)
     assert (record.title, record.owner, share.made_by) == ("T", "", "")
     assert len(GuardedRuns(database, ADMIN).samples("old")) == 1
     GuardedShares(database, ADMIN).revoke("link")
-    assert trail(database) == [("ada", "unshare", "old")]
+    assert trail(database) == [("chief", "unshare", "old")]
     database.close()
     migrate(url, command.downgrade, "0005")
     with closing(sqlite3.connect(path)) as raw:

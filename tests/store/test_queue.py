@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.people import ADMIN, KIM, LEE
+from tests.people import ADMIN, MAKER, READER
 from wfgy_triage.errors import InputError
 from wfgy_triage.store.audit import AuditRepository
 from wfgy_triage.store.database import open_database
@@ -20,7 +20,7 @@ TWO = QueueLimits(20, 2)
 AT_ONCE = 10
 
 
-def start(database, actor=KIM, limits=TWO, **more):
+def start(database, actor=MAKER, limits=TWO, **more):
     return GuardedRuns(database, actor).create(SPEC, limits=limits, **more)
 
 
@@ -29,9 +29,9 @@ def test_each_has_a_limit_of_their_own(database, repo):
     start(database)
     with pytest.raises(InputError, match="2 of your runs are waiting already"):
         start(database)
-    start(database, LEE)
+    start(database, READER)
     start(database, ADMIN, QueueLimits(20))
-    assert repo.lease("w.1", 60).owner == "kim"
+    assert repo.lease("w.1", 60).owner == "maker"
     start(database)
     assert repo.count() == 5
 
@@ -64,13 +64,13 @@ def test_a_run_that_goes_on_waits_like_a_new_one(database, repo):
     stopped = start(database).id
     repo.request_cancel(stopped)
     waiting = [start(database).id for _ in range(2)]
-    kims = GuardedRuns(database, KIM)
+    makers = GuardedRuns(database, MAKER)
     for limits in (TWO, QueueLimits(queued=2)):
         with pytest.raises(InputError, match="2 (of your )?runs are waiting already"):
-            kims.requeue(stopped, limits)
+            makers.requeue(stopped, limits)
     assert repo.get(stopped).status == RunStatus.CANCELLED
     repo.request_cancel(waiting[0])
-    assert kims.requeue(stopped, TWO).status == RunStatus.QUEUED
+    assert makers.requeue(stopped, TWO).status == RunStatus.QUEUED
 
 
 @pytest.mark.parametrize("limits", [QueueLimits(50, 4), QueueLimits(4, 50), QueueLimits(4, 4)])
@@ -104,7 +104,7 @@ def test_starts_and_resumes_at_once_share_the_limit(database, repo):
         try:
             if number % 2:
                 return start(database).id
-            return GuardedRuns(database, KIM).requeue(stopped[number // 2], TWO).id
+            return GuardedRuns(database, MAKER).requeue(stopped[number // 2], TWO).id
         except InputError:
             return None
 

@@ -16,7 +16,7 @@ from wfgy_triage.settings import Settings
 from wfgy_triage.ui.app import build_app
 
 TOKEN = "0123456789abcdef0123"  # noqa: S105 - of no service
-PRIVATE = "How old was Ada Example?"
+PRIVATE = "How old was the patient Sample?"
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def _admins(environment: Mapping[str, str]) -> frozenset[str]:
     except InputError as error:
         raise InputError(
             f"{ADMINS} cannot be read: {error.message}",
-            "Write names of Hugging Face accounts, with commas between them: kim,lee.",
+            "Write names of Hugging Face accounts, with commas between them: chief,maker.",
         ) from error
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.people import ADMIN, KIM, finished_session, queued_session
+from tests.people import ADMIN, MAKER, finished_session, queued_session
 from tests.ui.people.desk import HEADLINE, HTML, Browser, everything
 from wfgy_triage.runs.service import TriageService
 
@@ -37,7 +37,7 @@ def test_without_a_role_no_event_arrives(browser, path):
 
 def test_what_is_public(browser, shared, worker):
     client = browser()
-    run_id = finished_session(worker, KIM)
+    run_id = finished_session(worker, MAKER)
     _, token = TriageService(shared.settings, actor=ADMIN).share(run_id, 7)
     shared = client.get(f"/s/{token}")
     assert shared.status_code == 200
@@ -55,9 +55,9 @@ def test_what_is_public(browser, shared, worker):
 
 def test_signing_in_leads_back_and_signing_out_closes(browser):
     client = browser()
-    answer = client.sign_in("Kim", next="/runs?by=kim&page=2")
+    answer = client.sign_in("Maker", next="/runs?by=maker&page=2")
     assert answer.status_code == 303
-    assert answer.headers["location"] == "./runs?by=kim&page=2"
+    assert answer.headers["location"] == "./runs?by=maker&page=2"
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
@@ -70,7 +70,7 @@ def test_signing_in_leads_back_and_signing_out_closes(browser):
 
 
 def test_over_https_the_cookie_is_for_https(shared):
-    answer = Browser(shared.app, base_url="https://triage.example").sign_in("kim")
+    answer = Browser(shared.app, base_url="https://triage.example").sign_in("maker")
     assert "Secure" in answer.headers["set-cookie"]
 
 
@@ -79,12 +79,12 @@ def test_over_https_the_cookie_is_for_https(shared):
     ["//evil.example", "/\\evil.example", "https://evil.example", "javascript:x", "/a\r\nb", "x", "/\u2028"],
 )
 def test_signing_in_leads_nowhere_else(browser, next):
-    assert browser().sign_in("kim", next=next).headers["location"] == "./"
+    assert browser().sign_in("maker", next=next).headers["location"] == "./"
     assert "evil" not in browser().get("/sign-in", params={"next": next}).text
 
 
 @pytest.mark.parametrize(
-    "values", [{"name": "kim", "password": "wrong"}, {"name": "nobody"}, {}, {"name": '"><b>x'}]
+    "values", [{"name": "maker", "password": "wrong"}, {"name": "nobody"}, {}, {"name": '"><b>x'}]
 )
 def test_a_wrong_password_is_said_and_opens_nothing(browser, values):
     client = browser()
@@ -104,8 +104,8 @@ def test_a_form_that_is_too_long_or_no_form_is_not_read(browser):
 def test_guesses_are_held_off_over_http(alone):
     client = Browser(alone.app)
     for _ in range(5):
-        client.sign_in("kim", "not the password")
-    assert "Too many wrong passwords" in client.sign_in("kim").text
+        client.sign_in("maker", "not the password")
+    assert "Too many wrong passwords" in client.sign_in("maker").text
     assert client.get("/config").status_code == 401
 
 
@@ -116,14 +116,14 @@ def test_a_made_up_cookie_opens_nothing(browser, token):
 
 
 def test_another_sites_page_cannot_use_a_visitors_cookie(browser, worker):
-    client = browser(KIM)
-    run_id = queued_session(worker, KIM)
+    client = browser(MAKER)
+    run_id = queued_session(worker, MAKER)
     before = everything(worker)
     for site in ("cross-site", "same-site"):
         client.headers["sec-fetch-site"] = site
         assert client.event("stop", run_id).status_code == 403
         assert client.post("/sign-out").status_code == 403
-        assert client.sign_in("lee").status_code == 403
+        assert client.sign_in("reader").status_code == 403
     assert everything(worker) == before
     client.headers["sec-fetch-site"] = "same-origin"
     assert client.event("stop", run_id).status_code == 200

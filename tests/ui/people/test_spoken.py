@@ -11,7 +11,7 @@ from tests.report.test_export_chinese import english_left
 from tests.ui.people.desk import Browser
 
 CHINESE = {"accept-language": "zh-CN,zh;q=0.9"}
-NEXT = "/runs?by=kim&page=2"
+NEXT = "/runs?by=maker&page=2"
 
 
 def fields(page: str) -> dict[str, str]:
@@ -47,7 +47,7 @@ def test_it_speaks_the_reader_s_language_and_leads_to_the_other(browser, headers
     ],
 )
 def test_after_a_wrong_password_it_is_the_same(browser, asked, headers, lang):
-    form = {"name": "kim", "password": "wrong", "next": NEXT, "language": asked}
+    form = {"name": "maker", "password": "wrong", "next": NEXT, "language": asked}
     answer = browser().post("/sign-in", data=form, headers=headers)
     assert answer.status_code == 401
     assert f'<html lang="{lang}">' in answer.text
@@ -58,7 +58,7 @@ def test_after_a_wrong_password_it_is_the_same(browser, asked, headers, lang):
 
 def test_a_name_is_not_taken_for_a_word_of_the_page(alone):
     client = Browser(alone.app)
-    assert client.sign_in("kim").status_code == 303
+    assert client.sign_in("maker").status_code == 303
     page = client.get("/sign-in", headers=CHINESE).text
-    assert '<span translate="no">kim</span>' in page
+    assert '<span translate="no">maker</span>' in page
     assert english_left(page) == []

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.people import KIM, write_team
+from tests.people import MAKER, write_team
 from tests.ui.people.desk import HTML, START, Browser, served, signed_in
 from wfgy_triage.access import Role
 from wfgy_triage.runs.service import TriageService
@@ -25,7 +25,7 @@ from wfgy_triage.users import UsersFile
 
 
 def test_a_list_of_users_that_breaks_lets_nobody_in_and_what_is_public_stays(alone):
-    client = signed_in(alone.app, KIM)
+    client = signed_in(alone.app, MAKER)
     assert alone.team.users is not None
     alone.team.users.path.write_text("users: [")
     assert client.get("/config").status_code == 503
@@ -57,7 +57,7 @@ def test_who_is_not_signed_in_may_look_where_that_is_wanted(alone):
     assert alone.worker.runs.count() == 0
     assert 'href="./sign-in"' in client.event("whoever").text.replace("\\", "")
     assert client.get("/sign-in").status_code == 200
-    assert client.sign_in("kim").status_code == 303
+    assert client.sign_in("maker").status_code == 303
     assert client.event("start", *START).status_code == 200
     assert alone.worker.runs.count() == 1
 
@@ -112,24 +112,24 @@ def signs_in_there(client: Browser) -> Any:
 
 
 def test_an_account_signs_in_with_its_role(hugging_face, settings):
-    users = UsersFile(write_team(settings.home / "users.yaml", (KIM,)))
-    client = hugging_face("Kim", Team(Mode.HUGGING_FACE, users=users))
+    users = UsersFile(write_team(settings.home / "users.yaml", (MAKER,)))
+    client = hugging_face("Maker", Team(Mode.HUGGING_FACE, users=users))
     assert client.get("/config").status_code == 401
     assert "./login/huggingface" in client.get("/sign-in").text
-    assert client.sign_in("kim").status_code == 400, "passwords do not count here"
+    assert client.sign_in("maker").status_code == 400, "passwords do not count here"
     assert signs_in_there(client).status_code == 200
     service = TriageService(settings)
     client.event("start", *START)
-    assert [r.owner for r in service.list()] == ["kim"]
-    assert "You are signed in as kim" in words(client.get("/sign-in"))
+    assert [r.owner for r in service.list()] == ["maker"]
+    assert "You are signed in as maker" in words(client.get("/sign-in"))
     client.post("/sign-out")
     assert client.get("/config").status_code == 401
-    assert [(e.who, e.action) for e in service.audit()] == [("kim", "start"), ("kim", "sign-in")]
+    assert [(e.who, e.action) for e in service.audit()] == [("maker", "start"), ("maker", "sign-in")]
     service.close()
 
 
 def test_an_account_that_is_not_listed_gets_in_only_where_that_is_said(hugging_face, settings):
-    users = UsersFile(write_team(settings.home / "users.yaml", (KIM,)))
+    users = UsersFile(write_team(settings.home / "users.yaml", (MAKER,)))
     client = hugging_face("mallory", Team(Mode.HUGGING_FACE, users=users))
     assert "mallory has no role here" in words(signs_in_there(client))
     assert client.get("/config").status_code == 401
@@ -141,9 +141,14 @@ def test_an_account_that_is_not_listed_gets_in_only_where_that_is_said(hugging_f
 def test_the_owner_of_a_space_sees_the_audit_trail_and_others_do_not(hugging_face, settings):
     team = load_team(
         settings,
-        {"SPACE_ID": "Ada/triage", "SYSTEM": "spaces", "OAUTH_CLIENT_ID": "id", "WFGY_TRIAGE_ADMINS": "vera"},
+        {
+            "SPACE_ID": "Chief/triage",
+            "SYSTEM": "spaces",
+            "OAUTH_CLIENT_ID": "id",
+            "WFGY_TRIAGE_ADMINS": "vera",
+        },
     )
-    for account, role in (("ada", "admin"), ("Vera", "admin"), ("kim", "operator")):
+    for account, role in (("chief", "admin"), ("Vera", "admin"), ("maker", "operator")):
         client = hugging_face(account, team)
         assert signs_in_there(client).status_code == 200
         assert f"Your role is {role}" in client.get("/sign-in").text
@@ -151,7 +156,7 @@ def test_the_owner_of_a_space_sees_the_audit_trail_and_others_do_not(hugging_fac
 
 
 def test_a_session_cookie_that_somebody_made_up_is_no_account(hugging_face):
-    client = hugging_face("kim", Team(Mode.HUGGING_FACE))
+    client = hugging_face("maker", Team(Mode.HUGGING_FACE))
     signs_in_there(client)
     real = client.cookies["session"]
     body, _, signature = real.partition(".")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.people import ADMIN, KIM, LEE, VIEWER, finished_session, queued_session
+from tests.people import ADMIN, MAKER, READER, VIEWER, finished_session, queued_session
 from tests.ui.people.desk import START, everything
 from wfgy_triage.access import Actor
 from wfgy_triage.report.export.formats import FORMATS
@@ -22,24 +22,24 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("actor", [LEE, VIEWER])
+@pytest.mark.parametrize("actor", [READER, VIEWER])
 @pytest.mark.parametrize("event", OTHERS)
 def test_what_is_somebody_elses_cannot_be_changed_by_sending_its_id(browser, shared, worker, event, actor):
-    run_id = queued_session(worker, KIM) if event == "stop" else finished_session(worker, KIM)
-    share, _ = TriageService(shared.settings, actor=KIM).share(run_id, 7) if event != "stop" else (None, "")
+    run_id = queued_session(worker, MAKER) if event == "stop" else finished_session(worker, MAKER)
+    share, _ = TriageService(shared.settings, actor=MAKER).share(run_id, 7) if event != "stop" else (None, "")
     client = browser(actor)
     before = everything(worker)
     said = client.notice(event, *OTHERS[event](run_id, share.id if share else ""))
-    assert "belongs to kim" in said or "the role operator" in said
+    assert "belongs to maker" in said or "the role operator" in said
     assert everything(worker) == before
 
 
 @pytest.mark.parametrize("event", [e for e in OTHERS if e != "resume"])
 def test_the_owner_can_and_so_can_an_admin(browser, shared, worker, event):
-    for actor in (KIM, ADMIN):
-        run_id = queued_session(worker, KIM) if event == "stop" else finished_session(worker, KIM)
+    for actor in (MAKER, ADMIN):
+        run_id = queued_session(worker, MAKER) if event == "stop" else finished_session(worker, MAKER)
         share, _ = (
-            TriageService(shared.settings, actor=KIM).share(run_id, 7) if event != "stop" else (None, "")
+            TriageService(shared.settings, actor=MAKER).share(run_id, 7) if event != "stop" else (None, "")
         )
         before = everything(worker)
         answer = browser(actor).event(event, *OTHERS[event](run_id, share.id if share else ""))
@@ -51,7 +51,7 @@ def test_the_owner_can_and_so_can_an_admin(browser, shared, worker, event):
 
 
 def test_a_viewer_starts_nothing_and_brings_nothing(browser, shared, worker):
-    run_id = finished_session(worker, KIM)
+    run_id = finished_session(worker, MAKER)
     client = browser(VIEWER)
     before = everything(worker)
     choices = START[:5]
@@ -66,14 +66,14 @@ def test_a_viewer_starts_nothing_and_brings_nothing(browser, shared, worker):
 
 
 def test_an_operator_starts_a_run_of_their_own(browser, worker):
-    answer = browser(KIM).event("start", *START)
+    answer = browser(MAKER).event("start", *START)
     assert answer.status_code == 200
-    assert [r.owner for r in worker.runs.list(status=RunStatus.QUEUED)] == ["kim"]
+    assert [r.owner for r in worker.runs.list(status=RunStatus.QUEUED)] == ["maker"]
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_exports_are_for_those_with_a_role_and_are_written_down(browser, worker, form):
-    run_id = finished_session(worker, KIM)
+    run_id = finished_session(worker, MAKER)
     path = f"/sessions/{run_id}/export/{form}"
     assert browser().get(path).status_code == 401
     assert browser(VIEWER).get(f"{path}?redact=1").status_code == 200
@@ -83,22 +83,22 @@ def test_exports_are_for_those_with_a_role_and_are_written_down(browser, worker,
 
 
 def test_the_audit_trail_is_for_admins(browser, worker):
-    finished_session(worker, KIM)
+    finished_session(worker, MAKER)
 
     def seen(actor: Actor) -> str:
         return str(browser(actor).event("show", query={"audit": "1"}).text)
 
-    assert "the role admin" in seen(KIM)
+    assert "the role admin" in seen(MAKER)
     assert "the role admin" in seen(VIEWER)
     assert "json_breaks" in seen(ADMIN)
-    assert "json_breaks" not in seen(LEE)
+    assert "json_breaks" not in seen(READER)
 
 
 def test_the_session_says_whose_it_is_and_offers_what_one_may(browser, worker):
-    run_id = finished_session(worker, KIM)
+    run_id = finished_session(worker, MAKER)
 
     def loaded(actor: Actor) -> str:
         return str(browser(actor).event("load", query={"run": run_id}).text).replace('\\"', '"')
 
-    assert 'Started by <b translate="no">kim</b> (you)' in loaded(KIM)
-    assert 'Started by <b translate="no">kim</b>.' in loaded(VIEWER)
+    assert 'Started by <b translate="no">maker</b> (you)' in loaded(MAKER)
+    assert 'Started by <b translate="no">maker</b>.' in loaded(VIEWER)
