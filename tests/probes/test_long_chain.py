@@ -228,7 +228,10 @@ def test_another_level_can_be_asked_for_and_an_unknown_one_is_refused(tmp_path: 
 
 @pytest.mark.demo
 def test_on_the_demo_model_fp16_holds_the_thread_and_three_bits_lose_it(demo_pair: dict[str, Path]):
-    """Two chains, stopped after both sides have answered: that is what takes the time."""
+    """Two chains, stopped after both sides have answered: that is what takes the time.
+
+    Which chains three bits lose depends on the processor that quantized them; that some are lost does not.
+    """
     desk = Desk({}, questions=2)
     fp16 = open_engine(demo_pair["fp16"], side="fp16")
     exl2 = open_engine(demo_pair["demo-3bpw"], side="exl2", share_with=fp16)
@@ -236,6 +239,8 @@ def test_on_the_demo_model_fp16_holds_the_thread_and_three_bits_lose_it(demo_pai
     desk.probe = LongChain()
     desk.run(lambda: len(desk.samples) >= 4)
     assert [s.payload["kind"] for s in desk.side("fp16")] == ["chain_right"] * 2
-    assert all(1 <= s.payload["first_wrong"] <= 48 for s in desk.side("exl2"))
+    lost = [s.payload["first_wrong"] for s in desk.side("exl2") if s.payload["first_wrong"] is not None]
+    assert lost
+    assert all(1 <= step <= 48 for step in lost)
     found = metrics(desk.evaluate())
     assert found["chain_step_accuracy"].state is found["kld"].state is State.NOT_MEASURED

@@ -95,11 +95,12 @@ class Measuring:
         scored = ("pair", "pair_floor") if self._scored else ()
         if self._context.should_stop() or not self.missing("fp16_floor", *scored):
             return
-        self.compare("pair", self._context.exl2, annotate)
-        if self.missing("fp16_floor", *scored[1:]) and not self._context.should_stop():
-            twin = self._context.open_floor()
-            self.answer("fp16_floor", twin, judge)
-            self.compare("pair_floor", twin, annotate)
+        candidates = {"pair": self._context.exl2}
+        if self.missing("fp16_floor", *scored[1:]):
+            candidates["pair_floor"] = self._context.open_floor()
+            self.answer("fp16_floor", candidates["pair_floor"], judge)
+        # Both at once: FP16 reads its answers one time for the two.
+        self.compare_many(candidates, annotate=annotate)
 
     def repeat(self, judge: Judge) -> None:
         """Ask an EXL2 model that runs on a server a second time: what it changes against itself is its noise floor."""
@@ -131,17 +132,15 @@ class Measuring:
             if self._reuse is not None and side in REUSED:
                 self._reuse.keep_answers(side, engine.info, fresh)
 
-    def compare(self, side: str, candidate: Engine, annotate: Annotate | None = None) -> None:
-        """Score the stored FP16 answers on the baseline and a candidate, token by token, and store that."""
-        self.compare_many({side: candidate}, annotate=annotate)
-
     def compare_many(
         self,
         candidates: Mapping[str, Engine],
         items: Iterable[Item] | None = None,
         annotate: Annotate | None = None,
     ) -> None:
-        """The same for several candidates by the side they are stored under; the baseline reads each answer once.
+        """Score the stored FP16 answers on the baseline and on candidates, token by token, and store that.
+
+        Candidates by the side they are stored under; the baseline reads each answer once for all of them.
 
         Nothing where a side cannot say how likely a given text is.
         """
