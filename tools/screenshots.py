@@ -84,7 +84,12 @@ def main() -> int:
     parser.add_argument(
         "--page", action="append", default=[], help="NAME=ADDRESS of one more page; may be repeated"
     )
-    parser.add_argument("--only-pages", action="store_true", help="nothing but what --page names")
+    parser.add_argument(
+        "--verdict", action="append", default=[], help="NAME=RUN: a verdict with its figures; may be repeated"
+    )
+    parser.add_argument(
+        "--only-pages", action="store_true", help="nothing but what --page and --verdict name"
+    )
     parser.add_argument("--live", action="store_true", help="start a run and picture it while it measures")
     parser.add_argument("--pair", help="with --live: the model pair to choose")
     parser.add_argument("--wait", type=int, default=1200, help="seconds that a live run may take")
@@ -96,6 +101,9 @@ def main() -> int:
             name, _, address = named.partition("=")
             for variant in VARIANTS:
                 picture_page(chromium, address, name, variant, arguments.out)
+        for named in arguments.verdict:
+            name, _, run = named.partition("=")
+            picture_verdict(chromium, url, run, arguments.out / f"verdict-{name}.png")
         if arguments.only_pages:
             return 0
         run = arguments.run or None
@@ -210,6 +218,27 @@ def picture_page(chromium: Browser, address: str, name: str, variant: Variant, o
     page.get_by_role("heading").first.wait_for()
     page.wait_for_load_state("networkidle")
     Camera(out, variant).take(page, name)
+    page.context.close()
+
+
+def picture_verdict(chromium: Browser, url: str, run: str, path: Path) -> None:
+    """Picture a verdict from its head to its last figure, at desktop width and light."""
+    page = new_page(chromium, VARIANTS[0])
+    page.goto(f"{url}/?run={run}")
+    page.wait_for_selector("#verdict-word")
+    page.locator("#findings #cause h3").wait_for()
+    page.wait_for_timeout(2 * SETTLE_MS)
+    bottom: float = page.locator("#findings").evaluate(
+        "(e) => e.getBoundingClientRect().bottom + window.scrollY"
+    )
+    page.screenshot(
+        path=path,
+        full_page=True,
+        animations="disabled",
+        clip={"x": 0, "y": 0, "width": VARIANTS[0].width, "height": bottom + 20},
+    )
+    slim(path)
+    print(path)
     page.context.close()
 
 

@@ -169,12 +169,10 @@ def _verdict_step(context: PageContext) -> dict[str, Any]:
         export = panel(elem_id="export")
     metrics = panel(elem_id="metrics")
     columns, plots, notes = {}, {}, {}
-    with gr.Row(elem_classes="split-row", equal_height=False):
-        with gr.Column(scale=1, min_width=320):
-            cause = panel(elem_id="cause")
-        with gr.Column(scale=1, min_width=320):
-            for kind in FIGURES:
-                columns[kind.name], plots[kind.name], notes[kind.name] = _chart(kind)
+    with gr.Column(elem_id="findings"):
+        cause = panel(elem_id="cause")
+        for kind in FIGURES:
+            columns[kind.name], plots[kind.name], notes[kind.name] = _chart(kind)
     doctor = copy_panel(elem_id="doctor")
     with gr.Column(elem_id="answers-block") as answers_block:
         panel(
