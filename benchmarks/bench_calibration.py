@@ -42,7 +42,9 @@ from benchmarks.calibration_search import Search
 from benchmarks.drawn import TEMPERATURE, Sentences
 from wfgy_triage.demo import SIBLINGS, exl2_folder
 from wfgy_triage.engines.loading import open_engine
+from wfgy_triage.engines.memory import PromptMemory
 from wfgy_triage.engines.sentences import load_sentence_encoder
+from wfgy_triage.engines.transformers_engine import TransformersEngine
 from wfgy_triage.errors import InputError
 from wfgy_triage.pairs import Pair
 from wfgy_triage.probes.acceptance import COMPARED, Acceptance
@@ -60,6 +62,8 @@ ASKING = ("json_breaks", "citations_missing", "long_chain", SEARCH, ACCEPTANCE)
 ALL = 10_000
 """More questions than any set has."""
 NOMINAL = 0.025
+REMEMBERED_BYTES = 3 << 30
+"""Every pass asks the whole pool, so all of its prompts are kept."""
 COLUMNS = (SAME, QUANTIZED)
 
 
@@ -87,7 +91,12 @@ class Models:
     def engines(self) -> Engines:
         """FP16, its twin, EXL2."""
         loaded = self._cache.acquire(self._pair)
-        return Engines(loaded.fp16, self._cache.floor(), loaded.exl2)
+        found = Engines(loaded.fp16, self._cache.floor(), loaded.exl2)
+        for engine in (found.fp16, found.twin, found.exl2):
+            if isinstance(engine, TransformersEngine):
+                shape = engine.runner.kv_shape
+                engine.runner.memory = PromptMemory(shape.bytes_per_token, REMEMBERED_BYTES)
+        return found
 
     def close(self) -> None:
         """Give the memory back."""

@@ -101,6 +101,7 @@ def engine_arm(engine: TransformersEngine, *, share: bool = True) -> Arm:
     decoder = Decoder(engine.runner, engine.decode, frozenset(), engine.info.max_context, options)
 
     def complete(rows: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        engine.forget_prompts()  # of the repeat before
         requests = [GenerationRequest(str(i), row, NEW_TOKENS) for i, row in enumerate(rows)]
         answers = {c.id: c.token_ids for c in decoder.run(requests)}
         return [answers[r.id] for r in requests]

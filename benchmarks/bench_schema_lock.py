@@ -59,6 +59,7 @@ def run(fast: bool = False, exl2: Path | None = None, repeats: int = 3, only: st
     answers: dict[str, dict[str, Completion]] = {}
     for _ in range(1 if fast else repeats):
         for arm in arms:
+            engine.forget_prompts()  # arms ask the same ones
             begin = time.process_time()
             with Stopwatch() as watch:
                 answers[arm.name] = {c.id: c for c in engine.generate(arm.requests)}

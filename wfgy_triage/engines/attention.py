@@ -45,12 +45,20 @@ class PrefixKV:
 
     def first(self, length: int) -> PrefixKV:
         """Its first tokens."""
-        if length == self.length:
-            return self
+        return self if length == self.length else self.part(0, length).solid()
+
+    def part(self, begin: int, end: int) -> PrefixKV:
+        """Its tokens `begin..end-1`, as views."""
         return PrefixKV(
-            tuple(k[:, :length].contiguous() for k in self.keys),
-            tuple(v[:, :length].contiguous() for v in self.values),
-            length,
+            tuple(k[:, begin:end] for k in self.keys),
+            tuple(v[:, begin:end] for v in self.values),
+            end - begin,
+        )
+
+    def solid(self) -> PrefixKV:
+        """The same in storage of its own."""
+        return PrefixKV(
+            tuple(k.contiguous() for k in self.keys), tuple(v.contiguous() for v in self.values), self.length
         )
 
     def extended(self, rest: PrefixKV) -> PrefixKV:
@@ -153,6 +161,24 @@ class SegmentedCache:
         for layer in range(self.shape.layers):
             self.keys[layer][:, rows, window] = part.keys[layer][:, source, : part.length]
             self.values[layer][:, rows, window] = part.values[layer][:, source, : part.length]
+
+    def restore(self, row: int, part: PrefixKV) -> None:
+        """Write the first suffix tokens of a row, known from before."""
+        start = int(self.starts[row])
+        window = slice(start, start + part.length)
+        for layer in range(self.shape.layers):
+            self.keys[layer][:, row, window] = part.keys[layer]
+            self.values[layer][:, row, window] = part.values[layer]
+
+    def row(self, row: int, count: int) -> PrefixKV:
+        """A copy of the first `count` suffix tokens of a row."""
+        start = int(self.starts[row])
+        window = slice(start, start + count)
+        return PrefixKV(
+            tuple(k[:, row, window].clone() for k in self.keys),
+            tuple(v[:, row, window].clone() for v in self.values),
+            count,
+        )
 
     def keep(self, rows: list[int]) -> None:
         """Drop the other rows, and the slots that only they used."""

@@ -46,7 +46,7 @@ def sharing_groups(prompts: Sequence[tuple[int, ...]]) -> list[SharingGroup]:
     """
     whole = shared_prefix(prompts)
     order = sorted(range(len(prompts)), key=lambda i: prompts[i])
-    common = [_common(prompts[a], prompts[b]) for a, b in pairwise(order)]
+    common = [common_length(prompts[a], prompts[b]) for a, b in pairwise(order)]
     groups = []
     todo = [(0, len(order))]
     while todo:
@@ -64,7 +64,8 @@ def sharing_groups(prompts: Sequence[tuple[int, ...]]) -> list[SharingGroup]:
     return groups
 
 
-def _common(left: tuple[int, ...], right: tuple[int, ...]) -> int:
+def common_length(left: tuple[int, ...], right: tuple[int, ...]) -> int:
+    """How many first tokens are the same."""
     return next(
         (i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right))
     )

@@ -13,14 +13,15 @@ from wfgy_triage.engines.base import Completion, FinishReason, GenerationRequest
 from wfgy_triage.engines.batching import (
     SharingGroup,
     by_length,
-    micro_batches,
     shared_prefix,
     sharing_groups,
     waves,
 )
 from wfgy_triage.engines.grammar import GrammarCompiler, GrammarState
+from wfgy_triage.engines.memory import PromptMemory
+from wfgy_triage.engines.prompts import batches, compute, remember
 from wfgy_triage.engines.requests import check_generation
-from wfgy_triage.engines.runner import QUERY_TOKENS, ModelRunner
+from wfgy_triage.engines.runner import ModelRunner
 from wfgy_triage.engines.sampling import Choice, greedy, sample
 from wfgy_triage.engines.text import TextStream, first_stop
 from wfgy_triage.errors import InputError, ProbeError
@@ -41,7 +42,7 @@ class DecodingOptions:
     Attributes:
         name: the engine, for messages.
         settle_ties: decide near ties by a pass over the row alone.
-        share_prefix: compute what all prompts share once.
+        share_prefix: compute what prompts share once, and not again what an earlier call computed.
         kv_budget_bytes: bound for the suffix storage of one wave of rows.
     """
 
@@ -125,10 +126,10 @@ class Decoder:
                 self._prefix_group(g, list(m), prompts, common)
                 for g, m in groupby(members, key=lambda m: m[0])
             ]
-            suffixes = [prompts[i][group.shared :] for group, i in members]
-            lengths = [len(s) for s in suffixes]
+            lengths = [len(prompts[i]) - group.shared for group, i in members]
             cache = SegmentedCache(self._runner.kv_shape, lengths, max(lengths) + _HEADROOM, shared)
-            yield from self._wave([self._row(requests[i]) for _, i in members], suffixes, cache, should_stop)
+            cache.length = max(lengths)
+            yield from self._wave([self._row(requests[i]) for _, i in members], cache, should_stop)
             if should_stop():
                 return
 
@@ -169,11 +170,10 @@ class Decoder:
     def _wave(
         self,
         rows: list[_Row],
-        suffixes: list[tuple[int, ...]],
         cache: SegmentedCache,
         should_stop: Callable[[], bool],
     ) -> Iterator[Completion]:
-        hidden = self._fill(suffixes, cache, should_stop)
+        hidden = self._fill([row.request.prompt_ids for row in rows], cache, should_stop)
         if hidden is None:
             return
         while True:
@@ -199,27 +199,28 @@ class Decoder:
             hidden = self._runner.forward(newest, cache)[:, 0]
 
     def _fill(
-        self, suffixes: Sequence[tuple[int, ...]], cache: SegmentedCache, should_stop: Callable[[], bool]
+        self, prompts: Sequence[tuple[int, ...]], cache: SegmentedCache, should_stop: Callable[[], bool]
     ) -> torch.Tensor | None:
         """Compute the prompts of a wave into `cache`; returns each row's last state, None when asked to stop.
 
         Equal prompts of a group (one question under several seeds) stand side by side and are computed once.
         """
+        runner = self._runner
+        memory = runner.memory if self._options.share_prefix else PromptMemory.none()
         last = []
-        cache.length = max(len(s) for s in suffixes)
         row = done = 0
         for group in cache.groups:
-            runs = [(s, len(list(same))) for s, same in groupby(suffixes[row : row + group.rows])]
+            runs = [(p, len(list(same))) for p, same in groupby(prompts[row : row + group.rows])]
             row += group.rows
-            for begin, end in micro_batches([len(s) for s, _ in runs], QUERY_TOKENS):
+            distinct, wanted = [p for p, _ in runs], [1] * len(runs)
+            for begin, end in batches(memory, distinct, wanted, group.length):
                 if should_stop():
                     return None
-                part, times = [s for s, _ in runs[begin:end]], [n for _, n in runs[begin:end]]
-                lengths = [len(s) for s in part]
-                shared = [PrefixGroup(len(part), group.prefix)]
-                filled = SegmentedCache(self._runner.kv_shape, lengths, lengths[0], shared)
-                states = self._runner.prefill(part, filled)[:, -1]
-                last.append(states.repeat_interleave(torch.tensor(times, device=states.device), dim=0))
+                part, times = distinct[begin:end], [n for _, n in runs[begin:end]]
+                states, filled = compute(runner, memory, part, wanted[begin:end], group.prefix)
+                remember(memory, part, filled, group.prefix)
+                repeats = torch.tensor(times, device=states.device)
+                last.append(states[:, -1].repeat_interleave(repeats, dim=0))
                 cache.adopt(filled, done, times)
                 done += sum(times)
         return torch.cat(last)

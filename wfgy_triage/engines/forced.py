@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from wfgy_triage.engines.attention import PrefixGroup, PrefixKV, SegmentedCache
+from wfgy_triage.engines.attention import PrefixKV
 from wfgy_triage.engines.base import LogitChunk, ScoreRequest
 from wfgy_triage.engines.batching import MIN_SHARED, by_length, micro_batches, shared_prefix
+from wfgy_triage.engines.prompts import batches, compute, remember
 from wfgy_triage.engines.requests import check_layers, check_scoring
 from wfgy_triage.engines.runner import QUERY_TOKENS, ModelRunner
 
@@ -65,17 +66,18 @@ def _block_states(
     """Hidden states (positions, hidden) that predict the scored positions, for each sequence of the block."""
     shared = prefix.length if prefix else 0
     # The last token predicts nothing that is scored.
-    suffixes = [r.token_ids[shared:-1] for r in block]
-    order = by_length([len(s) for s in suffixes])
-    ordered = [suffixes[i] for i in order]
+    rows = [r.token_ids[:-1] for r in block]
+    order = by_length([len(r) for r in rows])
+    ordered = [rows[i] for i in order]
+    scored = [len(block[i].token_ids) - block[i].first for i in order]
     states: dict[int, torch.Tensor] = {}
-    for begin, end in micro_batches([len(s) for s in ordered], QUERY_TOKENS):
-        lengths = [len(s) for s in ordered[begin:end]]
-        cache = SegmentedCache(runner.kv_shape, lengths, lengths[0], [PrefixGroup(len(lengths), prefix)])
-        hidden = runner.prefill(ordered[begin:end], cache)
-        for row, index in enumerate(order[begin:end]):
-            scored = len(block[index].token_ids) - block[index].first
-            states[index] = hidden[row, -scored:].clone()
+    for begin, end in batches(runner.memory, ordered, scored, shared):
+        wanted = scored[begin:end]
+        hidden, cache = compute(runner, runner.memory, ordered[begin:end], wanted, prefix)
+        prompts = [block[i].token_ids[: block[i].first] for i in order[begin:end]]
+        remember(runner.memory, prompts, cache, prefix)
+        for row, (index, count) in enumerate(zip(order[begin:end], wanted, strict=True)):
+            states[index] = hidden[row, -count:].clone()
     return [states[i] for i in range(len(block))]
 
 

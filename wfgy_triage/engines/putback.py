@@ -16,6 +16,7 @@ from torch import nn
 
 from wfgy_triage.engines.base import Completion, Engine, GenerationRequest, LogitChunk, ScoreRequest
 from wfgy_triage.engines.linear import PackedLinear
+from wfgy_triage.engines.memory import PromptMemory
 from wfgy_triage.engines.transformers_engine import TransformersEngine
 from wfgy_triage.errors import ProbeError
 
@@ -135,12 +136,16 @@ class PutBackEngine:
 
     @contextmanager
     def _swapped(self) -> Iterator[None]:
+        # What the engine remembers of prompts belongs to its own weights.
+        runner = self._engine.runner
+        memory, runner.memory = runner.memory, PromptMemory.none()
         for swap in self._swaps:
             setattr(swap.parent, swap.name, swap.theirs)
         _follow_head(self._engine)
         try:
             yield
         finally:
+            runner.memory = memory
             for swap in self._swaps:
                 setattr(swap.parent, swap.name, swap.ours)
             _follow_head(self._engine)

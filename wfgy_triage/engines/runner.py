@@ -17,6 +17,7 @@ from wfgy_triage.engines.attention import (
     causal_mask,
 )
 from wfgy_triage.engines.linear import CompactEmbedding, PackedLinear
+from wfgy_triage.engines.memory import PromptMemory
 from wfgy_triage.errors import PrerequisiteError
 
 # Query tokens in one forward pass: bounds the score matrices, and is enough to keep the cores busy.
@@ -40,6 +41,7 @@ class ModelRunner:
         self.head: Any = model.get_output_embeddings()  # type: ignore[operator]
         config._attn_implementation = ATTENTION_NAME
         self.kv_shape = kv_shape(config, dtype, device)
+        self.memory = PromptMemory(self.kv_shape.bytes_per_token)
 
     def forward(self, ids: torch.Tensor, cache: SegmentedCache) -> torch.Tensor:
         """Run `ids` (rows, steps) behind what `cache` holds; returns hidden states (rows, steps, hidden)."""
@@ -72,6 +74,8 @@ class ModelRunner:
         if not ids:
             return None
         known = behind.length if behind else 0
+        if (remembered := self.memory.known(ids)) > known:
+            behind, known = self.memory.part(ids, 0, remembered).solid(), remembered
         if behind is not None and known >= len(ids):
             return behind.first(len(ids))
         cache = SegmentedCache(self.kv_shape, [len(ids) - known], len(ids) - known, [PrefixGroup(1, behind)])

@@ -56,8 +56,12 @@ class TransformersEngine(TokenizerSide):
         return self._runner
 
     def set_prefix_sharing(self, on: bool) -> None:
-        """Whether prompts that share a prefix have it computed once (on at first)."""
+        """Whether what prompts share is computed once, in one call or in several (on at first)."""
         self._options = replace(self._options, share_prefix=on)
+
+    def forget_prompts(self) -> None:
+        """Drop what earlier calls computed of prompts, so that the next call can be timed."""
+        self.runner.memory.forget()
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of `text`; see the protocol."""
