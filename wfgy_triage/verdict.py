@@ -254,7 +254,7 @@ def _against(interval: Interval, gate: Gate) -> State:
 
 
 def _too_few(judged: int, asked: int) -> Judgement:
-    needed = f"at least {MIN_QUESTIONS}, and more than could not be judged"
+    needed = f"at least {MIN_QUESTIONS}, and an outcome that the others could not change"
     return not_measured(f"{judged} of {asked} questions could be judged; a verdict needs {needed}.")
 
 
