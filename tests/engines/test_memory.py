@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tests.engines.test_reproducible import answers, few_shot_requests
-from wfgy_triage.engines.attention import PrefixKV
 from wfgy_triage.engines.base import GenerationRequest, ScoreRequest
 from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.engines.memory import PromptMemory
 from wfgy_triage.engines.putback import PutBackEngine, weight_parts
+from wfgy_triage.engines.storage import PrefixKV
 
 TOKEN_BYTES = 2 * 4
 """Keys and values of one layer and head with one number each."""

@@ -58,7 +58,7 @@ def test_putting_the_head_back_applies_the_reference_head_to_the_engines_states(
 
 
 def _cache(engine, length: int):
-    from wfgy_triage.engines.attention import SegmentedCache
+    from wfgy_triage.engines.storage import SegmentedCache
 
     return SegmentedCache(engine.runner.kv_shape, [length], length)
 

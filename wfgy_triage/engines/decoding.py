@@ -8,7 +8,6 @@ from itertools import groupby
 
 import torch
 
-from wfgy_triage.engines.attention import PrefixGroup, PrefixKV, SegmentedCache
 from wfgy_triage.engines.base import Completion, FinishReason, GenerationRequest
 from wfgy_triage.engines.batching import (
     SharingGroup,
@@ -23,6 +22,7 @@ from wfgy_triage.engines.prompts import batches, compute, remember
 from wfgy_triage.engines.requests import check_generation
 from wfgy_triage.engines.runner import ModelRunner
 from wfgy_triage.engines.sampling import Choice, greedy, sample
+from wfgy_triage.engines.storage import PrefixGroup, PrefixKV, SegmentedCache
 from wfgy_triage.engines.text import TextStream, first_stop
 from wfgy_triage.errors import InputError, ProbeError
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from wfgy_triage.engines.attention import PrefixKV
 from wfgy_triage.engines.base import LogitChunk, ScoreRequest
 from wfgy_triage.engines.batching import MIN_SHARED, by_length, micro_batches, shared_prefix
 from wfgy_triage.engines.prompts import batches, compute, remember
 from wfgy_triage.engines.requests import check_layers, check_scoring
 from wfgy_triage.engines.runner import QUERY_TOKENS, ModelRunner
+from wfgy_triage.engines.storage import PrefixKV
 
 # Sequences whose hidden states are held at a time.
 BLOCK_SEQUENCES = 16

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 from transformers.activations import SiLUActivation
 
-from wfgy_triage.engines.attention import KVShape, SegmentedCache, cascade_attention, causal_mask
+from wfgy_triage.engines.attention import cascade_attention, causal_mask
 from wfgy_triage.engines.linear import FusedRMSNorm, PackedLinear
+from wfgy_triage.engines.storage import KVShape, SegmentedCache
 
 _LAYER_PARTS = {"input_layernorm", "self_attn", "post_attention_layernorm", "mlp"}
 _ATTENTION_PARTS = {"q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm"}

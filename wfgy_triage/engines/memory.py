@@ -11,8 +11,8 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from wfgy_triage.engines.attention import PrefixKV
 from wfgy_triage.engines.batching import common_length
+from wfgy_triage.engines.storage import PrefixKV
 
 BUDGET_BYTES = 512 << 20
 """Of one engine: some twenty few-shot prompts of a small model. Those used longest ago go first."""

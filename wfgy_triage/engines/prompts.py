@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from wfgy_triage.engines.attention import PrefixGroup, PrefixKV, SegmentedCache
 from wfgy_triage.engines.batching import MICRO_BATCH_ROWS, micro_batches
 from wfgy_triage.engines.memory import PromptMemory
 from wfgy_triage.engines.runner import QUERY_TOKENS, ModelRunner
+from wfgy_triage.engines.storage import PrefixGroup, PrefixKV, SegmentedCache
 
 SHORT_REST = 128
 """Rows that need at most so many tokens run in larger batches: padding costs little then."""

@@ -8,16 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from wfgy_triage.engines.attention import (
-    ATTENTION_NAME,
-    KVShape,
-    PrefixGroup,
-    PrefixKV,
-    SegmentedCache,
-    causal_mask,
-)
+from wfgy_triage.engines.attention import ATTENTION_NAME, causal_mask
 from wfgy_triage.engines.linear import CompactEmbedding, PackedLinear
 from wfgy_triage.engines.memory import PromptMemory
+from wfgy_triage.engines.storage import KVShape, PrefixGroup, PrefixKV, SegmentedCache
 from wfgy_triage.errors import PrerequisiteError
 
 # Query tokens in one forward pass: bounds the score matrices, and is enough to keep the cores busy.

@@ -1,0 +1,215 @@
+"""Key-value storage of a batch: what groups of rows share once, and a static suffix for each row.
+
+Suffixes are right-justified: all rows write at the same slot, so a decoding step is a plain slice copy, and row r sees
+the slots from `starts[r]` on. Heads come before rows everywhere, so that the product with a shared prefix is one matrix
+product a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class KVShape:
+    """Sizes of the key-value storage of one model."""
+
+    layers: int
+    heads: int
+    head_dim: int
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Keys and values of one token over all layers."""
+        return 2 * self.layers * self.heads * self.head_dim * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class PrefixKV:
+    """Keys and values of a prefix, one pair a layer, each (kv_heads, length, head_dim)."""
+
+    keys: tuple[torch.Tensor, ...]
+    values: tuple[torch.Tensor, ...]
+    length: int
+
+    def first(self, length: int) -> PrefixKV:
+        """Its first tokens."""
+        return self if length == self.length else self.part(0, length).solid()
+
+    def part(self, begin: int, end: int) -> PrefixKV:
+        """Its tokens `begin..end-1`, as views."""
+        return PrefixKV(
+            tuple(k[:, begin:end] for k in self.keys),
+            tuple(v[:, begin:end] for v in self.values),
+            end - begin,
+        )
+
+    def solid(self) -> PrefixKV:
+        """The same in storage of its own."""
+        return PrefixKV(
+            tuple(k.contiguous() for k in self.keys), tuple(v.contiguous() for v in self.values), self.length
+        )
+
+    def extended(self, rest: PrefixKV) -> PrefixKV:
+        """This prefix with the tokens behind it."""
+        pairs = (zip(self.keys, rest.keys, strict=True), zip(self.values, rest.values, strict=True))
+        keys, values = (tuple(torch.cat(pair, dim=1) for pair in joined) for joined in pairs)
+        return PrefixKV(keys, values, self.length + rest.length)
+
+
+@dataclass(frozen=True)
+class PrefixGroup:
+    """Consecutive rows of a batch that share a prefix (None: they share nothing)."""
+
+    rows: int
+    prefix: PrefixKV | None
+
+    @property
+    def length(self) -> int:
+        """Tokens of the shared prefix."""
+        return self.prefix.length if self.prefix else 0
+
+
+class SegmentedCache:
+    """Key-value storage of one batch: groups of rows that share a prefix, and a static suffix for each row.
+
+    Args:
+        shape: sizes of the model's storage.
+        lengths: real suffix tokens that each row will have when its prompt is in.
+        capacity: slots of the suffix storage; it grows when more are opened.
+        groups: which rows share what, in the order of the rows; nothing shared without it.
+    """
+
+    def __init__(
+        self, shape: KVShape, lengths: list[int], capacity: int, groups: Sequence[PrefixGroup] = ()
+    ) -> None:
+        self.shape, self.rows, self.capacity = shape, len(lengths), capacity
+        self.groups = tuple(groups) or (PrefixGroup(len(lengths), None),)
+        longest = max(lengths)
+        self.starts = torch.tensor([longest - n for n in lengths], device=shape.device)
+        self.padded = longest > min(lengths)
+        self.length = 0
+        size = (shape.heads, self.rows, capacity, shape.head_dim)
+        self.keys = [torch.zeros(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)]
+        self.values = [torch.zeros_like(k) for k in self.keys]
+        self.bias: torch.Tensor | None = None
+
+    @property
+    def longest_prefix(self) -> int:
+        """Tokens of the longest shared prefix."""
+        return max(group.length for group in self.groups)
+
+    def begin(self, steps: int) -> torch.Tensor:
+        """Open `steps` new slots in every row; returns their position ids, (rows, steps)."""
+        if self.length + steps > self.capacity:
+            # In steps, so that a long answer costs memory only once it is long.
+            self._resize(max(self.length + steps, self.capacity + 64, self.capacity * 5 // 4))
+        self.length += steps
+        slots = torch.arange(self.length, device=self.shape.device)
+        queries = slots[self.length - steps :]
+        self.bias = None
+        if self.padded or steps > 1:
+            before = slots[None, None, :] < self.starts[:, None, None]
+            after = slots[None, None, :] > queries[None, :, None]
+            bias = torch.zeros(
+                (self.rows, steps, self.length), dtype=self.shape.dtype, device=self.shape.device
+            )
+            # The lowest finite number: a padded query sees nothing, and must not become NaN.
+            self.bias = bias.masked_fill_(before | after, torch.finfo(self.shape.dtype).min)
+        ahead = torch.tensor([g.length for g in self.groups], device=self.shape.device)
+        ahead = ahead.repeat_interleave(torch.tensor([g.rows for g in self.groups], device=self.shape.device))
+        return (queries[None, :] - self.starts[:, None]).clamp_(min=0) + ahead[:, None]
+
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store a layer's new keys and values, each (rows, kv_heads, steps, head_dim); called by the layer."""
+        window = slice(self.length - keys.shape[2], self.length)
+        self.keys[layer][:, :, window] = keys.transpose(0, 1)
+        self.values[layer][:, :, window] = values.transpose(0, 1)
+        return keys, values
+
+    def visible(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Suffix keys and values written so far, each (kv_heads * rows, slots, head_dim)."""
+        keys, values = self.keys[layer].flatten(0, 1), self.values[layer].flatten(0, 1)
+        return keys[:, : self.length], values[:, : self.length]
+
+    def adopt(self, part: SegmentedCache, begin: int, times: Sequence[int]) -> None:
+        """Copy the rows of a filled cache to rows `begin..` with the same prefix, ending at slot `length`.
+
+        Args:
+            part: what is copied.
+            begin: the first row that is written.
+            times: for each row of `part`, how many rows in a go get it.
+        """
+        rows = slice(begin, begin + sum(times))
+        window = slice(self.length - part.length, self.length)
+        source = torch.tensor([n for n, count in enumerate(times) for _ in range(count)]).to(
+            self.shape.device
+        )
+        for layer in range(self.shape.layers):
+            self.keys[layer][:, rows, window] = part.keys[layer][:, source, : part.length]
+            self.values[layer][:, rows, window] = part.values[layer][:, source, : part.length]
+
+    def restore(self, row: int, part: PrefixKV) -> None:
+        """Write the first suffix tokens of a row, known from before."""
+        start = int(self.starts[row])
+        window = slice(start, start + part.length)
+        for layer in range(self.shape.layers):
+            self.keys[layer][:, row, window] = part.keys[layer]
+            self.values[layer][:, row, window] = part.values[layer]
+
+    def row(self, row: int, count: int) -> PrefixKV:
+        """A copy of the first `count` suffix tokens of a row."""
+        start = int(self.starts[row])
+        window = slice(start, start + count)
+        return PrefixKV(
+            tuple(k[:, row, window].clone() for k in self.keys),
+            tuple(v[:, row, window].clone() for v in self.values),
+            count,
+        )
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop the other rows, and the slots that only they used."""
+        index = torch.tensor(rows, device=self.shape.device)
+        self.groups = tuple(_kept_groups(self.groups, rows))
+        starts = self.starts[index]
+        skip = int(starts.min())
+        self.starts, self.rows = starts - skip, len(rows)
+        self.padded = bool(self.starts.max() > 0)
+        self._resize(self.capacity - skip, skip, index)
+        self.length -= skip
+
+    def as_prefix(self) -> PrefixKV:
+        """The single row of this cache as a prefix."""
+        pairs = [self.visible(layer) for layer in range(self.shape.layers)]
+        return PrefixKV(
+            tuple(k.contiguous() for k, _ in pairs), tuple(v.contiguous() for _, v in pairs), self.length
+        )
+
+    def _resize(self, capacity: int, skip: int = 0, rows: torch.Tensor | None = None) -> None:
+        """Move to storage of `capacity` slots, leaving out the first `skip` and all rows but `rows`."""
+        used = slice(skip, self.length)
+        for store in (self.keys, self.values):
+            for layer, old in enumerate(store):
+                kept = old[:, :, used] if rows is None else old[:, rows, used]
+                new = old.new_zeros((self.shape.heads, kept.shape[1], capacity, self.shape.head_dim))
+                new[:, :, : kept.shape[2]] = kept
+                store[layer] = new
+        self.capacity = capacity
+
+
+def _kept_groups(groups: Sequence[PrefixGroup], rows: Sequence[int]) -> Iterator[PrefixGroup]:
+    """The groups when only `rows` (ascending) stay."""
+    first = 0
+    for group in groups:
+        left = sum(first <= row < first + group.rows for row in rows)
+        first += group.rows
+        if left:
+            yield PrefixGroup(left, group.prefix)
