@@ -173,7 +173,7 @@ def trials_so_far(trials: Sequence[TrialFacts], events: Sequence[Event], ended: 
     items = "".join(_trial_row(FACT_LOOKS[t.status], t.label, _told(t)) for t in trials)
     if stage is not None:
         label = stage.label.removeprefix("Trying: ")
-        items += _trial_row(NOW, label, f"{stage.done} of {stage.total} questions asked.")
+        items += _trial_row(NOW, label, f"{stage.done} of {stage.total} done.")
     return (
         '<section class="card trying"><div class="so-far-head"><h3>Changes, one at a time</h3>'
         f'<p class="dim">Judged when the run ends.</p></div><ol class="checks">{items}</ol></section>'
