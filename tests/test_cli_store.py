@@ -54,7 +54,10 @@ def test_a_backup_comes_back_in_another_home(worker, tmp_path, monkeypatch):
     (folder / f"{'a' * 64}.json").write_text("{}")
     (folder / "half.part").write_text("x")
     file = str(tmp_path / "b.zip")
-    assert "1 sessions, 80 measurements, 1 files" in call("backup", file).stderr
+    said = " ".join(
+        call("backup", file).stderr.split()
+    )  # where a line ends hangs on the length of the address
+    assert "1 sessions, 80 measurements, 1 files" in said
     with pytest.raises(InputError, match="holds 1 sessions"):
         call("restore", file)
     worker.alive()

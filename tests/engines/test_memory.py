@@ -34,7 +34,8 @@ def memory(tokens: int = 100) -> PromptMemory:
 
 @pytest.fixture
 def computed(engine, monkeypatch) -> list[int]:
-    """How many columns of how many rows each pass computes, added up by the caller."""
+    """How many columns of how many rows each pass computes, added up by the caller; nothing is remembered yet."""
+    engine.forget_prompts()
     passes: list[int] = []
     forward = engine.runner.forward
 
@@ -109,6 +110,15 @@ def test_other_words_behind_the_same_beginning_compute_the_words(engine, compute
     assert sum(computed) == 6 * 4
     engine.forget_prompts()
     assert answers(engine, longer) == again
+
+
+def test_new_prompts_behind_a_remembered_beginning_are_remembered_too(engine, computed):
+    requests = few_shot_requests(engine, 12, max_new_tokens=1)
+    answers(engine, requests[:6])
+    answers(engine, requests[6:])
+    computed.clear()
+    answers(engine, requests[6:])
+    assert sum(computed) == 6
 
 
 @pytest.mark.parametrize("family", ["llama", "olmo2"])

@@ -65,7 +65,10 @@ class PromptMemory:
         return self._nearest(tokens)[0]
 
     def part(self, tokens: tuple[int, ...], begin: int, end: int) -> PrefixKV:
-        """Keys and values of `tokens[begin:end]`; `end` is at most what is known."""
+        """Keys and values of `tokens[begin:end]`; `end` is at most what is known.
+
+        A beginning that was kept as such comes back as the same object, so that prompts behind it can be kept with it.
+        """
         _, name = self._nearest(tokens)
         self._kept.move_to_end(name)
         return self._kept[name].part(begin, end)

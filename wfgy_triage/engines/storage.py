@@ -40,10 +40,12 @@ class PrefixKV:
 
     def first(self, length: int) -> PrefixKV:
         """Its first tokens."""
-        return self if length == self.length else self.part(0, length).solid()
+        return self.part(0, length).solid()
 
     def part(self, begin: int, end: int) -> PrefixKV:
-        """Its tokens `begin..end-1`, as views."""
+        """Its tokens `begin..end-1`, as views; itself where these are all."""
+        if (begin, end) == (0, self.length):
+            return self
         return PrefixKV(
             tuple(k[:, begin:end] for k in self.keys),
             tuple(v[:, begin:end] for v in self.values),
@@ -51,7 +53,9 @@ class PrefixKV:
         )
 
     def solid(self) -> PrefixKV:
-        """The same in storage of its own."""
+        """The same in contiguous storage; itself where it is that."""
+        if all(t.is_contiguous() for t in (*self.keys, *self.values)):
+            return self
         return PrefixKV(
             tuple(k.contiguous() for k in self.keys), tuple(v.contiguous() for v in self.values), self.length
         )
