@@ -86,7 +86,7 @@ def test_trials_are_shown_while_they_run(page: Page, served: Served, worker: Scr
     expect(page.locator("#live")).to_contain_text("Now changes are tried, one at a time.")
     trying = page.locator("#so-far .trying")
     expect(trying).to_contain_text("Given up early")
-    expect(trying).to_contain_text(re.compile(r"Trying now\s*Vote over 3 continuations\s*6 of 20 questions"))
+    expect(trying).to_contain_text(re.compile(r"Trying now\s*Vote over 3 continuations\s*6 of 20 done"))
     expect(page.locator("#so-far")).to_contain_text("EXL2: 14 of 19 valid")
     worker.finish(run_id, State.FAIL)
     expect(page.locator("#verdict")).to_contain_text("EXL2 breaks the schema")
