@@ -2,7 +2,7 @@
 
 ```yaml
 users:
-  - {name: chief, role: operator, password: scrypt$32768$8$3$...}
+  - {name: maker, role: operator, password: scrypt$32768$8$3$...}
   - {name: their-name-on-hugging-face, role: admin}
 others: viewer   # signed in with Hugging Face and not listed
 ```

@@ -56,7 +56,7 @@ class TransformersEngine(TokenizerSide):
         return self._runner
 
     def set_prefix_sharing(self, on: bool) -> None:
-        """Whether what prompts share is computed once, in one call or in several (on at first)."""
+        """Whether answering computes what prompts share once, in one call or in several (on at first)."""
         self._options = replace(self._options, share_prefix=on)
 
     def forget_prompts(self) -> None:
