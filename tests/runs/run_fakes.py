@@ -67,7 +67,10 @@ class FakeEngine:
 
 
 class FakeProbe:
-    """Measures `value(question, side)`. Options: `pause` seconds a sample, `fail_at` a question number."""
+    """Measures `value(question, side)`. Options: `pause` seconds a sample, `fail_at` a question number.
+
+    While the home has a file `hold` it waits behind the sample that it has saved, until it is told to stop.
+    """
 
     symptom = SYMPTOM
 
@@ -105,6 +108,8 @@ class FakeProbe:
         die_once(self.home, "before_save")
         context.save([Sample(key, {"value": value(key)})])
         die_once(self.home, "after_save")
+        while (self.home / "hold").exists() and not context.should_stop():
+            time.sleep(0.01)
 
     def evaluate(self, samples: Sequence[Sample], checks: Sequence[Check], settings: Any) -> Evaluation:
         die_once(self.home, "evaluate")

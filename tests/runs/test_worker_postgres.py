@@ -44,7 +44,9 @@ def test_a_killed_worker_is_followed_by_one_that_goes_on(machines, uninterrupted
 
 def test_a_worker_that_is_told_to_stop_puts_its_run_back(machines, uninterrupted):
     home = machines[0]
-    run = home.repo.create(spec(QUESTIONS, pause=0.05))
+    run = home.repo.create(spec(QUESTIONS))
+    hold = home.path / "hold"
+    hold.touch()  # without it a run of seconds could end before this process has seen a second heartbeat
     home.start_worker()
     wait_for(lambda: home.repo.samples(run.id))
     first = home.repo.get(run.id).heartbeat_at
@@ -54,6 +56,8 @@ def test_a_worker_that_is_told_to_stop_puts_its_run_back(machines, uninterrupted
     assert home.worker.exitcode == 0
     assert home.repo.get(run.id).status == RunStatus.QUEUED
     assert not WorkerRepository(home.database).alive(within_s=60)
+    assert len(home.measured()) == 1
+    hold.unlink()
     home.start_worker()
     assert_same(home, wait_for(lambda: home.ended(run.id)), uninterrupted)
 
