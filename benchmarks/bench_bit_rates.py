@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks import Stopwatch
 from benchmarks.bank_workshop import Workshop, named_rate
 from benchmarks.row_file import Row, RowFile
+from wfgy_triage.catalog import load_catalog
 from wfgy_triage.demo import HEAD_BITS, SIBLINGS, exl2_folder
 from wfgy_triage.errors import InputError, TriageError
 from wfgy_triage.exl2.headers import weights_fingerprint
@@ -35,6 +36,21 @@ START = "demo"
 HEAD = (
     "| bpw | state | metric | FP16 | EXL2 | difference [interval] | noise floor | cause | seconds | foreign |"
 )
+TRIAL = (
+    "id",
+    "remedy",
+    "status",
+    "state",
+    "reason",
+    "effect",
+    "rules",
+    "guards",
+    "lost",
+    "restored",
+    "seconds",
+)
+"""What a row keeps of a trial."""
+TRIALS_HEAD = "| bpw | change | WFGY | metric | before | after | effect [interval] | outcome | seconds |"
 
 Look = Callable[[Pair, str, int, Mapping[str, str]], RunRecord]
 
@@ -77,7 +93,9 @@ def run(
         pair = sibling(shop, rate)
         shown += [look_once(kept, shop.run, pair, rate, symptom, asked, fix) for symptom in symptoms]
     for symptom in symptoms:
-        _print(symptom, [r for r in shown if r["probe"] == symptom])
+        of_symptom = [r for r in shown if r["probe"] == symptom]
+        _print(symptom, of_symptom)
+        print_trials(of_symptom)
     return {"rows": kept.rows}
 
 
@@ -153,9 +171,10 @@ def _measured(look: Look, pair: Pair, symptom: str, questions: int, fix: bool) -
         "reused": result.get("reused", {}),
         "timings": result["timings"],
         "decoder_bpw": result["pair"]["exl2"].get("decoder_bpw"),
-        "recommendation": {n: found.get(n) for n in ("candidate", "verified", "state_after")}
+        "recommendation": {n: found.get(n) for n in ("candidate", "verified", "state_after", "seconds")}
         if found
         else None,
+        "trials": [{n: trial.get(n) for n in TRIAL} for trial in found.get("trials", ())],
         "error": None,
     }
 
@@ -175,6 +194,39 @@ def _print(symptom: str, rows: Sequence[Row]) -> None:
             )
             cells = [*ends, *_cells(metric), *first]
             print(f"| {' | '.join(map(str, cells))} |")
+
+
+def print_trials(rows: Sequence[Row]) -> None:
+    """One line a change that was tried, the recommended one in bold; nothing where none was."""
+    tried = [(row, trial) for row in rows for trial in row.get("trials", ())]
+    if not tried:
+        return
+    print(f"\n{TRIALS_HEAD}\n|{'---|' * (TRIALS_HEAD.count('|') - 1)}")
+    for row, trial in tried:
+        effect, chosen = trial["effect"] or {}, (row["recommendation"] or {}).get("candidate") == trial["id"]
+        name = f"**{trial['id']}**" if chosen else trial["id"]
+        modules = ", ".join(load_catalog().remedies[trial["remedy"]].wfgy)
+        values = [_number(effect.get(side)) for side in ("before", "after")]
+        between = "–"
+        if effect.get("interval"):
+            bounds = ", ".join(_number(bound) for bound in effect["interval"])
+            between = f"{_number(effect['difference'])} [{bounds}]"
+        came = (
+            f"{trial['status']}, {trial['restored']} of {trial['lost']} lost back"
+            if trial["lost"]
+            else trial["status"]
+        )
+        cells = (
+            f"{row['bpw']:g}",
+            name,
+            modules,
+            effect.get("id", "–"),
+            *values,
+            between,
+            came,
+            _number(trial["seconds"]),
+        )
+        print(f"| {' | '.join(cells)} |")
 
 
 def _cells(metric: Mapping[str, Any]) -> list[str]:

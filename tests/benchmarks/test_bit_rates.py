@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.bank_workshop import Workshop
-from benchmarks.bench_bit_rates import RATES, _print, look_once, sibling
+from benchmarks.bench_bit_rates import RATES, _print, look_once, print_trials, sibling
 from benchmarks.row_file import RowFile
 from tests.doctor.conftest import healthy  # noqa: F401 - a fixture
 from wfgy_triage.demo import SIBLINGS, exl2_folder
@@ -127,6 +127,44 @@ def test_the_table_has_a_line_for_every_primary_metric(
     assert len({line.count("|") for line in lines}) == 1
     assert "| 3.3 | FAIL | schema_valid_rate, n = 20 | 1 | 0.8 | -0.2 [-0.4, -0.05] | 0 |" in lines[2]
     assert "| 0.04 [-0.4, -0.05] |" in lines[3]
+
+
+def test_every_trial_has_a_line_with_before_and_after(
+    healthy: Pair,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+):
+    effect = {
+        "id": "schema_valid_rate",
+        "before": 0.8,
+        "after": 1.0,
+        "difference": 0.2,
+        "interval": [0.05, 0.4],
+    }
+    tried: dict[str, Any] = {"state": "PASS", "rules": [], "guards": [], "reason": "", "seconds": 12.0}
+    trials = [
+        {
+            **tried,
+            "id": "citation_contract",
+            "remedy": "citation_contract",
+            "status": "given_up",
+            "effect": None,
+        }
+        | {"lost": 4, "restored": 0},
+        {**tried, "id": "schema_lock", "remedy": "schema_lock", "status": "verified", "effect": effect}
+        | {"lost": 4, "restored": 4, "answers": ["long"]},
+    ]
+    fix = {"candidate": "schema_lock", "verified": True, "state_after": "PASS", "trials": trials}
+    look = Looks({**RESULT, "recommendation": fix})
+    row = look_once(RowFile(None, "bit_rates"), look, healthy, 3.3, "json_breaks", 20, True)
+    assert "answers" not in row["trials"][1], "a row keeps figures, not texts"
+    capsys.readouterr()
+    print_trials([row])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1
+    assert lines[2:] == [
+        "| 3.3 | citation_contract | BBMC | – | – | – | – | given_up, 0 of 4 lost back | 12 |",
+        "| 3.3 | **schema_lock** | BBAM | schema_valid_rate | 0.8 | 1 | 0.2 [0.05, 0.4] | verified, 4 of 4 lost back | 12 |",
+    ]
 
 
 def test_rates_of_the_demo_take_its_siblings(healthy: Pair, tmp_path: Path):  # noqa: F811
