@@ -24,6 +24,7 @@ from wfgy_triage.exl2.recipe import Recipe
 from wfgy_triage.pairs import Pair
 from wfgy_triage.probes.registry import available_symptoms
 from wfgy_triage.remedies.requantize import Siblings
+from wfgy_triage.runs.trial_options import DEFAULT_SECONDS, FIX, FIX_SECONDS
 from wfgy_triage.settings import load_settings
 from wfgy_triage.store.records import RunRecord, RunStatus
 
@@ -61,6 +62,7 @@ def run(
     probe: Sequence[str] | None = None,
     questions: int | None = None,
     fix: bool = False,
+    fix_seconds: int | None = None,
     json: Path | None = None,
 ) -> dict[str, Any]:
     """Make the siblings, run every probe on each, print a table a probe; see the module.
@@ -71,6 +73,7 @@ def run(
         probe: which probes; all without it.
         questions: questions a run.
         fix: whether changes are tried after a FAIL.
+        fix_seconds: for how long; the app's own time without it.
         json: the file of the results; its rows are not measured again.
 
     Raises:
@@ -88,10 +91,11 @@ def run(
     shop = Workshop(settings, scratch)
     rates = bpw or (FAST_RATES if fast else RATES)
     asked = questions or (FAST_QUESTIONS if fast else QUESTIONS)
+    allowed = (DEFAULT_SECONDS if fix_seconds is None else fix_seconds) if fix else 0
     kept, shown = RowFile(json, SECTION), []
     for rate in rates:
         pair = sibling(shop, rate)
-        shown += [look_once(kept, shop.run, pair, rate, symptom, asked, fix) for symptom in symptoms]
+        shown += [look_once(kept, shop.run, pair, rate, symptom, asked, allowed) for symptom in symptoms]
     for symptom in symptoms:
         of_symptom = [r for r in shown if r["probe"] == symptom]
         _print(symptom, of_symptom)
@@ -120,11 +124,12 @@ def sibling(shop: Workshop, rate: float) -> Pair:
 
 
 def look_once(
-    kept: RowFile, look: Look, pair: Pair, rate: float, symptom: str, questions: int, fix: bool
+    kept: RowFile, look: Look, pair: Pair, rate: float, symptom: str, questions: int, fix_seconds: int
 ) -> Row:
     """The row of a rate and probe: that of the file, else measured now and added to it.
 
-    A run that gave no result is shown and not kept, so that the next call tries it again.
+    Changes are tried for `fix_seconds`, none with 0. A run that gave no result is shown and not kept, so that the next
+    call tries it again.
 
     Raises:
         KeyboardInterrupt: the run was cancelled.
@@ -133,13 +138,14 @@ def look_once(
         "bpw": rate,
         "probe": symptom,
         "questions": questions,
-        "fix": fix,
+        "fix": bool(fix_seconds),
+        **({"fix_seconds": fix_seconds} if fix_seconds else {}),
         "models": [weights_fingerprint(pair.fp16), weights_fingerprint(pair.exl2)],
     }
     if found := kept.find(**facts):
         return found
     with Stopwatch() as watch:
-        measured = _measured(look, pair, symptom, questions, fix)
+        measured = _measured(look, pair, symptom, questions, fix_seconds)
     spent = {"seconds": round(watch.seconds, 1), "foreign": watch.foreign}
     row = {**facts, **measured, **spent}
     if measured["error"] is None:
@@ -149,11 +155,12 @@ def look_once(
     return row
 
 
-def _measured(look: Look, pair: Pair, symptom: str, questions: int, fix: bool) -> dict[str, Any]:
+def _measured(look: Look, pair: Pair, symptom: str, questions: int, fix_seconds: int) -> dict[str, Any]:
     """What a run came to, or why there is none."""
     nothing = {"state": None, "cause": None, "primaries": [], "reused": {}, "recommendation": None}
     try:
-        record = look(pair, symptom, questions, {"fix": "yes" if fix else "no"})
+        tried = {FIX: "yes", FIX_SECONDS: str(fix_seconds)} if fix_seconds else {FIX: "no"}
+        record = look(pair, symptom, questions, tried)
     except TriageError as error:
         return {**nothing, "error": str(error)}
     if record.status is RunStatus.CANCELLED:

@@ -64,22 +64,22 @@ class Looks:
 def test_a_killed_benchmark_goes_on_behind_its_rows(healthy: Pair, tmp_path: Path):  # noqa: F811
     path, looks = tmp_path / "out.json", Looks()
     path.write_text(json.dumps({"machine": {"cores": 2}}))
-    first = look_once(RowFile(path, "bit_rates"), looks, healthy, 3.3, "json_breaks", 20, False)
+    first = look_once(RowFile(path, "bit_rates"), looks, healthy, 3.3, "json_breaks", 20, 0)
     found = json.loads(path.read_text())
     assert (found["machine"], found["bit_rates"]["rows"]) == ({"cores": 2}, [first])
     again = RowFile(path, "bit_rates")
-    assert look_once(again, looks, healthy, 3.3, "json_breaks", 20, False) == first
+    assert look_once(again, looks, healthy, 3.3, "json_breaks", 20, 0) == first
     assert len(looks.asked) == 1
     for rate, symptom, questions, fix in (
-        (4.2, "json_breaks", 20, False),
-        (3.3, "long_chain", 20, False),
+        (4.2, "json_breaks", 20, 0),
+        (3.3, "long_chain", 20, 0),
         (3.3, "json_breaks", 40, False),
-        (3.3, "json_breaks", 20, True),
+        (3.3, "json_breaks", 20, 300),
     ):
         look_once(again, looks, healthy, rate, symptom, questions, fix)
     assert len(looks.asked) == 5
     assert looks.asked[0][2] == {"fix": "no"}
-    assert looks.asked[4][2] == {"fix": "yes"}
+    assert looks.asked[4][2] == {"fix": "yes", "fix_seconds": "300"}
     assert len(RowFile(path, "bit_rates").rows) == 5
 
 
@@ -87,7 +87,7 @@ def test_another_model_at_the_same_rate_is_measured(healthy: Pair, tmp_path: Pat
     kept, looks = RowFile(None, "bit_rates"), Looks()
     other = Pair("other", "Other", healthy.fp16, healthy.fp16)
     for pair in (healthy, other, healthy):
-        look_once(kept, looks, pair, 3.3, "json_breaks", 20, False)
+        look_once(kept, looks, pair, 3.3, "json_breaks", 20, 0)
     assert len(looks.asked) == 2
 
 
@@ -96,9 +96,9 @@ def test_a_run_without_a_result_is_shown_and_tried_again(
     capsys: pytest.CaptureFixture[str],
 ):
     kept, looks = RowFile(None, "bit_rates"), Looks(None, RunStatus.FAILED)
-    row = look_once(kept, looks, healthy, 3.3, "json_breaks", 20, False)
+    row = look_once(kept, looks, healthy, 3.3, "json_breaks", 20, 0)
     assert (row["state"], row["error"], kept.rows) == (None, "It broke.", [])
-    look_once(kept, looks, healthy, 3.3, "json_breaks", 20, False)
+    look_once(kept, looks, healthy, 3.3, "json_breaks", 20, 0)
     assert len(looks.asked) == 2
     capsys.readouterr()
     _print("json_breaks", [row])
@@ -108,7 +108,7 @@ def test_a_run_without_a_result_is_shown_and_tried_again(
 def test_a_cancelled_run_ends_the_benchmark(healthy: Pair):  # noqa: F811
     kept = RowFile(None, "bit_rates")
     with pytest.raises(KeyboardInterrupt):
-        look_once(kept, Looks(status=RunStatus.CANCELLED), healthy, 3.3, "json_breaks", 20, False)
+        look_once(kept, Looks(status=RunStatus.CANCELLED), healthy, 3.3, "json_breaks", 20, 0)
     assert kept.rows == []
 
 
@@ -118,7 +118,7 @@ def test_the_table_has_a_line_for_every_primary_metric(
 ):
     distance = {**METRIC, "id": "ds_drift", "fp16": None, "difference": None, "exl2": 0.04}
     looks = Looks({**RESULT, "metrics": [METRIC, distance]})
-    row = look_once(RowFile(None, "bit_rates"), looks, healthy, 3.3, "acceptance_gate", 20, False)
+    row = look_once(RowFile(None, "bit_rates"), looks, healthy, 3.3, "acceptance_gate", 20, 0)
     assert row["primaries"][0]["interval"] == [-0.4, -0.05]
     capsys.readouterr()
     _print("acceptance_gate", [row])
@@ -155,16 +155,15 @@ def test_every_trial_has_a_line_with_before_and_after(
     ]
     fix = {"candidate": "schema_lock", "verified": True, "state_after": "PASS", "trials": trials}
     look = Looks({**RESULT, "recommendation": fix})
-    row = look_once(RowFile(None, "bit_rates"), look, healthy, 3.3, "json_breaks", 20, True)
+    row = look_once(RowFile(None, "bit_rates"), look, healthy, 3.3, "json_breaks", 20, 300)
     assert "answers" not in row["trials"][1], "a row keeps figures, not texts"
     capsys.readouterr()
     print_trials([row])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
-    assert lines[2:] == [
-        "| 3.3 | citation_contract | BBMC | – | – | – | – | given_up, 0 of 4 lost back | 12 |",
-        "| 3.3 | **schema_lock** | BBAM | schema_valid_rate | 0.8 | 1 | 0.2 [0.05, 0.4] | verified, 4 of 4 lost back | 12 |",
-    ]
+    assert lines[2] == "| 3.3 | citation_contract | BBMC | – | – | – | – | given_up, 0 of 4 lost back | 12 |"
+    name, effect = "**schema_lock** | BBAM", "schema_valid_rate | 0.8 | 1 | 0.2 [0.05, 0.4]"
+    assert lines[3] == f"| 3.3 | {name} | {effect} | verified, 4 of 4 lost back | 12 |"
 
 
 def test_rates_of_the_demo_take_its_siblings(healthy: Pair, tmp_path: Path):  # noqa: F811
