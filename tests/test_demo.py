@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from wfgy_triage import demo
 from wfgy_triage.errors import PrerequisiteError
@@ -141,6 +143,40 @@ def test_the_real_demo_is_complete_and_a_second_start_does_nothing(demo_settings
     assert steps == []
     for sibling in demo.SIBLINGS:
         assert get_pair(demo_settings, sibling.pair_id).ready
+
+
+@pytest.mark.demo
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    # What llama.cpp's server (build b11549) makes of the same GGUF file's own tokenizer.
+    [
+        ("  12\n\n\n3", [256, 33, 34, 16506, 35]),
+        ("a\n\n1. b", [81, 1116, 33, 30, 278]),
+        ("x²  3½ 12", [104, 19133, 256, 35, 16738, 216, 33, 34]),
+        ("The quick brown fox", [504, 2365, 6354, 16438]),
+    ],
+)
+def test_the_real_demo_splits_texts_as_the_model_was_trained_on_them(demo_pair, text, ids):
+    for folder in demo_pair.values():
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        assert tokenizer(text, add_special_tokens=False)["input_ids"] == ids
+
+
+@pytest.mark.demo
+def test_a_demo_folder_of_older_code_is_completed_in_place(demo_pair, settings: Settings):
+    folder = demo.exl2_folder(settings, demo.SIBLINGS[0])
+    folder.mkdir(parents=True)
+    path = folder / "tokenizer.json"
+    shutil.copy(demo_pair["demo"] / "tokenizer.json", path)
+    whole = json.loads(path.read_text())
+    older = {**whole, "pre_tokenizer": whole["pre_tokenizer"]["pretokenizers"][1]}
+    path.write_text(json.dumps(older))
+    demo._split_digits(folder)
+    assert json.loads(path.read_text()) == whole
+    before = path.stat().st_mtime_ns
+    demo._split_digits(folder)
+    assert path.stat().st_mtime_ns == before
+    assert [p.name for p in folder.parent.rglob("*")] == [folder.name, path.name]
 
 
 @pytest.mark.demo

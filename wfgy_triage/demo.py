@@ -102,6 +102,8 @@ def prepare_demo(settings: Settings, progress: Progress, only: tuple[str, ...] =
     with _friendly_disk_errors(settings):
         (settings.home / "models").mkdir(parents=True, exist_ok=True)
         register_demo(settings)
+        for folder in (fp16_folder(settings), *(exl2_folder(settings, s) for s in SIBLINGS)):
+            _split_digits(folder)
         if all(demo_ready(settings, s.pair_id) for s in wanted):
             return
         with FileLock(str(settings.home / "models" / ".demo.lock")):
@@ -179,6 +181,7 @@ def _dequantize_gguf(gguf: Path, out: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
+    _split_digits(out)
     # exllamav2 reads rope_theta at the top level only and silently takes 10000 without it.
     path = out / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
@@ -186,6 +189,28 @@ def _dequantize_gguf(gguf: Path, out: Path) -> None:
     config["_name_or_path"] = "SmolLM2-135M-Instruct (dequantized from Q4_1)"
     config.pop("_model_name_or_path", None)
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _split_digits(folder: Path) -> None:
+    """Let a demo folder's tokenizer take digits one by one, as the model's own does; nothing to do where it does.
+
+    Transformers reads words and merges from a GGUF file and not how texts are split before (`tokenizer.ggml.pre`, here
+    `smollm`): without this, spaces and line breaks in front of a digit get other ids than the model was trained on.
+    Folders that were made before this was known are completed in place.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return
+    tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    splits = tokenizer["pre_tokenizer"]
+    if splits["type"] != "ByteLevel":
+        return
+    digits = {"type": "Digits", "individual_digits": True}
+    tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, splits]}
+    text = json.dumps(tokenizer, ensure_ascii=False, indent=2)
+    with _staging(folder) as staging:
+        (staging / path.name).write_text(text, encoding="utf-8")
+        os.replace(staging / path.name, path)
 
 
 def _quantize(settings: Settings, sibling: Sibling, progress: Progress) -> None:

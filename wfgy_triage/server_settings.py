@@ -40,7 +40,7 @@ class ServerSettings:
         model: the name to ask for; empty: the one that the server says is loaded.
         key: name of the environment variable that holds the key; empty: none is sent.
         endpoint: `completions` (the prompt is ours) or `chat` (the server's own chat template frames the messages).
-        token_ids: prompts are sent as token ids instead of text.
+        token_ids: prompts are sent as token ids instead of text; None: where the kind of server is known to take them.
         schema: the option that holds answers to a JSON schema; `auto`: the one that the kind of server is known for.
         logprobs: ask for the probabilities of the answer's own tokens.
         concurrency: requests at a time.
@@ -55,7 +55,7 @@ class ServerSettings:
     model: str = ""
     key: str = ""
     endpoint: Endpoint = "completions"
-    token_ids: bool = False
+    token_ids: bool | None = None
     schema: SchemaOption = "auto"
     logprobs: bool = True
     concurrency: int = 4

@@ -7,14 +7,13 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+from tests.engines.servers import wait_until_it_answers
 from wfgy_triage.engine_settings import EngineSettings
 from wfgy_triage.engines.base import GenerationRequest
 from wfgy_triage.engines.loading import open_engine
@@ -25,7 +24,6 @@ from wfgy_triage.runs.server_check import check_servers
 from wfgy_triage.server_settings import ServerSettings
 from wfgy_triage.store.records import RunSpec, RunStatus
 
-STARTS_WITHIN_S = 240
 PROMPTS = ("The cat", "3.14 and 2.71", "Größe 🙂", "<s>user: hi</s><s>assistant:")
 
 
@@ -50,24 +48,11 @@ def served(
         stderr=subprocess.STDOUT,
     )
     try:
-        _wait(process, f"http://127.0.0.1:{port}/health", home / "log")
+        wait_until_it_answers(process, f"http://127.0.0.1:{port}/health", home / "log")
         yield f"http://127.0.0.1:{port}/v1", folder
     finally:
         process.terminate()
         process.wait(20)
-
-
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    for _ in range(STARTS_WITHIN_S * 5):
-        if process.poll() is not None:
-            pytest.fail(f"the server ended: {log.read_text()[-2000:]}")
-        try:
-            if httpx.get(url, trust_env=False).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.2)
-    pytest.fail(f"the server does not answer: {log.read_text()[-2000:]}")
 
 
 def settings_of(served: tuple[str, Path], **more: Any) -> ServerSettings:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from wfgy_triage.checks import load_checks
-from wfgy_triage.doctor.finding import Finding, Outcome, failed, finding, in_order, passed
+from wfgy_triage.doctor.finding import Finding, Outcome, finding, in_order, passed
 from wfgy_triage.doctor.samples import SAMPLES
 from wfgy_triage.engines.base import Engine
 from wfgy_triage.errors import PrerequisiteError
@@ -18,6 +18,11 @@ OPEN = "This says nothing either way: it was not checked."
 WHERE = (
     "Run the doctor on the machine that has the folders, or name the folder that the server has loaded in `exl2:` of "
     "the pair."
+)
+SERVED_TOKENIZER = (
+    "Give the server FP16's tokenizer files and load the model again; where the served model is one file that holds "
+    "its tokenizer (GGUF), make that file anew. Prompts that are sent as token ids are not touched by it; your own "
+    "programs, which send text, are."
 )
 AskIds = Callable[[Sequence[str]], list[tuple[int, ...]] | None]
 
@@ -82,10 +87,12 @@ def token_ids_finding(served: Sequence[tuple[str, Engine]]) -> Finding:
             continue
         for text, ids in zip(SAMPLES, found, strict=True):
             if ids != engine.encode(text):
-                return failed(
+                return finding(
                     "loaded_token_ids",
+                    Outcome.FAIL,
                     f"The text {text[:40]!r} gets different token ids from the server of the {name} side than from "
                     "FP16's tokenizer.",
+                    do=SERVED_TOKENIZER,
                 )
     if silent:
         return _open(

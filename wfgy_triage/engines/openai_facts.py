@@ -85,9 +85,19 @@ async def _facts(client: ServerClient, settings: ServerSettings) -> ServerFacts:
         for name in ("cache_mode", "prompt_template")
         if parameters.get(name)
     }
-    length = parameters.get("max_seq_len") or entry.get("max_model_len")
-    context = length if isinstance(length, int) and length > 0 else None
+    context = _context(entry, parameters)
     return ServerFacts(flavour, model, client.quoted(model), tuple(map(client.quoted, names)), context, told)
+
+
+def _context(entry: Mapping[str, Any], parameters: Mapping[str, Any]) -> int | None:
+    """Most tokens of prompt and answer: TabbyAPI's word for it, vLLM's, or llama.cpp's (of one of its slots)."""
+    meta = entry.get("meta")
+    said = (
+        parameters.get("max_seq_len"),
+        entry.get("max_model_len"),
+        meta.get("n_ctx") if isinstance(meta, dict) else None,
+    )
+    return next((n for n in said if isinstance(n, int) and not isinstance(n, bool) and n > 0), None)
 
 
 async def _loaded(client: ServerClient, flavour: Flavour) -> Mapping[str, Any]:

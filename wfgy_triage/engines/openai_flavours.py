@@ -25,6 +25,9 @@ class Flavour:
         tokenize_body: what is sent there besides the text.
         tokenize_text: the name under which the text is sent.
         model_path: path that tells about the loaded model, below the base address; None where there is none.
+        token_ids: whether its completion endpoint is known to take a prompt as token ids and to add nothing to them.
+        logprobs: how many alternatives its completion endpoint has to be asked for before it gives the probabilities of
+            its own tokens. The common API gives them with 0.
     """
 
     name: str = ""
@@ -36,6 +39,8 @@ class Flavour:
     tokenize_body: Mapping[str, Any] = field(default_factory=dict)
     tokenize_text: str = "text"
     model_path: str | None = None
+    token_ids: bool = False
+    logprobs: int = 0
 
 
 FLAVOURS = (
@@ -62,11 +67,13 @@ FLAVOURS = (
     Flavour(
         name="llama.cpp",
         owners=("llamacpp",),
-        schema="response_format",
+        schema="json_schema",  # its completion endpoint passes over `response_format`; its chat endpoint takes both
         neutral={"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0},
         tokenize="/tokenize",
         tokenize_body={"add_special": False, "parse_special": True},
         tokenize_text="content",
+        token_ids=True,
+        logprobs=1,
     ),
 )
 UNKNOWN = Flavour()

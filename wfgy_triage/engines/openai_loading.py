@@ -57,6 +57,8 @@ def open_served(
     tokenizer = getattr(twin, "tokenizer", None)
     if tokenizer is None:
         tokenizer = _tokenizer(tokenizer_folder, name)
+    if settings.token_ids is None:
+        settings = replace(settings, token_ids=facts.flavour.token_ids and settings.endpoint == "completions")
     key = read_key(settings)
     hello, server = run_once(_say_hello(settings, key, facts, tokenizer), what)
     context = settings.context or facts.context or _trained_context(tokenizer_folder, twin)

@@ -74,7 +74,7 @@ class RequestWriter:
         if request.stop_strings:
             found["stop"] = list(request.stop_strings[:MOST_STOPS])
         if self._server.logprobs:
-            found["logprobs"] = True if self._server.endpoint == "chat" else 0
+            found["logprobs"] = True if self._server.endpoint == "chat" else self._flavour.logprobs
         if request.grammar is not None:
             found |= self._form(request.grammar, request.id)
         return found
