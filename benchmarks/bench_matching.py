@@ -1,7 +1,8 @@
-"""How well the symptom matcher finds the symptom in complaints that other people wrote, and how often it says `none`.
+"""How well the symptom matcher finds the symptom in complaints of other people, and how often it says `none`.
 
-Development: the quoted complaints that the matcher learns from (`fixmap/complaints.jsonl`), each answered by a matcher
-that has not seen it (cross-validation). Test: `data/complaints.jsonl`, collected after everything had been frozen.
+Development: the complaints that the matcher learns from (`fixmap/complaints.jsonl`), each answered by a matcher that
+has not seen it (cross-validation). Test: `data/complaints.jsonl`, collected after everything had been frozen. All of
+them are restated in other words than those of the thread that they come from.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from sklearn.model_selection import StratifiedKFold
 
 from benchmarks import Stopwatch
 from wfgy_triage.catalog import load_catalog
-from wfgy_triage.complaints import NONE
-from wfgy_triage.matching import Example, Meaning, SymptomMatcher, phrases, read_quoted
+from wfgy_triage.complaints import NONE, Match
+from wfgy_triage.matching import Example, Meaning, SymptomMatcher, phrases, read_restated
 from wfgy_triage.measure.statistics import wilson
 from wfgy_triage.runs.match_process import load_matcher, load_meaning
 
@@ -33,23 +34,30 @@ class Labelled:
     Attributes:
         symptoms: every answer that counts as right, the main one first; more than one where a complaint honestly
             fits two. All were decided before the complaint was matched.
-        source: where it was written.
+        source: where somebody wrote of it.
+        second: what a second reader said, who saw the restated text alone; empty where there was none.
     """
 
     text: str
     symptoms: tuple[str, ...]
     source: str
+    second: str = ""
+
+    @property
+    def agreed(self) -> bool:
+        """Whether both readers place it alike."""
+        return self.second in self.symptoms
 
 
 def read_test() -> list[Labelled]:
     """The complaints of the test split."""
     lines = [json.loads(line) for line in COMPLAINTS.read_text(encoding="utf-8").splitlines()]
-    return [Labelled(line["text"], tuple(line["symptoms"]), line["source"]) for line in lines]
+    return [Labelled(x["text"], tuple(x["symptoms"]), x["source"], x["second"]) for x in lines]
 
 
 def read_development() -> list[Labelled]:
     """The complaints that the matcher learns from."""
-    return [Labelled(e.text, (e.symptom,), e.source) for e in read_quoted()]
+    return [Labelled(e.text, (e.symptom,), e.source) for e in read_restated()]
 
 
 @dataclass(frozen=True)
@@ -93,21 +101,21 @@ def judge(complaints: Sequence[Labelled], answers: Sequence[str]) -> Outcome:
 
 def cross_validate(meaning: Meaning) -> tuple[list[Labelled], list[str]]:
     """Answer every complaint of the development split by a matcher that learned from the phrases and the others."""
-    own, quoted = phrases(load_catalog()), read_quoted()
-    meanings = meaning([e.text for e in own + quoted])
-    answers = [NONE] * len(quoted)
-    for learned, asked in _folds(quoted):
+    own, restated = phrases(load_catalog()), read_restated()
+    meanings = meaning([e.text for e in own + restated])
+    answers = [NONE] * len(restated)
+    for learned, asked in _folds(restated):
         kept = [*range(len(own)), *(len(own) + i for i in learned)]
-        examples = own + [quoted[i] for i in learned]
+        examples = own + [restated[i] for i in learned]
         matcher = SymptomMatcher(examples, meaning, meanings[kept])
-        for i, match in zip(asked, matcher.match([quoted[i].text for i in asked]), strict=True):
+        for i, match in zip(asked, matcher.match([restated[i].text for i in asked]), strict=True):
             answers[i] = match.symptom
     return read_development(), answers
 
 
-def _folds(quoted: Sequence[Example]) -> Iterator[tuple[list[int], list[int]]]:
+def _folds(restated: Sequence[Example]) -> Iterator[tuple[list[int], list[int]]]:
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=1)
-    for learned, asked in folds.split(np.zeros(len(quoted)), [e.symptom for e in quoted]):
+    for learned, asked in folds.split(np.zeros(len(restated)), [e.symptom for e in restated]):
         yield learned.tolist(), asked.tolist()
 
 
@@ -121,9 +129,18 @@ def run(fast: bool = False) -> dict[str, Any]:
         matcher = load_matcher()
     complaints = read_test()
     with Stopwatch() as watch:
-        answers = [m.symptom for m in matcher.match([c.text for c in complaints])]
+        matches = list(matcher.match([c.text for c in complaints]))
+    answers = [m.symptom for m in matches]
     # The test split's texts are not to be learned from, so they are not listed.
     results["test"] = _report("test", judge(complaints, answers), listed=False)
+    results["test"]["on_the_page"] = on_the_page(complaints, matches)
+    results["second_reader"] = _report(
+        "second reader", judge(complaints, [c.second for c in complaints]), listed=False
+    )
+    both = [(c, a) for c, a in zip(complaints, answers, strict=True) if c.agreed]
+    results["agreed"] = _report(
+        "both readers agree", judge([c for c, _ in both], [a for _, a in both]), listed=False
+    )
     results["load_seconds"] = round(loading.seconds, 2)
     results["ms_each"] = round(1000 * watch.seconds / len(complaints), 1)
     results["foreign"] = watch.foreign
@@ -132,6 +149,19 @@ def run(fast: bool = False) -> dict[str, Any]:
     )
     results["development"] = _report("development", judge(*cross_validate(load_meaning())), listed=True)
     return results
+
+
+def on_the_page(complaints: Sequence[Labelled], matches: Sequence[Match]) -> dict[str, Any]:
+    """Complaints about a symptom whose symptom is the answer, or is named as nearest where the answer is `none`."""
+    about = [(c, m) for c, m in zip(complaints, matches, strict=True) if c.symptoms[0] != NONE]
+    shown = sum(bool({m.symptom, *m.nearest} & set(c.symptoms)) for c, m in about)
+    found = _share(shown, len(about))
+    low, high = found["interval"]
+    print(
+        f"test: the right symptom is the answer or named as nearest: {shown} of {len(about)} = {found['share']:.3f} "
+        f"(95 % {low:.3f} to {high:.3f})\n"
+    )
+    return found
 
 
 def _share(count: int, total: int) -> dict[str, Any]:

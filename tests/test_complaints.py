@@ -72,6 +72,20 @@ def test_a_match_offers_at_most_three_and_nothing_when_none_wins():
     assert Match(NONE, {NONE: 0.6, "a": 0.4}).offered == ()
 
 
+@pytest.mark.parametrize(
+    ("scores", "nearest"),
+    [
+        ({NONE: 0.9, "a": 0.06, "b": 0.03, "c": 0.01}, ("a", "b")),
+        ({NONE: 0.9, "a": 0.08, "b": 0.02}, ("a",)),
+        ({NONE: 0.96, "a": 0.04}, ()),
+        ({"a": 0.6, NONE: 0.3, "b": 0.1}, ()),
+        ({}, ()),
+    ],
+)
+def test_what_comes_nearest_is_named_only_where_none_fits_and_something_comes_near(scores, nearest):
+    assert Match(next(iter(scores), NONE), scores).nearest == nearest
+
+
 def test_a_match_survives_the_way_between_processes():
     match = Match("a", {"a": 0.75, NONE: 0.25})
     assert Match.from_json(json.loads(json.dumps(match.to_json()))) == match

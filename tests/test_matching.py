@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import NONE, check_complaint
 from wfgy_triage.engines.minilm import LightSentenceEncoder
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.matching import BATCH, SymptomMatcher, phrases, read_quoted
+from wfgy_triage.matching import BATCH, SymptomMatcher, phrases, read_restated
 from wfgy_triage.runs import match_process
 from wfgy_triage.runs.match_process import load_matcher
 
@@ -101,7 +100,7 @@ def test_related_wishes_and_questions_get_none(matcher: SymptomMatcher):
 
 
 def test_the_data_are_sound_and_the_test_split_is_not_learned_from():
-    learned, test = read_quoted(), read_test()
+    learned, test = read_restated(), read_test()
     known = {*MATCHED, NONE}
     assert {e.symptom for e in learned} == {c.symptoms[0] for c in test} == known
     assert all(len(set(c.symptoms)) == len(c.symptoms) and set(c.symptoms) <= known for c in test)
@@ -111,16 +110,15 @@ def test_the_data_are_sound_and_the_test_split_is_not_learned_from():
     texts = [e.text for e in learned] + [c.text for c in test]
     assert all(check_complaint(text) for text in texts)
     assert not {e.text for e in phrases(load_catalog())} & set(texts)
-    unrelated = Counter(c.symptoms[0] == NONE for c in test)
-    assert unrelated[False] >= 80
-    assert unrelated[True] >= 50
+    assert {c.second for c in test} <= known
+    assert sum(c.agreed for c in test) / len(test) > 0.95
 
 
-def test_a_bad_line_of_quoted_complaints_is_named(tmp_path: Path):
+def test_a_bad_line_of_restated_complaints_is_named(tmp_path: Path):
     file = tmp_path / "complaints.jsonl"
     file.write_text('{"text": "a", "symptom": "none", "source": "s"}\n{"words": "b"}\n', encoding="utf-8")
     with pytest.raises(PrerequisiteError, match="line 2"):
-        read_quoted(file)
+        read_restated(file)
 
 
 def test_a_second_label_counts_as_right(matcher: SymptomMatcher):
@@ -133,16 +131,18 @@ def test_a_second_label_counts_as_right(matcher: SymptomMatcher):
 def test_complaints_of_other_people(matcher: SymptomMatcher):
     complaints = read_test()
     outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
-    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached. These bounds show when a phrase does harm.
-    assert outcome.right / outcome.fitting >= 0.72
-    assert outcome.forced / outcome.unrelated <= 0.15
+    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached: 191 of 241 and 20 of 137. These bounds are a
+    # few complaints away from it: they show when a phrase does harm.
+    assert (outcome.fitting, outcome.unrelated) == (241, 137)
+    assert outcome.right >= 186
+    assert outcome.forced <= 24
 
 
 def test_what_the_examples_mean_is_computed_once(
     matcher: SymptomMatcher, home: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    kept = list((home / "cache").glob("*.npz"))
-    assert len(kept) == 1
+    kept = set((home / "cache").glob("*.npz"))
+    assert kept
     read: list[int] = []
     encode = LightSentenceEncoder.encode
     monkeypatch.setattr(
@@ -150,6 +150,7 @@ def test_what_the_examples_mean_is_computed_once(
     )
     again = load_matcher(home / "cache")
     assert read == []
+    assert set((home / "cache").glob("*.npz")) == kept
     text = ["the JSON never parses"]
     assert next(again.match(text)).scores == pytest.approx(next(matcher.match(text)).scores, abs=1e-4)
 

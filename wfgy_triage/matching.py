@@ -2,8 +2,9 @@
 
 Three views of a text are put side by side: its meaning by an English sentence model, its meaning by a multilingual
 one, and its letters, as TF-IDF of character n-grams, which know exact words (`exllamav2_ext`, `undefined symbol`). A
-logistic regression on all three learns when the matcher is made: from the fix map's phrases and from complaints that
-other people wrote (`fixmap/complaints.jsonl`). Nothing trained is stored, so a new phrase counts at the next start.
+logistic regression on all three learns when the matcher is made: from the fix map's phrases and from complaints of
+other people in restated words (`fixmap/complaints.jsonl`). Nothing trained is stored, so a new phrase counts at the
+next start.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ def phrases(catalog: Catalog) -> list[Example]:
     return found + [Example(text, NONE) for text in catalog.unrelated]
 
 
-def read_quoted(path: Path = COMPLAINTS) -> list[Example]:
-    """Complaints by other people, each with the address where it was written.
+def read_restated(path: Path = COMPLAINTS) -> list[Example]:
+    """Complaints of other people in restated words, each with the address of the thread.
 
     Raises:
         PrerequisiteError: the file cannot be read, or a line is not as it should be.

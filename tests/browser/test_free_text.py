@@ -51,6 +51,20 @@ def test_none_is_an_answer_and_bad_text_is_explained(page: Page, served: Served)
     expect(page.locator("#suggested img")).to_have_count(0)
 
 
+def test_what_comes_nearest_can_be_chosen_where_none_fits(page: Page, served: Served):
+    open_page(page, served.url)
+    ask(page, "something near it")
+    said = page.locator("#suggested")
+    expect(said).to_contain_text("None of the symptoms fits these words.")
+    found = said.get_by_role("button")
+    expect(found).to_have_text([re.compile("does not load.*The server crashes")])
+    assert axe_faults(page) == []
+    found.click()
+    expect(page.locator("input[name=symptom][value=deploy_mismatch]")).to_be_checked()
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert sideways_overflow(page) <= 0
+
+
 def test_a_matcher_that_died_is_said_and_comes_back(page: Page, served: Served):
     open_page(page, served.url)
     said = page.locator("#suggested")

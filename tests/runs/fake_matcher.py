@@ -28,8 +28,11 @@ def main(how: str) -> None:
         if text == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         best = "json_breaks" if "JSON" in text else "long_chain" if "loop" in text else "none"
-        scores = {best: 0.8, "deploy_mismatch": 0.15}
-        scores["none"] = scores.get("none", 0.05)
+        if best == "none":
+            second = 0.15 if "near" in text else 0.01
+            scores = {"none": 1 - second, "deploy_mismatch": second}
+        else:
+            scores = {best: 0.8, "deploy_mismatch": 0.15, "none": 0.05}
         say(id=request["id"], match={"symptom": best, "scores": scores})
 
 

@@ -17,7 +17,7 @@ from wfgy_triage.report.fix import why_not_tried
 from wfgy_triage.report.format import shift, spread
 from wfgy_triage.report.guide import clock, steps_of
 from wfgy_triage.report.trials import chosen, trials_of
-from wfgy_triage.report.words import FIT_WORDS, NO_FIT, NO_FIT_NEXT
+from wfgy_triage.report.words import FIT_WORDS, NEAREST_FIT, NO_FIT, NO_FIT_NEXT
 from wfgy_triage.result import Metric, Result, State
 from wfgy_triage.store.records import RunRecord
 
@@ -150,6 +150,10 @@ def show_match(console: Console, match: Match) -> None:
     if not match.offered:
         console.print(f"[bold]none[/]  {NO_FIT}")
         console.print(f"  {NO_FIT_NEXT}", style="dim")
+        if match.nearest:
+            console.print(f"  {NEAREST_FIT}:", style="dim")
+        for symptom_id in match.nearest:
+            console.print(f"    {symptom_id}  {escape(symptoms[symptom_id].title)}", style="dim")
 
 
 def show_sessions(console: Console, runs: Sequence[RunRecord]) -> None:

@@ -52,6 +52,7 @@ FIT_WORDS = {"strong": "fits well", "good": "probably this", "weak": "perhaps"}
 """How well a symptom fits a complaint (`complaints.Confidence`), as people say it."""
 
 NO_FIT = "None of the symptoms fits these words."
+NEAREST_FIT = "Nearest to them – choose one only if it is what you see"
 NO_FIT_NEXT = (
     "Say it in other words: what did you expect, and what came instead? If you only want to be sure that the model "
     "is good enough, use the acceptance gate; if it does not start or load, the deployment check."

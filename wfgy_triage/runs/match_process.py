@@ -19,7 +19,7 @@ from wfgy_triage.engines.minilm import load_light_encoder
 from wfgy_triage.engines.multilingual import load_multilingual_encoder, multilingual_version
 from wfgy_triage.engines.sentence_files import model_version
 from wfgy_triage.errors import TriageError
-from wfgy_triage.matching import WEIGHTS, Meaning, SymptomMatcher, phrases, read_quoted, side_by_side
+from wfgy_triage.matching import WEIGHTS, Meaning, SymptomMatcher, phrases, read_restated, side_by_side
 from wfgy_triage.probes.embedding_cache import EmbeddingCache
 from wfgy_triage.settings import embedding_folder, load_settings
 
@@ -65,7 +65,7 @@ def load_matcher(cache: Path | None = None) -> SymptomMatcher:
     Raises:
         PrerequisiteError: a sentence model or the fix map cannot be loaded.
     """
-    examples = [*phrases(load_catalog()), *read_quoted()]
+    examples = [*phrases(load_catalog()), *read_restated()]
     meaning = load_meaning()
     texts = [e.text for e in examples]
     kept = EmbeddingCache(cache)

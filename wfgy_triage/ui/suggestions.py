@@ -9,7 +9,7 @@ import gradio as gr
 from wfgy_triage.complaints import Match
 from wfgy_triage.errors import TriageError
 from wfgy_triage.report.icons import icon
-from wfgy_triage.report.words import FIT_WORDS, NO_FIT, NO_FIT_NEXT
+from wfgy_triage.report.words import FIT_WORDS, NEAREST_FIT, NO_FIT, NO_FIT_NEXT
 from wfgy_triage.ui.context import PageContext
 
 # Buttons, not radios: they set the cards below, which stay the page's one choice of a symptom.
@@ -42,18 +42,23 @@ def suggestion_list(elem_id: str) -> gr.HTML:
 
 
 def suggestions(context: PageContext, match: Match) -> str:
-    """Return the symptoms that fit, best first, each with a word for how well."""
-    if not match.offered:
-        return (
-            f'<p class="callout tone-mute">{icon("question")}<span><b>{escape(NO_FIT)}</b> {escape(NO_FIT_NEXT)}'
-            "</span></p>"
-        )
-    rows = "".join(
+    """Return the symptoms that fit, best first, each with a word for how well; else that none does, and the nearest."""
+    if match.offered:
+        rows = "".join(_choice(context, symptom, FIT_WORDS[fit]) for symptom, fit in match.offered)
+        return f'<p class="eyebrow">Closest to your words, best first</p><ol class="suggestions">{rows}</ol>'
+    none = f"<span><b>{escape(NO_FIT)}</b> {escape(NO_FIT_NEXT)}</span>"
+    said = f'<p class="callout tone-mute">{icon("question")}{none}</p>'
+    if not match.nearest:
+        return said
+    rows = "".join(_choice(context, s, context.catalog.symptoms[s].summary) for s in match.nearest)
+    return f'{said}<p class="eyebrow">{escape(NEAREST_FIT)}</p><ol class="suggestions">{rows}</ol>'
+
+
+def _choice(context: PageContext, symptom: str, beside: str) -> str:
+    return (
         f'<li><button type="button" class="suggestion" data-symptom="{escape(symptom)}" aria-pressed="false">'
-        f"<b>{escape(context.symptom_title(symptom))}</b><span>{FIT_WORDS[fit]}</span></button></li>"
-        for symptom, fit in match.offered
+        f"<b>{escape(context.symptom_title(symptom))}</b><span>{escape(beside)}</span></button></li>"
     )
-    return f'<p class="eyebrow">Closest to your words, best first</p><ol class="suggestions">{rows}</ol>'
 
 
 def not_matched(error: TriageError) -> str:
