@@ -227,3 +227,25 @@ def test_answers_that_cannot_be_judged_are_what_keeps_a_change_from_being_verifi
     found = recommend([trial], State.FAIL)
     assert found is not None
     assert "that is not verified. 1 of 183" in str(found["summary"])
+
+
+def test_where_nothing_helped_measurably_the_closest_is_named_and_what_would_tell():
+    lost = [q for q in ORDER[:20] if BROKEN[q] != GOLD[q]]
+    answered = {q: BROKEN[q] if q in lost[:6] else GOLD[q] for q in GOLD}
+    bench = FailedRun(answered)
+    remedies = {
+        "a": {**answered, lost[0]: GOLD[lost[0]]},
+        "b": {**answered, **{q: GOLD[q] for q in lost[:5]}},
+    }
+    first, second = bench.search(ScriptedRemedy("alternate_paths", remedies))
+    trials = [replace(t, status="unclear") for t in (first, second)]
+    assert [(t.facts.restored, t.facts.lost) for t in trials] == [(1, 6), (5, 6)]
+    found = recommend(trials, State.FAIL)
+    assert found is not None
+    assert (found["candidate"], found["verified"]) == (None, False)
+    said = str(found["summary"])
+    assert said.startswith("None of the 2 changes that were tried helped measurably. Closest was “")
+    assert f"“{second.facts.label}”: it brought 5 of 6 lost answers back" in said
+    none = recommend([trials[0]], State.FAIL)
+    assert none is not None
+    assert none["summary"] == "The one change that was tried did not help measurably."

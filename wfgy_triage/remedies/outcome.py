@@ -166,6 +166,21 @@ def _summary(chosen: Trial | None, trials: Sequence[Trial]) -> str:
         return f"{chosen.facts.label}: {found} {chosen.facts.reason}".strip()
     if not tried:
         return "No change could be tried on this pair."
-    if len(tried) == 1:
-        return "The one change that was tried did not help measurably."
-    return f"None of the {len(tried)} changes that were tried helped measurably."
+    none = (
+        "The one change that was tried did not help measurably."
+        if len(tried) == 1
+        else f"None of the {len(tried)} changes that were tried helped measurably."
+    )
+    return " ".join((none, *_closest(trials)))
+
+
+def _closest(trials: Sequence[Trial]) -> tuple[str, ...]:
+    """What brought most of the lost answers back, where too few questions were asked to tell that from chance."""
+    back = [t for t in trials if t.status == "unclear" and 2 * t.facts.restored > t.facts.lost]
+    if not back:
+        return ()
+    facts = max(back, key=lambda t: (t.facts.restored / t.facts.lost, _worth(t))).facts
+    return (
+        f"Closest was “{facts.label}”: it brought {facts.restored} of {facts.lost} lost answers back, which so few"
+        " questions do not tell from chance. A run with more questions would.",
+    )
