@@ -8,7 +8,7 @@ from tests.probes.fakes import ScriptedEngine
 from tests.remedies.bench import BROKEN, GOLD, WORKLOAD, Clock, FailedRun, Impossible, ScriptedRemedy
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.remedies.outcome import WORDS, recommend
-from wfgy_triage.remedies.told import FP16_MORE
+from wfgy_triage.remedies.told import EXL2_MORE, FP16_MORE
 from wfgy_triage.remedies.trial import FIRST_LOST
 from wfgy_triage.result import State
 
@@ -84,8 +84,8 @@ def test_what_cannot_reach_the_gate_is_put_off_and_measured_to_the_end_when_noth
     assert second.status == "hopeless"
     # Tried to the end after the other, so that its worth is known.
     assert first.status in ("better", "unclear")
-    assert first.questions == 20
-    assert len(some.engines["a"].asked) == 20
+    assert (first.questions, first.facts.settled) == (40, True)
+    assert len(some.engines["a"].asked) == 40
 
 
 def test_what_cannot_reach_the_gate_is_left_at_its_first_questions_when_another_change_passes():
@@ -249,3 +249,54 @@ def test_where_nothing_helped_measurably_the_closest_is_named_and_what_would_tel
     none = recommend([trials[0]], State.FAIL)
     assert none is not None
     assert none["summary"] == "The one change that was tried did not help measurably."
+
+
+def close_call() -> tuple[dict[str, str], dict[str, str]]:
+    """EXL2 as it is and with a change: on the run's questions 3 of 20 come back and one is lost, on the next 20 ten."""
+    lost = {*ORDER[:3], *ORDER[20:30]}
+    before = {q: GOLD[q].replace("}", "", 1) if q in lost else GOLD[q] for q in GOLD}
+    after = {**GOLD, ORDER[10]: GOLD[ORDER[10]].replace("}", "", 1)}
+    return before, after
+
+
+def test_what_comes_closest_is_settled_on_questions_that_had_no_part_in_choosing_it():
+    before, after = close_call()
+    bench = FailedRun(before)
+    (trial,) = bench.search(ScriptedRemedy("alternate_paths", {"a": after}))
+    assert (trial.status, trial.questions) == ("better", 40)
+    assert trial.effect is not None
+    assert (trial.effect.before, trial.effect.after, trial.effect.n) == (0.5, 1.0, 20)
+    assert trial.effect.level == pytest.approx(0.95), "one change was picked, so nothing is corrected"
+    assert {s.key.question for s in bench.side(EXL2_MORE)} == set(ORDER[20:40])
+    assert "20 further questions, which had no part" in trial.facts.note
+    assert bench.recommended()["candidate"] == "a"
+    # The run itself is judged on its own questions, as before.
+    assert len(bench.side("exl2")) == 20
+
+
+def test_nothing_is_settled_without_time_or_where_a_change_is_better_already():
+    before, after = close_call()
+    short = FailedRun(before)
+    slow = ScriptedRemedy("alternate_paths", {"a": after})
+    slow.engines["a"] = Slow(after, short.clock)
+    (trial,) = short.search(slow, seconds=8)
+    assert trial.status == "unclear"
+    assert short.side(EXL2_MORE) == []
+    assert "Closest was" in str(short.recommended()["summary"])
+    other = FailedRun()
+    other.search(ScriptedRemedy("alternate_paths", {"a": mended(9)}))
+    assert other.side(EXL2_MORE) == []
+
+
+@pytest.mark.parametrize("at", [30, 50, 70])
+def test_a_search_stopped_while_it_settles_goes_on_there(at: int):
+    before, after = close_call()
+    whole, bench = FailedRun(before), FailedRun(before)
+    whole.search(ScriptedRemedy("alternate_paths", {"a": after}))
+    remedy, there = ScriptedRemedy("alternate_paths", {"a": after}), len(bench.samples)
+    bench.search(remedy, should_stop=lambda: len(bench.samples) >= there + at)
+    assert len(bench.samples) < len(whole.samples)
+    bench.search(remedy)
+    assert [t.to_json() for t in bench.trials()] == [t.to_json() for t in whole.trials()]
+    bench.search(remedy)
+    assert len(remedy.engines["a"].asked) == len(set(remedy.engines["a"].asked)), "nothing is asked twice"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from wfgy_triage.probes.items import Item, arm_side
 from wfgy_triage.probes.measuring import Measuring
 from wfgy_triage.remedies.base import Case, Change
-from wfgy_triage.remedies.told import FP16_MORE, TrialFacts
+from wfgy_triage.remedies.told import EXL2_MORE, FP16_MORE, TrialFacts
 from wfgy_triage.store.records import Sample
 
 STAGE = "trials"
@@ -19,7 +19,11 @@ def ask(case: Case, facts: TrialFacts, change: Change, items: Sequence[Item]) ->
     context, judge = case.context, case.subject.judge
     if not items:
         return
-    labels = {"fp16": "FP16 answers", FP16_MORE: "FP16 answers to further questions"}
+    labels = {
+        "fp16": "FP16 answers",
+        FP16_MORE: "FP16 answers to further questions",
+        EXL2_MORE: "EXL2 answers to further questions",
+    }
     label = labels.get(facts.side, f"Trying: {facts.label}")
     stored = frozenset(s.key for s in context.stored())
 

@@ -91,7 +91,7 @@ def recommend(trials: Sequence[Trial], before: State) -> dict[str, Any] | None:
     """
     if not trials:
         return None
-    chosen = next((t for t in trials if t.status == "verified"), None) or _best(trials)
+    chosen = recommended(trials)
     facts = chosen.facts if chosen else None
     return {
         "remedy": facts.remedy if facts else None,
@@ -105,6 +105,11 @@ def recommend(trials: Sequence[Trial], before: State) -> dict[str, Any] | None:
         "seconds": round(sum(t.facts.seconds for t in trials), 1),
         "trials": [t.to_json() for t in trials],
     }
+
+
+def recommended(trials: Sequence[Trial]) -> Trial | None:
+    """The trial whose change a run recommends; None where nothing helped measurably."""
+    return next((t for t in trials if t.status == "verified"), None) or _best(trials)
 
 
 def _best(trials: Sequence[Trial]) -> Trial | None:
@@ -174,12 +179,18 @@ def _summary(chosen: Trial | None, trials: Sequence[Trial]) -> str:
     return " ".join((none, *_closest(trials)))
 
 
-def _closest(trials: Sequence[Trial]) -> tuple[str, ...]:
-    """What brought most of the lost answers back, where too few questions were asked to tell that from chance."""
+def closest(trials: Sequence[Trial]) -> Trial | None:
+    """Of what had no clear effect: that which brought back most of the lost answers, and more than half of them."""
     back = [t for t in trials if t.status == "unclear" and 2 * t.facts.restored > t.facts.lost]
-    if not back:
+    return max(back, key=lambda t: (t.facts.restored / t.facts.lost, _worth(t)), default=None)
+
+
+def _closest(trials: Sequence[Trial]) -> tuple[str, ...]:
+    """What to know of it: too few questions were asked to tell it from chance."""
+    found = closest(trials)
+    if found is None:
         return ()
-    facts = max(back, key=lambda t: (t.facts.restored / t.facts.lost, _worth(t))).facts
+    facts = found.facts
     return (
         f"Closest was “{facts.label}”: it brought {facts.restored} of {facts.lost} lost answers back, which so few"
         " questions do not tell from chance. A run with more questions would.",

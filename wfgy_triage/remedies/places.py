@@ -11,12 +11,12 @@ from dataclasses import replace
 from wfgy_triage.probes.items import ARMS, arm_side
 from wfgy_triage.probes.retrieval_samples import FACTS
 from wfgy_triage.probes.subject import EXL2
-from wfgy_triage.remedies.told import FP16_MORE, TRIAL_SIDE, TRY, TrialFacts
+from wfgy_triage.remedies.told import EXL2_MORE, FP16_MORE, TRIAL_SIDE, TRY, TrialFacts
 from wfgy_triage.store.records import Sample
 
 FP16 = "fp16"
 FLOOR = "fp16_floor"
-OF_TRIALS = frozenset({TRIAL_SIDE, *(arm_side(FP16_MORE, arm) for arm in ARMS)})
+OF_TRIALS = frozenset({TRIAL_SIDE, *(arm_side(side, arm) for side in (FP16_MORE, EXL2_MORE) for arm in ARMS)})
 
 
 def of_the_run(samples: Sequence[Sample]) -> tuple[Sample, ...]:
@@ -34,9 +34,17 @@ def with_change(samples: Sequence[Sample], facts: TrialFacts) -> tuple[Sample, .
 
 
 def against_before(samples: Sequence[Sample], facts: TrialFacts) -> tuple[Sample, ...]:
-    """The samples with EXL2 as it was in the reference's place, and the changed side in EXL2's."""
-    moves = ((facts.deployed, FP16), (facts.side, facts.deployed))
-    return _placed(samples, ((FACTS, FACTS), *_in_every_arm(moves)))
+    """The samples with EXL2 as it was in the reference's place, and the changed side in EXL2's.
+
+    Where the change was settled, on the further questions alone.
+    """
+    before = EXL2_MORE if facts.settled else facts.deployed
+    moves = _in_every_arm(((before, FP16), (facts.side, facts.deployed)))
+    if facts.settled:
+        sides = {side for side, _ in moves}
+        fresh = {s.key.question for s in samples if s.key.side == EXL2_MORE}
+        samples = [s for s in samples if s.key.side not in sides or s.key.question in fresh]
+    return _placed(samples, ((FACTS, FACTS), *moves))
 
 
 def two_runs(before: Sequence[Sample], after: Sequence[Sample]) -> tuple[Sample, ...]:

@@ -111,6 +111,8 @@ def _trial(
     asked = asked_questions(samples, facts.side)
     if facts.status != "tried":
         return Trial(facts, facts.status, questions=asked)
+    if facts.settled:
+        level = settings.level  # one change was picked, and tested on questions that had no part in that
     after, missed = after_change(samples, facts, probe, settings), _missed(before, facts)
     several = level if len(missed) < 2 else 1 - (1 - level) / len(missed)
     by_id, strict = _changes(samples, facts, probe, settings, (level, several))

@@ -14,6 +14,8 @@ TRIAL_SIDE = "trial"
 """The side of one sample a candidate (its id is the question): how the trial went."""
 FP16_MORE = "fp16_more"
 """FP16 answers to further questions, on which a change is confirmed."""
+EXL2_MORE = "exl2_more"
+"""The same of EXL2 as it is, on which a change is settled."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class TrialFacts:
         loads: the model can be loaded with the change, and could not without.
         put_off: given up because the gate is out of reach, yet some lost answers came back: measured to the end
             where time is left once everything else was tried.
+        settled: its effect is measured on further questions alone, which had no part in choosing it.
         rules: ids of the metrics that the change has to bring to PASS; empty: the probe's own verdict has to.
     """
 
@@ -65,6 +68,7 @@ class TrialFacts:
     short_of_time: bool = False
     loads: bool = False
     put_off: bool = False
+    settled: bool = False
     rules: Sequence[str] = ()
 
 

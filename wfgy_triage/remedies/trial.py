@@ -19,8 +19,9 @@ from wfgy_triage.remedies.asking import STAGE, ask
 from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError, Remedy
 from wfgy_triage.remedies.examining import examine
 from wfgy_triage.remedies.hope import given_up, needed_to_pass, why_open
-from wfgy_triage.remedies.reading import after_change, read_trial, state_of
-from wfgy_triage.remedies.told import FP16_MORE, TRIAL_SIDE, TRY, TrialFacts, facts_of
+from wfgy_triage.remedies.outcome import closest, recommended
+from wfgy_triage.remedies.reading import after_change, read_trial, read_trials, state_of
+from wfgy_triage.remedies.told import EXL2_MORE, FP16_MORE, TRIAL_SIDE, TRY, TrialFacts, facts_of
 from wfgy_triage.result import State
 from wfgy_triage.store.records import Sample, SampleKey
 
@@ -81,6 +82,7 @@ class TrialSearch:
                     return
             order += 1
         self._finish_put_off(seen)
+        self._settle(seen)
 
     def _finish_put_off(self, seen: Sequence[tuple[Remedy, Candidate, int]]) -> None:
         """Nothing passed: what was out of reach of the gate may still be the best improvement there is."""
@@ -89,6 +91,40 @@ class TrialSearch:
             if self._left() <= 0 or self._case.context.should_stop():
                 return
             self._one(remedy, candidate, order, to_the_end=True)
+
+    def _settle(self, seen: Sequence[tuple[Remedy, Candidate, int]]) -> None:
+        """Nothing got measurably better: the closest change and EXL2 as it is are asked as many further questions.
+
+        These had no part in choosing it, so one test on them needs no correction for all the changes that were tried.
+        """
+        case, context = self._case, self._case.context
+        trials = read_trials(context.stored(), self._probe, context.settings)
+        best = closest(trials)
+        if best is None or recommended(trials) is not None or not case.loaded or context.should_stop():
+            return
+        facts = best.facts
+        entry = next(((r, c) for r, c, _ in seen if c.id == facts.id and facts.asked), None)
+        more = self._more(min(2 * context.settings.questions, MOST_QUESTIONS))
+        fresh = [i for i in more.subject.items if i not in set(case.subject.items)]
+        takes = 3 * len(fresh) * facts.seconds / max(1, facts.asked)
+        if entry is None or not fresh or facts.settled or takes > self._left():
+            return
+        began = self._budget.clock()
+        try:
+            ask(more, replace(facts, side=EXL2_MORE), Change(more.context.exl2), fresh)
+            ask(more, replace(facts, side=FP16_MORE), Change(more.context.fp16), fresh)
+            with entry[0].apply(more, entry[1]) as change:
+                ask(more, facts, change, fresh)
+        except (TriageError, NotApplicableError):
+            return  # what it showed on the run's own questions stands
+        if context.should_stop():
+            return
+        note = f"Its effect was measured on {len(fresh)} further questions, which had no part in choosing it."
+        spent = round(facts.seconds + self._budget.clock() - began, 2)
+        asked = facts.asked + len(fresh)
+        self._tell(
+            replace(facts, settled=True, asked=asked, note=f"{facts.note} {note}".strip(), seconds=spent)
+        )
 
     def _candidates(self, remedy: Remedy, order: int) -> Sequence[Candidate]:
         shown = self._case.subject.shown.get(remedy.id)
@@ -221,7 +257,7 @@ class TrialSearch:
     def _tell(self, facts: TrialFacts) -> None:
         """Store how a trial went. One that was stopped is told again when it has gone on."""
         context, told = self._case.context, self._told.get(facts.id)
-        if told is not None and told.status != "unfinished" and not told.put_off:
+        if told is not None and told.status != "unfinished" and not (told.put_off or facts.settled):
             return
         times = sum(s.key.side == TRIAL_SIDE and s.key.question == facts.id for s in context.stored())
         key = SampleKey(self._case.subject.symptom, facts.id, times, context.settings.seed, TRIAL_SIDE)
