@@ -59,7 +59,9 @@ def main() -> int:
     parser.add_argument("--temperature", type=float, help="calibration: of the answers (default: 0.7)")
     parser.add_argument("--bpw", type=float, nargs="+", help="bit_rates: bits per weight of the siblings")
     parser.add_argument("--fix", action="store_true", help="bit_rates: try changes after a FAIL")
-    parser.add_argument("--fix-seconds", type=int, help="bit_rates: for how long (default: as the app does)")
+    parser.add_argument(
+        "--fix-seconds", type=int, help="bit_rates, remedies: for how long (default: as the app does)"
+    )
     options = parser.parse_args()
     unknown = set(options.names) - set(NAMES)
     if unknown:

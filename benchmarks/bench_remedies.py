@@ -7,7 +7,9 @@ pages to read, not changes to make, so what it restores cannot be measured: it i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks import Stopwatch
@@ -16,6 +18,7 @@ from benchmarks.fault_bank import FOLDER_FAULTS, MEASURED_FAULTS, Case, chosen
 from benchmarks.row_file import Row, RowFile
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.errors import TriageError
+from wfgy_triage.runs.trial_options import FIX_SECONDS
 
 SECTION = "remedies"
 GOAL = 0.9
@@ -32,7 +35,11 @@ OUTCOMES = {
 
 
 def run(
-    fast: bool = False, measured: bool = False, fault: Sequence[str] = (), json: Path | None = None
+    fast: bool = False,
+    measured: bool = False,
+    fault: Sequence[str] = (),
+    fix_seconds: int | None = None,
+    json: Path | None = None,
 ) -> dict[str, Any]:
     """Make each broken pair, let a whole run look at it and try changes, and compare with the state before.
 
@@ -40,6 +47,7 @@ def run(
         fast: every fourth fault of the folders only.
         measured: also the faults that only a run with questions shows.
         fault: these and no others.
+        fix_seconds: for how long changes are tried in each case; the app's own time without it.
         json: the file of the results; its rows are not measured again.
 
     Raises:
@@ -51,18 +59,23 @@ def run(
     print(
         f"{'':<28}{'no change':<14}{'recommended':<30}{'after':<14}{'outcome':<20}{'seconds':>8}{'foreign':>9}"
     )
-    rows = look_at(cases, look, _show, RowFile(json, SECTION))
+    options = {} if fix_seconds is None else {FIX_SECONDS: str(fix_seconds)}
+    rows = look_at(cases, partial(look, options=options), _show, RowFile(json, SECTION))
     return summary(rows)
 
 
-def look(case: Case, shop: Workshop) -> dict[str, Any]:
-    """One row: the state without a change, what was recommended, and the state after it."""
+def look(case: Case, shop: Workshop, options: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """One row: the state without a change, what was recommended, and the state after it.
+
+    `options` are given to the run besides the case's own.
+    """
     symptom = case.symptom or DOCTOR
     result: Mapping[str, Any] = {}
     with Stopwatch() as watch:
         try:
             setup = case.make(shop)
-            result = shop.run(setup.pair, symptom, case.questions or 1, setup.options).result or {}
+            given = {**setup.options, **options}
+            result = shop.run(setup.pair, symptom, case.questions or 1, given).result or {}
         except TriageError as error:
             print(f"{case.id}: {error}")
     shop.clear()
