@@ -150,6 +150,16 @@ def test_a_model_that_rarely_ends_and_is_wrong_when_it_does_fails():
     assert "12 of 20 questions could not be judged" in found.headline
 
 
+def test_a_model_that_never_ends_an_answer_is_said_to():
+    found = evaluate(answers(["good"] * 20, ["cut"] * 20))
+    assert found.state is State.NOT_MEASURED
+    assert found.headline.startswith(
+        "EXL2 ends 0 of 20 answers before the length limit, FP16 20. Not measured: 0 of"
+    )
+    same = evaluate(answers(["cut"] * 20, ["cut"] * 20))
+    assert same.headline.startswith("Not measured: ")
+
+
 def test_a_runaway_answer_that_already_broke_the_schema_counts_as_broken():
     found = evaluate(answers(["good"] * 20, ["good"] * 12 + ["runaway"] * 8))
     primary = metric(found, "schema_valid_rate")

@@ -44,7 +44,7 @@ def evaluate_samples(
     found = damage(samples, sides.pair, usable)
     return Evaluation(
         state=primary.state or State.NOT_MEASURED,
-        headline=_headline(fits, primary),
+        headline=_headline(fits, primary, sides.each(RATES["truncated_rate"])),
         page_rule=literal_rule(primary),
         metrics=with_server_facts((*rates.values(), *tokens.metrics), samples, level),
         diagnosis=diagnose_rate(evidence, checks, found),
@@ -61,9 +61,14 @@ def lost(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
     return lost_questions(rate_evidence(primary, fits, good, tokens, level), good)
 
 
-def _headline(fits: Outcomes, primary: Metric) -> str:
+def _headline(fits: Outcomes, primary: Metric, cut: Outcomes) -> str:
     """One sentence with the counts; the reason or the next step where there is no clear verdict."""
     if primary.state is State.NOT_MEASURED:
+        ended = [sum(side[q] is False for q in cut.both) for side in (cut.fp16, cut.exl2)]
+        if ended[1] < ended[0]:
+            many = len(cut.both)
+            said = f"EXL2 ends {ended[1]} of {many} answers before the length limit, FP16 {ended[0]}."
+            return " ".join((said, f"Not measured: {primary.note}"))
         return f"Not measured: {primary.note}"
     broken = [sum(side[q] is False for q in fits.both) for side in (fits.fp16, fits.exl2)]
     text = f"EXL2 breaks the schema in {broken[1]} of {len(fits.both)} answers; FP16 in {broken[0]}."
