@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.engines import llama_server
 from tests.engines.gguf_model import write_gguf
-from tests.engines.servers import wait_until_it_answers
+from tests.engines.servers import free_port, running
 from wfgy_triage.engine_settings import EngineSettings
 from wfgy_triage.engines.base import Engine, GenerationRequest, Grammar
 from wfgy_triage.engines.loading import open_engine
@@ -52,21 +50,11 @@ def served(
     # More positions than a slot has: what the server says of itself is the limit then. No rows above the last token.
     folder = legible(make_folder("llama", max_position_embeddings=16384, vocab_size=258), home / "folder")
     write_gguf(folder, home / "tiny.gguf")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     arguments = (str(home / "tiny.gguf"), str(port), str(CONTEXT), str(SLOTS))
-    process = subprocess.Popen(
-        [sys.executable, llama_server.__file__, *arguments],
-        stdout=(home / "log").open("w"),
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        wait_until_it_answers(process, f"http://127.0.0.1:{port}/health", home / "log")
+    command = [sys.executable, llama_server.__file__, *arguments]
+    with running(command, f"http://127.0.0.1:{port}/health", home / "log"):
         yield f"http://127.0.0.1:{port}/v1", folder
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def legible(folder: Path, copy: Path) -> Path:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.engines.servers import wait_until_it_answers
+from tests.engines.servers import free_port, running
 from wfgy_triage.engine_settings import EngineSettings
 from wfgy_triage.engines.base import GenerationRequest
 from wfgy_triage.engines.loading import open_engine
@@ -36,23 +33,13 @@ def served(
     folder = make_folder("llama", max_position_embeddings=16384, vocab_size=258)
     home = tmp_path_factory.mktemp("hub")
     (home / "hub").mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     code = "from transformers.cli.transformers import main; main()"
     command = [sys.executable, "-c", code, "serve", str(folder), "--host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(
-        [*command, "--device", "cpu", "--dtype", "float32"],
-        env={**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        stdout=(home / "log").open("w"),
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        wait_until_it_answers(process, f"http://127.0.0.1:{port}/health", home / "log")
+    command += ["--device", "cpu", "--dtype", "float32"]
+    environment = {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    with running(command, f"http://127.0.0.1:{port}/health", home / "log", environment):
         yield f"http://127.0.0.1:{port}/v1", folder
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def settings_of(served: tuple[str, Path], **more: Any) -> ServerSettings:
