@@ -177,6 +177,10 @@ def test_a_demo_folder_of_older_code_is_completed_in_place(demo_pair, settings: 
     demo._split_digits(folder)
     assert path.stat().st_mtime_ns == before
     assert [p.name for p in folder.parent.rglob("*")] == [folder.name, path.name]
+    for damaged in ("", "[]", '{"pre_tokenizer": null}', "{"):
+        path.write_text(damaged)
+        demo._split_digits(folder)
+        assert path.read_text() == damaged
 
 
 @pytest.mark.demo

@@ -199,11 +199,13 @@ def _split_digits(folder: Path) -> None:
     Folders that were made before this was known are completed in place.
     """
     path = folder / "tokenizer.json"
-    if not path.is_file():
-        return
-    tokenizer = json.loads(path.read_text(encoding="utf-8"))
-    splits = tokenizer["pre_tokenizer"]
-    if splits["type"] != "ByteLevel":
+    try:
+        tokenizer = json.loads(path.read_text(encoding="utf-8"))
+        splits = tokenizer["pre_tokenizer"]
+        whole = splits["type"] != "ByteLevel"
+    except (OSError, ValueError, TypeError, KeyError):
+        return  # not there, or damaged: loading it, or the doctor, says so
+    if whole:
         return
     digits = {"type": "Digits", "individual_digits": True}
     tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, splits]}
