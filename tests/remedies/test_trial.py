@@ -84,8 +84,8 @@ def test_what_cannot_reach_the_gate_is_put_off_and_measured_to_the_end_when_noth
     assert second.status == "hopeless"
     # Tried to the end after the other, so that its worth is known.
     assert first.status in ("better", "unclear")
-    assert (first.questions, first.facts.settled) == (40, True)
-    assert len(some.engines["a"].asked) == 40
+    assert (first.questions, first.facts.settled) == (60, True)
+    assert len(some.engines["a"].asked) == 60
 
 
 def test_what_cannot_reach_the_gate_is_left_at_its_first_questions_when_another_change_passes():
@@ -252,7 +252,7 @@ def test_where_nothing_helped_measurably_the_closest_is_named_and_what_would_tel
 
 
 def close_call() -> tuple[dict[str, str], dict[str, str]]:
-    """EXL2 as it is and with a change: on the run's questions 3 of 20 come back and one is lost, on the next 20 ten."""
+    """EXL2 as it is and with a change: of the run's 20 questions 3 come back and one is lost, of the next 40 ten do."""
     lost = {*ORDER[:3], *ORDER[20:30]}
     before = {q: GOLD[q].replace("}", "", 1) if q in lost else GOLD[q] for q in GOLD}
     after = {**GOLD, ORDER[10]: GOLD[ORDER[10]].replace("}", "", 1)}
@@ -263,12 +263,12 @@ def test_what_comes_closest_is_settled_on_questions_that_had_no_part_in_choosing
     before, after = close_call()
     bench = FailedRun(before)
     (trial,) = bench.search(ScriptedRemedy("alternate_paths", {"a": after}))
-    assert (trial.status, trial.questions) == ("better", 40)
+    assert (trial.status, trial.questions) == ("better", 60)
     assert trial.effect is not None
-    assert (trial.effect.before, trial.effect.after, trial.effect.n) == (0.5, 1.0, 20)
+    assert (trial.effect.before, trial.effect.after, trial.effect.n) == (0.75, 1.0, 40)
     assert trial.effect.level == pytest.approx(0.95), "one change was picked, so nothing is corrected"
-    assert {s.key.question for s in bench.side(EXL2_MORE)} == set(ORDER[20:40])
-    assert "20 further questions, which had no part" in trial.facts.note
+    assert {s.key.question for s in bench.side(EXL2_MORE)} == set(ORDER[20:60])
+    assert "40 further questions, which had no part" in trial.facts.note
     assert bench.recommended()["candidate"] == "a"
     # The run itself is judged on its own questions, as before.
     assert len(bench.side("exl2")) == 20
@@ -283,6 +283,10 @@ def test_nothing_is_settled_without_time_or_where_a_change_is_better_already():
     assert trial.status == "unclear"
     assert short.side(EXL2_MORE) == []
     assert "Closest was" in str(short.recommended()["summary"])
+    half = FailedRun(before)
+    slow.engines["a"] = Slow(after, half.clock)
+    (trial,) = half.search(slow, seconds=17)
+    assert len(half.side(EXL2_MORE)) == 20, "time for as many questions as the run had, and no more"
     other = FailedRun()
     other.search(ScriptedRemedy("alternate_paths", {"a": mended(9)}))
     assert other.side(EXL2_MORE) == []

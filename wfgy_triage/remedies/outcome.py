@@ -180,9 +180,14 @@ def _summary(chosen: Trial | None, trials: Sequence[Trial]) -> str:
 
 
 def closest(trials: Sequence[Trial]) -> Trial | None:
-    """Of what had no clear effect: that which brought back most of the lost answers, and more than half of them."""
+    """Of what had no clear effect: that which brought back most of the lost answers, and more than half of them.
+
+    Of equals the one of which more answers could be judged, then the cheaper: how far it moved the metric on these few
+    questions says little.
+    """
     back = [t for t in trials if t.status == "unclear" and 2 * t.facts.restored > t.facts.lost]
-    return max(back, key=lambda t: (t.facts.restored / t.facts.lost, _worth(t)), default=None)
+    judged = {t.facts.id: t.effect.n if t.effect else 0 for t in back}
+    return max(back, key=lambda t: (t.facts.restored / t.facts.lost, judged[t.facts.id]), default=None)
 
 
 def _closest(trials: Sequence[Trial]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.errors import TriageError
 from wfgy_triage.probes.base import Probe
+from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.subject import Shown
 from wfgy_triage.remedies.asking import STAGE, ask
 from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError, Remedy
@@ -29,6 +30,8 @@ FIRST_LOST = 8
 """Lost questions that are asked first; what brings none of them back is given up."""
 MOST_QUESTIONS = 200
 """Questions on which a change is confirmed at most."""
+FURTHER = (2, 1)
+"""How many times the run's questions are asked to settle what came closest, as the time allows."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class TrialSearch:
             self._one(remedy, candidate, order, to_the_end=True)
 
     def _settle(self, seen: Sequence[tuple[Remedy, Candidate, int]]) -> None:
-        """Nothing got measurably better: the closest change and EXL2 as it is are asked as many further questions.
+        """Nothing got measurably better: the closest change and EXL2 as it is are asked further questions.
 
         These had no part in choosing it, so one test on them needs no correction for all the changes that were tried.
         """
@@ -104,10 +107,10 @@ class TrialSearch:
             return
         facts = best.facts
         entry = next(((r, c) for r, c, _ in seen if c.id == facts.id and facts.asked), None)
-        more = self._more(min(2 * context.settings.questions, MOST_QUESTIONS))
-        fresh = [i for i in more.subject.items if i not in set(case.subject.items)]
-        takes = 3 * len(fresh) * facts.seconds / max(1, facts.asked)
-        if entry is None or not fresh or facts.settled or takes > self._left():
+        if entry is None or facts.settled:
+            return
+        more, fresh = self._further(facts)
+        if not fresh:
             return
         began = self._budget.clock()
         try:
@@ -125,6 +128,16 @@ class TrialSearch:
         self._tell(
             replace(facts, settled=True, asked=asked, note=f"{facts.note} {note}".strip(), seconds=spent)
         )
+
+    def _further(self, facts: TrialFacts) -> tuple[Case, Sequence[Item]]:
+        """The case with further questions, and these: as many times the run's as there is time for; else none."""
+        asked = self._case.context.settings.questions
+        for times in FURTHER:
+            more = self._more(min((1 + times) * asked, MOST_QUESTIONS))
+            fresh = [i for i in more.subject.items if i not in set(self._case.subject.items)]
+            if 3 * len(fresh) * facts.seconds / max(1, facts.asked) <= self._left():
+                return more, fresh
+        return self._case, ()
 
     def _candidates(self, remedy: Remedy, order: int) -> Sequence[Candidate]:
         shown = self._case.subject.shown.get(remedy.id)
