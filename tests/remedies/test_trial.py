@@ -304,3 +304,14 @@ def test_a_search_stopped_while_it_settles_goes_on_there(at: int):
     assert [t.to_json() for t in bench.trials()] == [t.to_json() for t in whole.trials()]
     bench.search(remedy)
     assert len(remedy.engines["a"].asked) == len(set(remedy.engines["a"].asked)), "nothing is asked twice"
+
+
+def test_of_several_that_brought_everything_back_the_one_with_most_right_answers_is_closest():
+    before, after = close_call()
+    worse = {**after, ORDER[11]: GOLD[ORDER[11]].replace("}", "", 1)}
+    bench = FailedRun(before)
+    trials = bench.search(ScriptedRemedy("alternate_paths", {"a": worse, "b": after, "c": after}))
+    assert [t.facts.restored for t in trials] == [3, 3, 3]
+    assert [t.facts.settled for t in trials] == [False, True, False], (
+        "of equals the cheaper, which comes first"
+    )

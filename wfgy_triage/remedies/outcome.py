@@ -182,12 +182,19 @@ def _summary(chosen: Trial | None, trials: Sequence[Trial]) -> str:
 def closest(trials: Sequence[Trial]) -> Trial | None:
     """Of what had no clear effect: that which brought back most of the lost answers, and more than half of them.
 
-    Of equals the one of which more answers could be judged, then the cheaper: how far it moved the metric on these few
-    questions says little.
+    Of equals the one with most right answers over all questions of the run, one that could not be judged not counted
+    among them; then the cheaper.
     """
     back = [t for t in trials if t.status == "unclear" and 2 * t.facts.restored > t.facts.lost]
-    judged = {t.facts.id: t.effect.n if t.effect else 0 for t in back}
-    return max(back, key=lambda t: (t.facts.restored / t.facts.lost, judged[t.facts.id]), default=None)
+    return max(back, key=lambda t: (t.facts.restored / t.facts.lost, _right(t.primary)), default=None)
+
+
+def _right(after: Metric | None) -> float:
+    """The deciding metric with a change, summed over the questions that could be judged; larger is better."""
+    if after is None or after.exl2 is None:
+        return float("-inf")
+    total = after.exl2 * after.n
+    return total if load_catalog().metrics[after.id].direction == "higher" else -total
 
 
 def _closest(trials: Sequence[Trial]) -> tuple[str, ...]:
