@@ -15,16 +15,15 @@ from safetensors.numpy import load_file, save_file
 
 from tests.engines import llama_server
 from tests.engines.gguf_model import write_gguf
-from tests.engines.servers import free_port, running
+from tests.engines.servers import assert_measured_alike, free_port, running
 from wfgy_triage.engine_settings import EngineSettings
 from wfgy_triage.engines.base import Engine, GenerationRequest, Grammar
 from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.pairs import NO_FOLDER, Pair
-from wfgy_triage.result import State
 from wfgy_triage.runs.headless import run_headless
 from wfgy_triage.runs.server_check import check_servers
 from wfgy_triage.server_settings import ServerSettings
-from wfgy_triage.store.records import RunSpec, RunStatus
+from wfgy_triage.store.records import RunSpec
 
 CONTEXT, SLOTS = 8192, 2
 PROMPTS = ("The cat", "3.14 and 2.71", "Größe 🙂", "<s>user: hi</s><s>assistant:")
@@ -165,12 +164,7 @@ def test_a_run_measures_fp16_here_against_the_server(served, settings):
     record = run_headless(
         settings, RunSpec("json_breaks", "served", questions=2, seed=1), pair=pair_of(served)
     )
-    assert record.status is RunStatus.DONE, record.error_message
-    assert record.result is not None
-    by_id = {m["id"]: m for m in record.result["metrics"]}
-    assert by_id["schema_valid_rate"]["exl2"] == by_id["schema_valid_rate"]["fp16"]
-    assert by_id["kld"]["state"] == State.NOT_MEASURED
-    assert by_id["server_repeat_rate"]["exl2"] == 0.0
+    assert_measured_alike(record, settings)
 
 
 def pair_of(served: tuple[str, Path]) -> Pair:

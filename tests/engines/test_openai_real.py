@@ -10,16 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.engines.servers import free_port, running
+from tests.engines.servers import assert_measured_alike, free_port, running
 from wfgy_triage.engine_settings import EngineSettings
 from wfgy_triage.engines.base import GenerationRequest
 from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.pairs import NO_FOLDER, Pair
-from wfgy_triage.result import State
 from wfgy_triage.runs.headless import run_headless
 from wfgy_triage.runs.server_check import check_servers
 from wfgy_triage.server_settings import ServerSettings
-from wfgy_triage.store.records import RunSpec, RunStatus
+from wfgy_triage.store.records import RunSpec
 
 PROMPTS = ("The cat", "3.14 and 2.71", "Größe 🙂", "<s>user: hi</s><s>assistant:")
 
@@ -95,12 +94,8 @@ def test_a_local_fp16_is_measured_against_a_served_exl2_and_the_result_holds_no_
         RunSpec("json_breaks", "served", questions=2, seed=1),
         pair=pair_of(served, key="SERVED_KEY"),
     )
-    assert record.status is RunStatus.DONE, record.error_message
+    assert_measured_alike(record, settings)
     assert record.result is not None
-    by_id = {m["id"]: m for m in record.result["metrics"]}
-    assert by_id["schema_valid_rate"]["exl2"] == by_id["schema_valid_rate"]["fp16"]
-    assert by_id["kld"]["state"] == State.NOT_MEASURED
-    assert by_id["server_repeat_rate"]["exl2"] == 0.0
     assert record.result["pair"]["exl2"]["engine"] == "openai"
     assert record.result["pair"]["exl2"]["weights_sha256"] is None
     text = json.dumps(record.result) + (settings.home / "logs" / "headless.log").read_text()
