@@ -40,7 +40,7 @@ class EngineSettings:
         backend: what runs the EXL2 side: `reference` (decoded weights in transformers' class), `exllamav2` (the
             library itself), or `auto`: the library on a CUDA device, the reference elsewhere.
         baseline: what runs the FP16 side.
-        cache: how exllamav2 keeps keys and values.
+        cache: how the EXL2 side keeps keys and values; the reference rounds them as exllamav2 does.
         context: most tokens of prompt and answer in exllamav2; the model's own limit where that is lower.
         attention: `causal` keeps exllamav2 from an attention back end that has no causal mask; `installed` takes
             whatever it would take by itself, as a server would.

@@ -110,7 +110,11 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What is loaded, for provenance and for the page."""
+    """What is loaded, for provenance and for the page.
+
+    `cache` says how keys and values are kept between tokens (`FP16`: as they were computed); empty where a server keeps
+    that to itself.
+    """
 
     engine: str
     engine_version: str
@@ -124,6 +128,7 @@ class EngineInfo:
     max_context: int
     notes: tuple[str, ...] = ()
     layers: int = 0
+    cache: str = "FP16"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from wfgy_triage.engines.batching import (
     sharing_groups,
     waves,
 )
+from wfgy_triage.engines.cache_rounding import CacheRounding
 from wfgy_triage.engines.grammar import GrammarCompiler, GrammarState
 from wfgy_triage.engines.memory import PromptMemory
 from wfgy_triage.engines.prompts import batches, compute, remember
@@ -44,12 +45,14 @@ class DecodingOptions:
         settle_ties: decide near ties by a pass over the row alone.
         share_prefix: compute what prompts share once, and not again what an earlier call computed.
         kv_budget_bytes: bound for the suffix storage of one wave of rows.
+        rounding: of keys and values, once the pass that computed them has ended; None keeps them as they are.
     """
 
     name: str
     settle_ties: bool
     share_prefix: bool = True
     kv_budget_bytes: int = 2 << 30
+    rounding: CacheRounding | None = None
 
 
 @dataclass
@@ -176,6 +179,9 @@ class Decoder:
         hidden = self._fill([row.request.prompt_ids for row in rows], cache, should_stop)
         if hidden is None:
             return
+        rounding = self._options.rounding
+        if rounding is not None:
+            cache.round_all(rounding)
         while True:
             live = [i for i, row in enumerate(rows) if row.finish is None]
             picked = hidden if len(live) == len(rows) else hidden[live]
@@ -197,6 +203,8 @@ class Decoder:
             # A finished row runs along with whatever token until the storage is moved.
             newest = torch.tensor([row.tokens[-1:] or [0] for row in rows], device=self._runner.device)
             hidden = self._runner.forward(newest, cache)[:, 0]
+            if rounding is not None:
+                cache.round_newest(rounding)
 
     def _fill(
         self, prompts: Sequence[tuple[int, ...]], cache: SegmentedCache, should_stop: Callable[[], bool]

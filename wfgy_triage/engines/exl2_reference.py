@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.initialization import no_init_weights
 
+from wfgy_triage.engine_settings import CacheKind
 from wfgy_triage.engines.base import Mode
 from wfgy_triage.engines.prepare import (
     LOAD_ERRORS,
@@ -58,6 +59,7 @@ def open_exl2_reference(
     mode: Mode = "reproducible",
     share_with: TransformersEngine | None = None,
     device: str = "cpu",
+    cache: CacheKind = "FP16",
 ) -> TransformersEngine:
     """Decode a quantized folder layer by layer into an engine.
 
@@ -66,9 +68,11 @@ def open_exl2_reference(
         mode: see `Mode`.
         share_with: an open engine whose equal tensors (embeddings, norms) are used instead of a second copy.
         device: a torch device.
+        cache: what keys and values go through between tokens.
 
     Raises:
-        PrerequisiteError: the folder is unsafe or broken, or its tensors are not those of the model.
+        PrerequisiteError: the folder is unsafe or broken, its tensors are not those of the model, or the cache's rounding
+            cannot be followed for it.
     """
     check_folder_safe(folder)
     checkpoint = Checkpoint.open(folder)
@@ -79,7 +83,7 @@ def open_exl2_reference(
     engine = build_engine(model, folder, engine="exl2_reference", mode=mode, dtype=dtype, device=target)
     if share_with is not None:
         share_tensors(engine.runner, share_with.runner)
-    return engine
+    return engine.with_cache(cache)
 
 
 def empty_model(folder: Path) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,6 +75,9 @@ def open_exllamav2(
         PrerequisiteError: no GPU, the library does not import or cannot load the folder, or its attention sees the
             future in spite of everything.
     """
+    if side == "fp16":
+        # The baseline shows what the model can do; what a cache costs is for the EXL2 side to show.
+        settings = replace(settings, cache="FP16")
     check_folder_safe(folder)
     check_gpu()
     library = load_library()
@@ -97,6 +100,7 @@ def open_exllamav2(
         max_context=int(config.max_seq_len),
         notes=configured.notes,
         layers=int(config.num_hidden_layers),
+        cache=settings.cache,
     )
     engine = ExLlamaV2Engine(loaded, tokenizer, info, ends)
     if settings.attention == "causal":

@@ -74,6 +74,7 @@ def open_served(
         vocab_size=max(len(tokenizer), 1),
         max_context=context,
         notes=_notes(settings, facts, server, hello),
+        cache="",
     )
     return ServedEngine(server, tokenizer, info, name)
 

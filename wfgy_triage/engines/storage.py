@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from wfgy_triage.engines.cache_rounding import CacheRounding, rounded_together
+
 
 @dataclass(frozen=True)
 class KVShape:
@@ -189,6 +191,34 @@ class SegmentedCache:
         self.padded = bool(self.starts.max() > 0)
         self._resize(self.capacity - skip, skip, index)
         self.length -= skip
+
+    def round_all(self, rounding: CacheRounding) -> None:
+        """Give everything that is stored the form in which a quantized cache gives it back."""
+        done: dict[int, PrefixKV] = {}
+        for group in self.groups:
+            if (prefix := group.prefix) is not None and id(prefix) not in done:
+                done[id(prefix)] = PrefixKV(
+                    tuple(rounding.keys(k) for k in prefix.keys),
+                    tuple(rounding.values(v) for v in prefix.values),
+                    prefix.length,
+                )
+        # What others hold of the prefixes stays as it was computed.
+        self.groups = tuple(
+            PrefixGroup(g.rows, None if g.prefix is None else done[id(g.prefix)]) for g in self.groups
+        )
+        for layer in range(self.shape.layers):
+            self.keys[layer][:, :, : self.length] = rounding.keys(self.keys[layer][:, :, : self.length])
+            self.values[layer][:, :, : self.length] = rounding.values(self.values[layer][:, :, : self.length])
+
+    def round_newest(self, rounding: CacheRounding) -> None:
+        """The same for the newest slot alone."""
+        slot = slice(self.length - 1, self.length)
+        keys, values = rounded_together(
+            rounding, [k[:, :, slot] for k in self.keys], [v[:, :, slot] for v in self.values]
+        )
+        for layer in range(self.shape.layers):
+            self.keys[layer][:, :, slot] = keys[layer]
+            self.values[layer][:, :, slot] = values[layer]
 
     def as_prefix(self) -> PrefixKV:
         """The single row of this cache as a prefix."""

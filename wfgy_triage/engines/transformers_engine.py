@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from wfgy_triage.engine_settings import CacheKind
 from wfgy_triage.engines.base import (
     Capabilities,
     Completion,
@@ -18,6 +19,7 @@ from wfgy_triage.engines.base import (
     LogitChunk,
     ScoreRequest,
 )
+from wfgy_triage.engines.cache_rounding import cache_rounding
 from wfgy_triage.engines.decoding import Decoder, DecodingOptions
 from wfgy_triage.engines.forced import forced_logits, pooled_states
 from wfgy_triage.engines.requests import check_texts
@@ -34,15 +36,37 @@ class TransformersEngine(TokenizerSide):
         tokenizer: its tokenizer.
         info: what is loaded.
         eos_ids: any of these ends an answer.
+        cache: what keys and values go through between tokens; anything but `FP16` rounds them as exllamav2 does.
+
+    Raises:
+        PrerequisiteError: that rounding cannot be followed for this model.
     """
 
     def __init__(
-        self, runner: ModelRunner, tokenizer: Any, info: EngineInfo, eos_ids: frozenset[int]
+        self,
+        runner: ModelRunner,
+        tokenizer: Any,
+        info: EngineInfo,
+        eos_ids: frozenset[int],
+        cache: CacheKind = "FP16",
     ) -> None:
-        super().__init__(tokenizer, info, eos_ids)
+        super().__init__(tokenizer, _with_cache(info, cache), eos_ids)
         self.capabilities = Capabilities()
         self._runner: ModelRunner | None = runner
-        self._options = DecodingOptions(name=info.engine, settle_ties=info.mode == "reproducible")
+        self._plain = info
+        shape = runner.kv_shape
+        rounding = cache_rounding(cache, shape.heads, shape.head_dim)
+        # What lies between two steps of a rounding falls with the last bit of a sum, so ties cannot be settled.
+        settle = info.mode == "reproducible" and rounding is None
+        self._options = DecodingOptions(name=info.engine, settle_ties=settle, rounding=rounding)
+
+    def with_cache(self, cache: CacheKind) -> TransformersEngine:
+        """The same loaded model with another cache. Closing it, or this one, leaves the other as it is.
+
+        Raises:
+            PrerequisiteError: that rounding cannot be followed for this model.
+        """
+        return TransformersEngine(self.runner, self._tokenizer, self._plain, self._end, cache)
 
     @property
     def runner(self) -> ModelRunner:
@@ -96,3 +120,14 @@ class TransformersEngine(TokenizerSide):
         gc.collect()
         if self.info.device.startswith("cuda"):
             torch.cuda.empty_cache()
+
+
+def _with_cache(info: EngineInfo, cache: CacheKind) -> EngineInfo:
+    """What is loaded, as it is with a cache."""
+    if cache == "FP16":
+        return info
+    note = (
+        f"Keys and values are rounded as a {cache} cache of exllamav2 rounds them, once the pass that computed them has "
+        "ended. Scores of given texts and embeddings read no cache; text may change with the composition of a batch."
+    )
+    return replace(info, cache=cache, deterministic=False, notes=(*info.notes, note))

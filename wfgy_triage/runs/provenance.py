@@ -169,6 +169,7 @@ def _describe_engine(info: EngineInfo) -> dict[str, Any]:
         "engine_version": info.engine_version,
         "device": info.device,
         "compute_dtype": info.compute_dtype,
+        **({"cache": info.cache} if info.cache else {}),
         "mode": info.mode,
         "deterministic": info.deterministic,
         "memory_bytes": info.memory_bytes,
