@@ -23,6 +23,12 @@ ONLY_WEIGHTS = "only_weights_differ"
 EQUAL_IN_THIS_RUN = ("sampler_settings", "kv_cache_bits", "kernel_version_skew")
 """Causes that cannot explain a difference when both sides run in one engine with the same settings."""
 
+WHOLE_CACHE = "cache_unrounded"
+"""The check that keys and values are kept as they are computed. Absent in older sessions, where they always were."""
+KV_CACHE = "kv_cache_bits"
+CACHE_BACK = "cache_put_back"
+"""The check (rung 9) that answers stay lost when the cache rounds nothing."""
+
 ONE_PART = "one_part_is_to_blame"
 """The check (rung 8) that a single part does most of the damage."""
 
@@ -47,13 +53,16 @@ def diagnose(evidence: Evidence, checks: Sequence[Check], damage: Damage | None 
             cause = CHECK_CAUSES[check.check]
             confidence = "medium" if evidence.state in (State.PASS, State.NOT_MEASURED) else "high"
             return Diagnosis(cause, confidence, (*checks, *rungs), tuple(ruled_out))
-    only_weights = any(c.check == ONLY_WEIGHTS and c.result == OK for c in checks)
-    cause, confidence = _measured_cause(evidence, only_weights, damage)
-    if only_weights and evidence.measured:
-        ruled_out += EQUAL_IN_THIS_RUN
+    one_engine = any(c.check == ONLY_WEIGHTS and c.result == OK for c in checks)
+    coarse = any(c.check == WHOLE_CACHE and c.result != OK for c in checks)
+    back = damage.cache if damage else None
+    cache_cleared = not coarse or (back is not None and back.share < MOSTLY)
+    cause, confidence = _measured_cause(evidence, one_engine and cache_cleared, damage)
+    if one_engine and evidence.measured:
+        ruled_out += [c for c in EQUAL_IN_THIS_RUN if c != KV_CACHE or cache_cleared]
     by_rung = {"baseline_passes": "baseline_also_fails", "above_noise": "within_noise"}
     ruled_out += [by_rung[r.check] for r in rungs if r.check in by_rung and r.result == OK]
-    if cause == "weights_too_few_bits" and damage is not None:
+    if cause == "weights_too_few_bits" and damage is not None and damage.parts:
         ruled_out.append("head_bits_too_few")
     return Diagnosis(
         cause, confidence, (*checks, *rungs), tuple(dict.fromkeys(c for c in ruled_out if c != cause))
@@ -70,7 +79,7 @@ def ruled_out_by(checks: Sequence[Check]) -> tuple[str, ...]:
 
 
 def _measured_cause(e: Evidence, only_weights: bool, damage: Damage | None) -> tuple[str, str]:
-    """Rungs 5 to 8: the baseline, the noise, the engine, the weights."""
+    """Rungs 5 to 9: the baseline, the noise, the cache, the engine, the weights."""
     if not e.measured:
         return "unknown", "low"
     if not e.above_noise:
@@ -80,10 +89,12 @@ def _measured_cause(e: Evidence, only_weights: bool, damage: Damage | None) -> t
             # Outside the gate, yet too few changes to tell them from chance: more questions are needed.
             return "unknown", "low"
         return "within_noise", "high" if e.state is State.PASS else "medium"
+    if damage is not None and damage.cache is not None and damage.cache.share >= MOSTLY:
+        return KV_CACHE, "high" if e.certain or damage.cache.share >= ENDED else "medium"
     if not only_weights:
         return "unknown", "low"
     certain = e.certain and e.kld_above_floor
-    if damage is None:
+    if damage is None or not damage.parts:
         return "weights_too_few_bits", "high" if certain else "medium"
     worst = damage.worst
     if worst is not None and worst.id == "head" and damage.share(worst) >= MOSTLY:
@@ -124,7 +135,11 @@ def _divergence_rung(e: Evidence) -> Check:
 
 
 def _damage_rungs(damage: Damage) -> Iterator[Check]:
-    """What putting weights back showed: all of them, and the part that causes most."""
+    """What putting the cache and weights back showed: the cache, all weights, and the part that causes most."""
+    if damage.cache is not None:
+        back = damage.cache
+        words = f"With a cache that rounds nothing {back.restored} of {back.asked} lost answers come back."
+        yield Check(CACHE_BACK, FAULT if back.share >= MOSTLY else OK, words)
     everything = next((p for p in damage.parts if p.id == "all"), None)
     if everything is not None:
         ended = damage.share(everything) >= ENDED

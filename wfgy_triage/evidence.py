@@ -32,12 +32,34 @@ class PartDamage:
 
 
 @dataclass(frozen=True)
+class CacheBack:
+    """What a cache that keeps numbers as they are computed does in place of the quantized one (rung 9).
+
+    Attributes:
+        restored: lost questions that are answered well again.
+        asked: lost questions that were asked again, at least one.
+    """
+
+    restored: int
+    asked: int
+
+    @property
+    def share(self) -> float:
+        """Share of the lost answers that come back."""
+        return self.restored / self.asked
+
+
+@dataclass(frozen=True)
 class Damage:
-    """The localization of a failure: drift of EXL2 as it is (`kl`, nats), and what each part put back leaves."""
+    """The localization of a failure: drift of EXL2 as it is (`kl`, nats), and what each part put back leaves.
+
+    `cache` is None where the cache rounds nothing, or cannot be exchanged; `parts` are empty where the cache alone was.
+    """
 
     kl: float
     questions: int
     parts: tuple[PartDamage, ...]
+    cache: CacheBack | None = None
 
     def share(self, part: PartDamage) -> float:
         """Share of the drift that goes away with the part back; below 0 where it grows."""

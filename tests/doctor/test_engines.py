@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -91,6 +92,15 @@ def test_other_ids_and_another_frame_as_loaded(loaded):
         "loaded_token_ids"
     ]
     assert failed(check_engines(fp16, Changed(exl2, render_chat=lambda m: "x"))) == ["loaded_chat_template"]
+
+
+def test_a_cache_that_rounds_is_said_and_no_failure(loaded):
+    fp16, exl2 = loaded
+    info = replace(exl2.info, cache="Q6")
+    found = check_engines(fp16, Changed(exl2, info=info))
+    cache = next(f for f in found if f.check == "cache_unrounded")
+    assert (cache.state, "Q6 cache" in cache.seen) == (Outcome.WARN, True)
+    assert outcomes(check_engines(fp16, exl2))["cache_unrounded"] is Outcome.PASS
 
 
 def test_different_numerics_are_not_held_fixed(healthy: Pair, loaded):

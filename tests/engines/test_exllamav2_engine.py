@@ -33,11 +33,13 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ExLlamaV2E
     """Open a folder on the stand-in; as on a machine with a GPU, but for the arithmetic."""
     made: list[ExLlamaV2Engine] = []
 
-    def make(folder: Path, settings: EngineSettings = GPU, flash: bool = False) -> ExLlamaV2Engine:
+    def make(
+        folder: Path, settings: EngineSettings = GPU, flash: bool = False, side: str = "fp16"
+    ) -> ExLlamaV2Engine:
         with monkeypatch.context() as patch:
             patch.setattr(exllamav2_loading, "check_gpu", lambda: None)
             patch.setattr(exllamav2_loading, "load_library", lambda: fake_library(flash))
-            made.append(open_engine(folder, side="fp16", settings=settings))
+            made.append(open_engine(folder, side=side, settings=settings))
         return made[-1]
 
     yield make
@@ -142,7 +144,8 @@ def test_a_shared_beginning_is_computed_once_unless_the_cache_rounds_it(engine, 
     long = engine.encode("<s>The same long beginning of both sequences, and then it ends in two ways: ")
     requests = [ScoreRequest(n, (*long, *engine.encode(n)), len(long)) for n in ("first", "second")]
     for cache, computed in (("FP16", 1), ("Q8", 2)):
-        mine = opened(make_folder("llama"), EngineSettings("cuda", "exllamav2", "exllamav2", cache))
+        settings = EngineSettings("cuda", "exllamav2", "exllamav2", cache)
+        mine = opened(make_folder("llama"), settings, side="exl2")
         mine.loaded.model.passes.clear()
         kls = [float(s.kl.max()) for s in score_pair(engine, mine, requests)]
         assert max(kls) < 1e-5

@@ -15,6 +15,8 @@ from tests.engines import fake_exllamav2 as fake
 from tests.engines.fake_exllamav2 import fake_library
 from wfgy_triage.engine_settings import EngineSettings
 from wfgy_triage.engines import exllamav2_library, exllamav2_loading
+from wfgy_triage.engines.base import GenerationRequest
+from wfgy_triage.engines.caches import exact_cache
 from wfgy_triage.engines.exllamav2_library import CACHES, explained, load_library
 from wfgy_triage.engines.exllamav2_loading import BATCH_TOKENS, configure, open_exllamav2
 from wfgy_triage.errors import PrerequisiteError
@@ -209,3 +211,41 @@ def test_without_a_gpu_nothing_is_imported(make_folder, monkeypatch):
         opened(make_folder("llama"))
     assert "backend: reference" in refused.value.hint
     assert "exllamav2" not in sys.modules
+
+
+def test_another_cache_beside_the_one_in_use_leaves_the_model_loaded(make_folder, on_gpu):
+    engine = opened(make_folder("llama"), EngineSettings("cuda", "exllamav2", cache="Q4"))
+    finer = exact_cache(engine)
+    assert type(finer.loaded.cache).__name__ == CACHES["FP16"]
+    assert finer.loaded.exact_cache
+    assert finer.loaded.model is engine.loaded.model
+    assert ("FP16 cache" in finer.info.engine_version, finer.info.cache) == (True, "FP16")
+    request = GenerationRequest("a", engine.encode("Once"), 6)
+    assert [c.text for c in finer.generate([request])] == [c.text for c in engine.generate([request])]
+    fake.STOPPED.clear()
+    finer.close()
+    assert "model" not in fake.STOPPED
+    assert list(engine.generate([request]))
+    engine.close()
+    assert "model" in fake.STOPPED
+
+
+def test_no_room_for_another_cache_is_said_and_the_engine_goes_on(make_folder, on_gpu):
+    engine = opened(make_folder("llama"), EngineSettings("cuda", "exllamav2", cache="Q4"))
+
+    class NoRoom(fake.ExLlamaV2Cache):
+        def __init__(self, *given, **how):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    engine.loaded.library.caches["FP16"] = NoRoom
+    with pytest.raises(PrerequisiteError, match="FP16 cache cannot be made"):
+        exact_cache(engine)
+    assert list(engine.generate([GenerationRequest("a", engine.encode("Once"), 4)]))
+    engine.close()
+
+
+def test_a_baseline_keeps_its_keys_and_values_whatever_the_exl2_side_does(make_folder, on_gpu):
+    settings = EngineSettings("cuda", "exllamav2", "exllamav2", "Q4")
+    engine = opened(make_folder("llama"), settings, side="fp16")
+    assert type(engine.loaded.cache).__name__ == CACHES["FP16"]
+    engine.close()

@@ -1,7 +1,7 @@
 """Compile the installed library's kernels with a C++ compiler, and call them.
 
-Their launches (`kernel<<<grid, block>>>(...)`) become function calls; `shim/` stands for CUDA's headers. Nothing else of
-the sources is changed, and none of them is kept here.
+Their launches (`kernel<<<grid, block>>>(...)`) become function calls; `shim/` stands for CUDA's headers. Nothing else
+of the sources is changed, and none of them is kept here.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class Kernels:
             width,
             len(groups),
             # The constructor shuffles the words in place.
-            *_pointers(tensors["q_weight"].clone(), torch.argsort(inverse).to(torch.int16), inverse.to(torch.int16)),
+            *_pointers(
+                tensors["q_weight"].clone(), torch.argsort(inverse).to(torch.int16), inverse.to(torch.int16)
+            ),
             *_pointers(tensors["q_scale"], step, groups.to(torch.int16)),
             *_pointers(_group_map(groups, tensors["q_weight"].shape[0]), out),
         )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.engines.conftest import FAMILIES, build_model, save_tokenizer
-from wfgy_triage.diagnosis import ONLY_WEIGHTS, diagnose
+from wfgy_triage.diagnosis import CACHE_BACK, KV_CACHE, ONLY_WEIGHTS, WHOLE_CACHE, diagnose
 from wfgy_triage.engines.loading import open_engine
-from wfgy_triage.evidence import Damage, Evidence, PartDamage
+from wfgy_triage.evidence import CacheBack, Damage, Evidence, PartDamage
 from wfgy_triage.probes.base import ProbeContext, ProbeSettings
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.localize import damage, localize, part_label
@@ -68,7 +69,7 @@ def measured(folders: dict[str, Path], broken: str, piece: int = 10_000) -> dict
         limit = len(stored) + piece
         measuring = Measuring(context(), "json_breaks", items)
         measuring.run(judge)
-        localize(context(), measuring, judge, [i.question for i in items])
+        localize(context(), measuring, judge, lambda a: bool(a["useful"]), [i.question for i in items])
         if len(stored) < limit:
             return stored
 
@@ -141,3 +142,76 @@ def test_labels_count_blocks_from_one():
     assert part_label("attn 0-5") == "Attention, blocks 1 to 6"
     assert part_label("mlp 2-2") == "MLP, block 3"
     assert part_label("all") == "All weights"
+
+
+def test_a_cache_that_explains_the_loss_is_put_back_before_any_weights(
+    tmp_path_factory: pytest.TempPathFactory,
+):
+    folder = tmp_path_factory.mktemp("wide")
+    build_model(0, **{**FAMILIES["llama"], "head_dim": 64}).half().save_pretrained(folder)
+    save_tokenizer(folder)
+    result, sides = through_cache(folder, "Q4")
+    assert result.cache is not None
+    assert result.cache.asked >= 2
+    assert result.cache.share == 1
+    assert not result.parts
+    assert "back:cache" in sides
+    assert not any(side.startswith("part:") for side in sides)
+
+
+def through_cache(folder: Path, kind: str) -> tuple[Damage, set[str]]:
+    """What is found where only the cache differs, and the sides that were stored."""
+    stored: dict[object, Sample] = {}
+    fp16 = open_engine(folder, side="fp16")
+    context = ProbeContext(
+        fp16=fp16,
+        exl2=fp16.with_cache(kind),
+        open_floor=lambda: fp16,
+        settings=ProbeSettings(questions=QUESTIONS),
+        done=frozenset(),
+        stored=lambda: tuple(stored.values()),
+        save=lambda samples: stored.update({s.key: s for s in samples}),
+        progress=lambda *_: None,
+        should_stop=lambda: False,
+    )
+    items = [Item(f"q{i}", tuple(range(60 + i, 90 + i)), 24, group="g") for i in range(12)]
+    measuring = Measuring(context, "json_breaks", items)
+
+    def judge(item: Item, completion: object) -> dict[str, object]:
+        right = stored.get(measuring.key(item, "fp16"))
+        return {"useful": right is None or right.payload["text"] == completion.text}  # type: ignore[attr-defined]
+
+    measuring.run(judge)
+    lost = [s.key.question for s in stored.values() if s.key.side == "exl2" and not s.payload["useful"]]
+    localize(context, measuring, judge, lambda a: bool(a["useful"]), lost)
+    rows = tuple(stored.values())
+    result = damage(rows, Sides.of(rows).pair, lambda a: bool(a["useful"]))
+    assert result is not None
+    return result, {s.key.side for s in rows}
+
+
+COARSE = (*CHECKS, Check(WHOLE_CACHE, "unknown", ""))
+
+
+@pytest.mark.parametrize(("restored", "cause"), [(6, "kv_cache_bits"), (2, "weights_too_few_bits")])
+def test_most_lost_answers_back_with_a_full_cache_is_the_cache(restored, cause):
+    found = diagnose(evidence(), COARSE, replace(parts(head=0.4), cache=CacheBack(restored, 8)))
+    assert found.cause == cause
+    rung = next(c for c in found.evidence if c.check == CACHE_BACK)
+    assert (rung.result, f"{restored} of 8 lost answers" in rung.detail) == (
+        "fault" if cause == KV_CACHE else "ok",
+        True,
+    )
+    assert (KV_CACHE in found.ruled_out) is (cause != KV_CACHE)
+
+
+def test_a_coarse_cache_that_was_not_put_back_blames_no_weights():
+    assert diagnose(evidence(), COARSE).cause == "unknown"
+    assert KV_CACHE not in diagnose(evidence(), COARSE).ruled_out
+    assert diagnose(evidence(), CHECKS).cause == "weights_too_few_bits"
+
+
+def test_the_cache_alone_is_evidence_where_weights_cannot_be_exchanged():
+    found = diagnose(evidence(), COARSE, Damage(0.0, 0, (), CacheBack(4, 5)))
+    assert (found.cause, found.confidence) == (KV_CACHE, "high")
+    assert diagnose(evidence(), COARSE, Damage(0.0, 0, (), CacheBack(1, 5))).cause == "weights_too_few_bits"

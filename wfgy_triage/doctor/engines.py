@@ -9,6 +9,7 @@ from wfgy_triage.doctor.finding import Finding, failed, in_order, passed, skippe
 from wfgy_triage.doctor.samples import CHATS, SAMPLES
 from wfgy_triage.doctor.served import check_served
 from wfgy_triage.engines.base import Engine, GenerationRequest
+from wfgy_triage.engines.caches import EXACT
 from wfgy_triage.engines.causality import future_effect, sees_the_future
 from wfgy_triage.errors import TriageError
 
@@ -30,6 +31,7 @@ def check_engines(fp16: Engine, exl2: Engine) -> tuple[Finding, ...]:
             _chat_template(fp16, exl2),
             _causality(fp16, exl2),
             _only_weights(fp16, exl2),
+            _cache(exl2),
         )
     )
 
@@ -97,10 +99,17 @@ def _only_weights(fp16: Engine, exl2: Engine) -> Finding:
     if facts[0] == facts[1]:
         return passed(
             "only_weights_differ",
-            "Both sides run in the same engine code with the same numerics, greedy decoding and a full-precision "
-            "cache; only the weights differ.",
+            "Both sides run in the same engine code with the same numerics and greedy decoding.",
         )
     return warned(
         "only_weights_differ",
         "The two sides run in different engines or numerics; that is not held fixed.",
     )
+
+
+def _cache(exl2: Engine) -> Finding:
+    """Before rung 9: whether there is a rounding between two tokens that FP16 does not have."""
+    kind = exl2.info.cache
+    if kind == EXACT:
+        return passed("cache_unrounded", "The EXL2 side keeps keys and values as they are computed.")
+    return warned("cache_unrounded", f"The EXL2 side keeps keys and values in a {kind} cache.")

@@ -1,9 +1,9 @@
 """Keys and values as exllamav2's quantized caches give them back, computed without its kernels.
 
-The library turns every 64 neighbouring numbers of a token with two interleaved Hadamard transforms of 32, rounds each 32
-of the result to 4 or 8 bits with one scale, and turns them back when they are read. All of it is fp16 arithmetic, which
-is followed here operation by operation (source: `exllamav2_ext/cuda/cache_q.cuh` of 0.3.2; the tests compile that file
-for the CPU and compare bit for bit).
+The library turns every 64 neighbouring numbers of a token with two interleaved Hadamard transforms of 32, rounds each
+32 of the result to 4 or 8 bits with one scale, and turns them back when they are read. All of it is fp16 arithmetic,
+which is followed here operation by operation (source: `exllamav2_ext/cuda/cache_q.cuh` of 0.3.2; the tests compile
+that file for the CPU and compare bit for bit).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def cache_rounding(kind: CacheKind, heads: int, head_dim: int) -> CacheRounding 
         return None
     if (heads * head_dim) % GROUP:
         raise PrerequisiteError(
-            f"A {kind} cache cannot be followed without exllamav2 here: the {heads * head_dim} key numbers of a token are "
+            f"A {kind} cache cannot be followed without exllamav2 here: a token has {heads * head_dim} key numbers, "
             f"no multiple of {GROUP}, so the library rounds several tokens together.",
             "Set `cache: FP16` in the pair's engine block, or run the pair on exllamav2 (`device: cuda`).",
         )

@@ -16,7 +16,7 @@ from wfgy_triage.engines.batching import (
     sharing_groups,
     waves,
 )
-from wfgy_triage.engines.cache_rounding import CacheRounding
+from wfgy_triage.engines.decoding_options import DecodingOptions
 from wfgy_triage.engines.grammar import GrammarCompiler, GrammarState
 from wfgy_triage.engines.memory import PromptMemory
 from wfgy_triage.engines.prompts import batches, compute, remember
@@ -34,25 +34,6 @@ NEAR_TIE = 1e-3
 _HEADROOM = 64
 # Rows of logits looked at together: few enough to stay in the processor's caches between passes.
 _BLOCK_ROWS = 8
-
-
-@dataclass(frozen=True)
-class DecodingOptions:
-    """How a call is run; the result does not depend on it in the reproducible mode.
-
-    Attributes:
-        name: the engine, for messages.
-        settle_ties: decide near ties by a pass over the row alone.
-        share_prefix: compute what prompts share once, and not again what an earlier call computed.
-        kv_budget_bytes: bound for the suffix storage of one wave of rows.
-        rounding: of keys and values, once the pass that computed them has ended; None keeps them as they are.
-    """
-
-    name: str
-    settle_ties: bool
-    share_prefix: bool = True
-    kv_budget_bytes: int = 2 << 30
-    rounding: CacheRounding | None = None
 
 
 @dataclass

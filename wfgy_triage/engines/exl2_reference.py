@@ -71,8 +71,8 @@ def open_exl2_reference(
         cache: what keys and values go through between tokens.
 
     Raises:
-        PrerequisiteError: the folder is unsafe or broken, its tensors are not those of the model, or the cache's rounding
-            cannot be followed for it.
+        PrerequisiteError: the folder is unsafe or broken, its tensors are not those of the model, or the rounding of
+            the cache cannot be followed for it.
     """
     check_folder_safe(folder)
     checkpoint = Checkpoint.open(folder)

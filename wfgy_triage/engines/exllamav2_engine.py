@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from wfgy_triage.engine_settings import CacheKind
 from wfgy_triage.engines.base import (
     Capabilities,
     Completion,
@@ -38,6 +39,7 @@ class LoadedModel:
         tokenizer: `ExLlamaV2Tokenizer`.
         make_cache: gives another empty cache of the same kind for so many tokens.
         exact_cache: caches keep keys and values as they are.
+        exchange: gives the same model with a cache of another kind, and a generator on it.
     """
 
     library: Library
@@ -47,6 +49,7 @@ class LoadedModel:
     tokenizer: Any
     make_cache: Callable[[int], Any]
     exact_cache: bool
+    exchange: Callable[[CacheKind], LoadedModel]
 
 
 class ExLlamaV2Engine(TokenizerSide):
@@ -60,12 +63,19 @@ class ExLlamaV2Engine(TokenizerSide):
         tokenizer: the folder's tokenizer in transformers.
         info: what is loaded.
         end_ids: any of these ends an answer.
+        owner: whether closing unloads the model.
     """
 
     def __init__(
-        self, loaded: LoadedModel, tokenizer: Any, info: EngineInfo, end_ids: frozenset[int]
+        self,
+        loaded: LoadedModel,
+        tokenizer: Any,
+        info: EngineInfo,
+        end_ids: frozenset[int],
+        owner: bool = True,
     ) -> None:
         super().__init__(tokenizer, info, end_ids)
+        self._owner = owner
         self.capabilities = Capabilities()
         self._loaded: LoadedModel | None = loaded
         self._answers: AnswerLoop | None = AnswerLoop(
@@ -92,6 +102,17 @@ class ExLlamaV2Engine(TokenizerSide):
         if self._loaded is None:
             raise ProbeError("The engine is closed.", "Open the model again.")
         return self._loaded
+
+    def with_cache(self, cache: CacheKind) -> ExLlamaV2Engine:
+        """The same loaded model with another cache beside its own, which takes GPU memory until it is closed.
+
+        Raises:
+            PrerequisiteError: there is no room for it.
+        """
+        version = self.info.engine_version.replace(f"{self.info.cache} cache", f"{cache} cache")
+        info = replace(self.info, cache=cache, engine_version=version)
+        loaded = self.loaded.exchange(cache)
+        return ExLlamaV2Engine(loaded, self._tokenizer, info, self._end, owner=False)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of `text` by the library's tokenizer; see the protocol."""
@@ -127,7 +148,9 @@ class ExLlamaV2Engine(TokenizerSide):
         loaded, self._loaded, self._answers, self._compiler = self._loaded, None, None, None
         if loaded is None:
             return
-        release(loaded.model, loaded.generator)
+        end_threads(loaded.generator)
+        if self._owner:
+            loaded.model.unload()
         del loaded
         gc.collect()
         if torch.cuda.is_available():
@@ -144,10 +167,9 @@ class ExLlamaV2Engine(TokenizerSide):
         )
 
 
-def release(model: Any, generator: Any | None = None) -> None:
-    """Unload a model and end the threads of its generator."""
+def end_threads(generator: Any) -> None:
+    """End the threads of a generator."""
     for name in ("sampling_pool", "filter_pool"):
         pool = getattr(generator, name, None)
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
-    model.unload()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import Any, Literal
 import torch
 from transformers import AutoConfig, AutoTokenizer
 
-from wfgy_triage.engine_settings import PAGE, EngineSettings
+from wfgy_triage.engine_settings import PAGE, CacheKind, EngineSettings
 from wfgy_triage.engines.base import EngineInfo, Mode
+from wfgy_triage.engines.caches import EXACT
 from wfgy_triage.engines.causality import future_effect, sees_the_future
-from wfgy_triage.engines.exllamav2_engine import ExLlamaV2Engine, LoadedModel, release
+from wfgy_triage.engines.exllamav2_engine import ExLlamaV2Engine, LoadedModel
 from wfgy_triage.engines.exllamav2_generation import MAX_JOBS
 from wfgy_triage.engines.exllamav2_library import (
     LOAD_ERRORS,
@@ -77,7 +77,7 @@ def open_exllamav2(
     """
     if side == "fp16":
         # The baseline shows what the model can do; what a cache costs is for the EXL2 side to show.
-        settings = replace(settings, cache="FP16")
+        settings = replace(settings, cache=EXACT)
     check_folder_safe(folder)
     check_gpu()
     library = load_library()
@@ -171,7 +171,7 @@ def _load(
         problem = explained(error, f"exllamav2 cannot load {folder.name}")
     # Outside the handler, where the error no longer holds on to what is to be freed.
     with suppress(*LOAD_ERRORS):  # some modules do not unload what they never loaded
-        release(model)
+        model.unload()
     torch.cuda.empty_cache()
     raise problem
 
@@ -187,21 +187,59 @@ def _place(library: Library, model: Any, configured: Configured, settings: Engin
     else:
         cache = kind(model, max_seq_len=tokens, lazy=True)
         model.load_autosplit(cache)
-    tokenizer = library.tokenizer(config)
+    place = _Place(library, model, configured, library.tokenizer(config), tokens)
+    return _serve(place, settings.cache, cache)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A loaded model, and what every generator on it needs."""
+
+    library: Library
+    model: Any
+    configured: Configured
+    tokenizer: Any
+    tokens: int
+
+
+def _serve(place: _Place, kind: CacheKind, cache: Any) -> LoadedModel:
+    """A generator on a cache of this kind."""
+    library, model, config = place.library, place.model, place.configured.config
+    make = library.caches[kind]
     longest = min(PROMPT_CHUNK, int(config.max_input_len))
     generator = library.generator(
         model=model,
         cache=cache,
-        tokenizer=tokenizer,
+        tokenizer=place.tokenizer,
         max_batch_size=MAX_JOBS,
         max_q_size=1,
         max_chunk_size=longest // PAGE * PAGE or longest,
-        paged=configured.paged,
+        paged=place.configured.paged,
     )
     # Kernels time their variants on first use.
     generator.warmup()
-    make_cache: Callable[[int], Any] = lambda length: kind(model, max_seq_len=_pages(length))  # noqa: E731
-    return LoadedModel(library, model, cache, generator, tokenizer, make_cache, settings.cache == "FP16")
+    return LoadedModel(
+        library=library,
+        model=model,
+        cache=cache,
+        generator=generator,
+        tokenizer=place.tokenizer,
+        make_cache=lambda length: make(model, max_seq_len=_pages(length)),
+        exact_cache=kind == EXACT,
+        exchange=lambda other: _exchanged(place, other),
+    )
+
+
+def _exchanged(place: _Place, kind: CacheKind) -> LoadedModel:
+    """Another cache beside the one in use."""
+    try:
+        with stream_kept():
+            cache = place.library.caches[kind](place.model, max_seq_len=place.tokens)
+            return _serve(place, kind, cache)
+    except LOAD_ERRORS as error:
+        problem = explained(error, f"A {kind} cache cannot be made beside the one in use")
+    torch.cuda.empty_cache()
+    raise problem
 
 
 def _pages(tokens: int) -> int:

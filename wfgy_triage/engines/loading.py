@@ -52,9 +52,7 @@ def open_engine(
     from wfgy_triage.engines.exl2_reference import open_exl2_reference
 
     twin = share_with if isinstance(share_with, TransformersEngine) else None
-    return open_exl2_reference(
-        path, mode=mode, share_with=twin, device=settings.device, cache=settings.cache
-    )
+    return open_exl2_reference(path, mode=mode, share_with=twin, device=settings.device, cache=settings.cache)
 
 
 def uses_library(settings: EngineSettings, side: Side) -> bool:

@@ -20,7 +20,8 @@ from wfgy_triage.engines.base import (
     ScoreRequest,
 )
 from wfgy_triage.engines.cache_rounding import cache_rounding
-from wfgy_triage.engines.decoding import Decoder, DecodingOptions
+from wfgy_triage.engines.decoding import Decoder
+from wfgy_triage.engines.decoding_options import DecodingOptions
 from wfgy_triage.engines.forced import forced_logits, pooled_states
 from wfgy_triage.engines.requests import check_texts
 from wfgy_triage.engines.runner import ModelRunner
@@ -127,7 +128,8 @@ def _with_cache(info: EngineInfo, cache: CacheKind) -> EngineInfo:
     if cache == "FP16":
         return info
     note = (
-        f"Keys and values are rounded as a {cache} cache of exllamav2 rounds them, once the pass that computed them has "
-        "ended. Scores of given texts and embeddings read no cache; text may change with the composition of a batch."
+        f"Keys and values are rounded as a {cache} cache of exllamav2 rounds them, once the pass that computed them "
+        "has ended. Scores of given texts and embeddings read no cache; text may change with the composition of a "
+        "batch."
     )
     return replace(info, cache=cache, deterministic=False, notes=(*info.notes, note))

@@ -25,7 +25,7 @@ from wfgy_triage.engines.sentences import load_sentence_encoder
 from wfgy_triage.measure.answers import answer_matches, coverage
 from wfgy_triage.measure.citations import classify_citations, finishes_a_claim, without_citations
 from wfgy_triage.measure.stability import claim_of
-from wfgy_triage.probes.acceptance_evaluation import evaluate_samples, lost
+from wfgy_triage.probes.acceptance_evaluation import evaluate_samples, lost, usable
 from wfgy_triage.probes.acceptance_rules import OF_ANSWERS, OF_RUNS, failed_rules, lost_on
 from wfgy_triage.probes.acceptance_samples import DISTANCE, K_SWEEP, SWEEP_QUESTIONS, sweep_side
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
@@ -110,7 +110,7 @@ class Acceptance:
         for k in self._k_sweep:
             self._sweep(context, k, list(tasks)[:SWEEP_QUESTIONS])
         self._distances(context, tasks)
-        localize(context, greedy, judge, lost(context.stored(), context.settings))
+        localize(context, greedy, judge, usable, lost(context.stored(), context.settings))
 
     def subject(self, context: ProbeContext) -> Subject | None:
         """What the failed rules need; None where what fails is a rule that no change can be tried for.

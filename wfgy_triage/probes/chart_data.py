@@ -43,8 +43,8 @@ def class_chart(kinds: PerSide[str], order: Sequence[str]) -> dict[str, Any]:
 
 
 def damage_chart(damage: Damage | None) -> dict[str, Any]:
-    """The chart of damage by part, under its key; empty where the localization was not made."""
-    if damage is None:
+    """The chart of damage by part, under its key; empty where the weights were not looked at."""
+    if damage is None or not damage.parts:
         return {}
     parts = [
         {

@@ -71,7 +71,8 @@ class CitationsMissing:
         measuring = Measuring(context, SYMPTOM, subject.items, PROBE_STAGES)
         measuring.run(subject.judge, annotate)
         measuring.score(FLUENCY_SIDE, "exl2", fp16)
-        localize(context, measuring, subject.judge, lost(context.stored(), context.settings))
+        questions = lost(context.stored(), context.settings)
+        localize(context, measuring, subject.judge, subject.useful, questions)
 
     def subject(self, context: ProbeContext) -> Subject:
         """The tasks, each asked for a cited sentence and for a citation record."""

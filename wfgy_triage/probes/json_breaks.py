@@ -51,7 +51,8 @@ class JsonBreaks:
 
         measuring = Measuring(context, SYMPTOM, subject.items)
         measuring.run(subject.judge, annotate)
-        localize(context, measuring, subject.judge, lost(context.stored(), context.settings))
+        questions = lost(context.stored(), context.settings)
+        localize(context, measuring, subject.judge, subject.useful, questions)
 
     def subject(self, context: ProbeContext) -> Subject:
         """The records asked for, and what fits their schemas."""

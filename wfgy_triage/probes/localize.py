@@ -1,8 +1,9 @@
-"""Rung 8 of the ladder: which weights do the damage? FP16 weights are put back part by part, and the run looks again.
+"""Rungs 8 and 9 of the ladder: what does the damage? Parts are put back to FP16 one at a time, and the run looks again.
 
-Two kinds of samples are stored. `part:<id>`: the comparison of a few FP16 answers with the EXL2 model that has this
-part back; what drift is left shows what the part causes. `back:<id>`: new answers to questions that EXL2 lost, by the
-model with the part back; they show whether the symptom goes away.
+A quantized KV cache comes first: where most lost answers come back with one that rounds nothing, no weights are asked
+for. Two kinds of samples are stored. `part:<id>`: the comparison of a few FP16 answers with the EXL2 model that has
+this part of its weights back; what drift is left shows what the part causes. `back:<id>`: new answers to questions that
+EXL2 lost, with the part (or, as `cache`, the cache) back; they show whether the symptom goes away.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wfgy_triage.diagnosis import MOSTLY
+from wfgy_triage.engines.caches import exact_cache
 from wfgy_triage.engines.putback import ALL, HEAD, PutBackEngine, WeightPart, weight_parts
-from wfgy_triage.evidence import Damage, PartDamage
+from wfgy_triage.evidence import CacheBack, Damage, PartDamage
 from wfgy_triage.probes.base import ProbeContext
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.measuring import Judge, Measuring
@@ -28,6 +31,7 @@ ANSWERED_QUESTIONS = 12
 """Lost questions that are answered again with a part back."""
 ANSWERED_PARTS = 2
 """Parts, the most damaging first, with which the lost questions are answered again; all weights come on top."""
+CACHE = "cache"
 _PART, _BACK = "part:", "back:"
 WHOLE_KINDS = {
     ALL: "All weights",
@@ -37,19 +41,30 @@ WHOLE_KINDS = {
 }
 
 
-def localize(context: ProbeContext, measuring: Measuring, judge: Judge, lost: Sequence[str]) -> None:
+def localize(
+    context: ProbeContext,
+    measuring: Measuring,
+    judge: Judge,
+    useful: Callable[[Payload], bool],
+    lost: Sequence[str],
+) -> None:
     """Measure what is left of the damage with each part put back; skips what is stored.
 
     Args:
         context: the run's engines and store.
         measuring: the run's pass.
         judge: what an answer is worth.
+        useful: whether a judged answer is of use.
         lost: questions that FP16 answers well and EXL2 does not; none: there is nothing to localize.
     """
-    parts = weight_parts(context.exl2) if context.fp16.capabilities.score else ()
-    if not lost or not parts or context.should_stop():
+    if not lost or context.should_stop():
         return
     items = measuring.items(_some(lost, ANSWERED_QUESTIONS))
+    if _cache_explains(context, measuring, judge, useful, items) or context.should_stop():
+        return
+    parts = weight_parts(context.exl2) if context.fp16.capabilities.score else ()
+    if not parts:
+        return
     scored = items[:SCORED_QUESTIONS]
     steps = 2 + ANSWERED_PARTS
     context.progress(STAGE, STAGE_LABEL, 0, steps)
@@ -62,6 +77,28 @@ def localize(context: ProbeContext, measuring: Measuring, judge: Judge, lost: Se
         measuring.answer(_BACK + part, engines[_PART + part], judge, items)
     if not context.should_stop():
         context.progress(STAGE, STAGE_LABEL, steps, steps)
+
+
+def _cache_explains(
+    context: ProbeContext,
+    measuring: Measuring,
+    judge: Judge,
+    useful: Callable[[Payload], bool],
+    items: Sequence[Item],
+) -> bool:
+    """Answer lost questions with a cache that rounds nothing; whether most of them come back."""
+    exact = exact_cache(context.exl2)
+    if exact is None:
+        return False
+    context.progress(STAGE, "A cache that rounds nothing", 0, 1)
+    measuring.answer(_BACK + CACHE, exact, judge, items)
+    back = _cache_back(context.stored(), useful)
+    return back is not None and back.share >= MOSTLY
+
+
+def _cache_back(samples: Sequence[Sample], useful: Callable[[Payload], bool]) -> CacheBack | None:
+    answers = [s.payload for s in samples if s.key.side == _BACK + CACHE]
+    return CacheBack(sum(useful(a) for a in answers), len(answers)) if answers else None
 
 
 def _kl_by_part(
@@ -102,13 +139,14 @@ def damage(
     groups: dict[str, _Group] = {}
     for sample in samples:
         kind, _, part_id = sample.key.side.partition(":")
-        if kind not in ("part", "back") or not part_id:
+        if kind not in ("part", "back") or part_id in ("", CACHE):
             continue
         group = groups.setdefault(part_id, _Group({}, {}))
         (group.part if kind == "part" else group.back)[sample.key.question] = sample.payload
+    back = _cache_back(samples, useful)
     scored = [q for q in pair if groups and all(q in g.part for g in groups.values())]
     if not scored:
-        return None
+        return None if back is None else Damage(0.0, 0, (), back)
     whole = _mean_kl([pair[q] for q in scored])
     parts = [
         PartDamage(
@@ -120,7 +158,7 @@ def damage(
         )
         for part_id, group in sorted(groups.items())
     ]
-    return Damage(whole, len(scored), tuple(parts))
+    return Damage(whole, len(scored), tuple(parts), back)
 
 
 def part_label(part_id: str) -> str:

@@ -80,7 +80,7 @@ class LongChain:
         measuring.run(subject.judge, annotate)
         if not context.should_stop():
             lost = lost_chains(context.stored(), context.settings.level, load_chains().horizon)
-            localize(context, measuring, subject.judge, lost)
+            localize(context, measuring, subject.judge, subject.useful, lost)
 
     def subject(self, context: ProbeContext) -> Subject:
         """The chains, and how well each is continued."""

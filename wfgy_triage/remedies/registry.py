@@ -10,6 +10,7 @@ from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableErro
 
 _MODULES: Mapping[str, str] = {
     "alternate_paths": "wfgy_triage.remedies.alternate_paths",
+    "cache_bits": "wfgy_triage.remedies.cache_bits",
     "citation_contract": "wfgy_triage.remedies.citation_contract",
     "fix_all": "wfgy_triage.remedies.files",
     "fix_config": "wfgy_triage.remedies.files",
@@ -32,7 +33,6 @@ _MODULES: Mapping[str, str] = {
 _ARMS = frozenset({"raise_k", "rebuild_index", "independent_embedder", "normalise_index"})
 _ADVICE = {
     "migrate": "Advice only: no engine for EXL3 or GGUF is loaded here, so nothing was measured.",
-    "cache_bits": "The engine that was loaded keeps its cache unquantized, so a finer cache changes nothing here.",
     "no_sdpa": "The attention back ends of exllamav2 need CUDA; the loaded engine does not use them.",
     "pin_versions": "Other package versions have to be installed by hand; run this check again afterwards.",
     "warm_up": "Whether a server warms up cannot be tried on loaded models.",

@@ -18,6 +18,7 @@ CHECKS = {
     "few_duplicates": "Few near-duplicates in the index",
     "fluency_holds": "The text stays fluent",
     "token_divergence": "Word probabilities moved by more than the noise",
+    "cache_put_back": "Answers stay lost when the cache rounds nothing",
     "all_weights_back": "With all FP16 weights put back, the drift ends",
     "one_part_is_to_blame": "One part of the model causes most of it",
 }
