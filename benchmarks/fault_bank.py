@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from benchmarks import bank_indexes
 from benchmarks.bank_workshop import Workshop
 from benchmarks.faults import FAULTS, Fault, broken_copy, edit_json, write
+from wfgy_triage.diagnosis import KV_CACHE
 from wfgy_triage.errors import InputError
 from wfgy_triage.exl2.checkpoint import Checkpoint
 from wfgy_triage.pairs import Pair
@@ -24,7 +25,6 @@ NO_CAUSE = frozenset({"nothing_found", "within_noise"})
 """What may be said of a healthy pair."""
 NOT_COVERED: Mapping[str, str] = {
     "hot sampler settings": "both sides are always asked with the same settings; a server's own are not seen",
-    "KV cache at few bits": "needs exllamav2 on a GPU",
     "wheel of another CUDA or torch, extension missing": "faults of the machine, not of a pair",
     "attention that is not causal": "needs exllamav2's attention on a GPU",
 }
@@ -141,6 +141,12 @@ def _index(make: Callable[[Workshop], dict[str, str]]) -> Callable[[Workshop], S
     return lambda shop: Setup(shop.pair("demo-6bpw"), make(shop))
 
 
+def _cached(kind: str) -> Callable[[Workshop], Setup]:
+    return lambda shop: Setup(
+        replace(shop.pair("demo-6bpw"), id=f"cache-{kind.lower()}", engine={"cache": kind})
+    )
+
+
 def _itself(shop: Workshop) -> Setup:
     pair = shop.pair("demo")
     return Setup(replace(pair, id="fp16-itself", exl2=pair.fp16))
@@ -163,6 +169,9 @@ MEASURED_FAULTS = (
             (bank_indexes.passages_doubled, "index_fragmented"),
             (bank_indexes.rows_shifted, "index_fragmented"),
         )
+    ),
+    Case(
+        "cache_at_4_bits", "6 bpw behind a Q4 cache, long chains", KV_CACHE, _cached("Q4"), "long_chain", 20
     ),
 )
 
@@ -196,6 +205,14 @@ MEASURED_HEALTHY = (
         "within_noise",
         lambda shop: Setup(shop.pair("demo-6bpw")),
         "json_breaks",
+        20,
+    ),
+    Case(
+        "cache_at_8_bits",
+        "6 bpw behind a Q8 cache, long chains",
+        "within_noise",
+        _cached("Q8"),
+        "long_chain",
         20,
     ),
 )

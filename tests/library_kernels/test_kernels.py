@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.library_on_cpu.kernels import Kernels, build, compiler, sources
 from tests.exl2.test_codec import random_linears
-from tests.library_kernels.compiled import Kernels, build, compiler, sources
 from wfgy_triage.engines.cache_rounding import cache_rounding, rounded_together
 from wfgy_triage.exl2.codec import decode_gptq, decode_linear, encode_linear
 from wfgy_triage.exl2.layout import make_groups

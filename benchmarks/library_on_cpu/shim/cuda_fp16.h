@@ -2,6 +2,7 @@
 // fp16 operations compute in float and round once to the nearest even: for a sum, a product or a quotient of two fp16
 // numbers that equals rounding the exact result (float has more than twice the digits and two more).
 #pragma once
+#define CUDART_VERSION 13000
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -28,6 +29,8 @@ using std::min;
 
 struct dim3 {
     unsigned x = 1, y = 1, z = 1;
+    dim3() = default;
+    dim3(unsigned x, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
 struct int2 { int x, y; };
 struct int4 { int x, y, z, w; };
@@ -77,6 +80,11 @@ inline half __hfma(half a, half b, half c)
 {
     return __double2half_once((double) __half2float(a) * __half2float(b) + __half2float(c));
 }
+inline half __hneg(half a) { a.x ^= 0x8000; return a; }
+inline bool __hgt(half a, half b) { return __half2float(a) > __half2float(b); }
+inline half hrcp(half a) { return __float2half_rn(1.0f / __half2float(a)); }
+inline half hexp(half a) { return __float2half_rn(std::exp(__half2float(a))); }
+inline half hsqrt(half a) { return __float2half_rn(std::sqrt(__half2float(a))); }
 inline half __habs(half a) { a.x &= 0x7fff; return a; }
 inline half __hmax(half a, half b)
 {
@@ -99,6 +107,19 @@ inline half2 __hsub2(half2 a, half2 b) { return {__hsub(a.x, b.x), __hsub(a.y, b
 inline half2 __hmul2(half2 a, half2 b) { return {__hmul(a.x, b.x), __hmul(a.y, b.y)}; }
 inline half2 __h2div(half2 a, half2 b) { return {__hdiv(a.x, b.x), __hdiv(a.y, b.y)}; }
 inline half2 __hfma2(half2 a, half2 b, half2 c) { return {__hfma(a.x, b.x, c.x), __hfma(a.y, b.y, c.y)}; }
+inline half __float2half(float a) { return __float2half_rn(a); }
+inline half2 __floats2half2_rn(float a, float b) { return {__float2half_rn(a), __float2half_rn(b)}; }
+inline float __low2float(half2 a) { return __half2float(a.x); }
+inline float __high2float(half2 a) { return __half2float(a.y); }
+inline half2 __lowhigh2highlow(half2 a) { return {a.y, a.x}; }
+inline half2 __hneg2(half2 a) { return {__hneg(a.x), __hneg(a.y)}; }
+inline half2 __hmax2(half2 a, half2 b) { return {__hmax(a.x, b.x), __hmax(a.y, b.y)}; }
+inline half2 h2rcp(half2 a) { return {hrcp(a.x), hrcp(a.y)}; }
+inline half2 h2exp(half2 a) { return {hexp(a.x), hexp(a.y)}; }
+inline float __expf(float a) { return std::exp(a); }
+inline float __powf(float a, float b) { return std::pow(a, b); }
+inline float __int2float_rn(int a) { return (float) a; }
+inline float rsqrtf(float a) { return 1.0f / std::sqrt(a); }
 inline half2 __habs2(half2 a) { return {__habs(a.x), __habs(a.y)}; }
 inline uint32_t __funnelshift_rc(uint32_t low, uint32_t high, uint32_t shift)
 {
@@ -113,6 +134,9 @@ inline unsigned atomicCAS(unsigned* at, unsigned expected, unsigned value)
     if (old == expected) *at = value;
     return old;
 }
+inline void atomicAdd(half* at, half value) { *at = __hadd(*at, value); }
+inline void atomicAdd(half2* at, half2 value) { *at = __hadd2(*at, value); }
+inline void atomicAdd(float* at, float value) { *at += value; }
 template <class T> T __ldg(const T* from) { return *from; }
 template <class T> void __stcg(T* to, T value) { *to = value; }
 template <class T> void __stwb(T* to, T value) { *to = value; }
@@ -126,20 +150,22 @@ void wait_for_block();
 constexpr int MOST_THREADS = 1024, WARP = 32;
 extern uint64_t lanes[MOST_THREADS];
 
+inline int thread_number() { return threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z); }
+
 template <class T> T from_lane(T value, int thread)
 {
     static_assert(sizeof(T) <= sizeof(uint64_t), "one slot a lane");
-    std::memcpy(&lanes[threadIdx.x], &value, sizeof(T));
+    std::memcpy(&lanes[thread_number()], &value, sizeof(T));
     wait_for_block();
     T found;
     std::memcpy(&found, &lanes[thread], sizeof(T));
     wait_for_block();
     return found;
 }
-template <class T> T __shfl_xor_sync(unsigned, T value, int mask) { return from_lane(value, threadIdx.x ^ mask); }
+template <class T> T __shfl_xor_sync(unsigned, T value, int mask) { return from_lane(value, thread_number() ^ mask); }
 template <class T> T __shfl_down_sync(unsigned, T value, int by)
 {
-    int thread = threadIdx.x;
+    int thread = thread_number();
     return from_lane(value, thread % WARP + by < WARP ? thread + by : thread);
 }
 
@@ -159,16 +185,33 @@ template <class... P> Launch<P...> launch(void (*kernel)(P...), dim3 grid, dim3 
     return {kernel, grid, block};
 }
 
-// ---- memory: the device is the host
+// ---- memory, streams, events: the device is the host, and everything is done when it is asked for
 
-enum cudaError_t { cudaSuccess };
+enum cudaError_t { cudaSuccess, cudaErrorUnknown };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+enum { cudaEventDisableTiming = 2, cudaHostAllocMapped = 2 };
+typedef struct Event* cudaEvent_t;
+typedef struct GraphOfCuda* cudaGraph_t;
+typedef struct GraphExec* cudaGraphExec_t;
+typedef struct GraphNode* cudaGraphNode_t;
+struct cudaKernelNodeParams { void** kernelParams; };
 inline const char* cudaGetErrorString(cudaError_t) { return ""; }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+inline cudaError_t cudaPeekAtLastError() { return cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned = 0) { return cudaSuccess; }
+inline cudaError_t cudaEventCreate(cudaEvent_t* e) { *e = nullptr; return cudaSuccess; }
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { return cudaEventCreate(e); }
+inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t = nullptr) { return cudaSuccess; }
+inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
+inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t) { *ms = 1.0f; return cudaSuccess; }
 template <class T> cudaError_t cudaMalloc(T** to, size_t bytes) { *to = (T*) std::malloc(bytes); return cudaSuccess; }
+template <class T> cudaError_t cudaHostAlloc(T** to, size_t bytes, unsigned) { return cudaMalloc(to, bytes); }
 inline cudaError_t cudaFree(void* at) { std::free(at); return cudaSuccess; }
+inline cudaError_t cudaFreeHost(void* at) { return cudaFree(at); }
 inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind)
 {
     std::memcpy(to, from, bytes);
@@ -178,3 +221,12 @@ inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cud
 {
     return cudaMemcpy(to, from, bytes, kind);
 }
+
+// ---- cuBLAS: the one product that is asked for, column-major; sums in float, rounded once
+
+typedef struct Blas* cublasHandle_t;
+enum cublasOperation_t { CUBLAS_OP_N };
+inline int cublasSetStream(cublasHandle_t, cudaStream_t) { return 0; }
+int cublasHgemm(
+    cublasHandle_t, cublasOperation_t, cublasOperation_t, int m, int n, int k, const half* alpha, const half* a, int lda,
+    const half* b, int ldb, const half* beta, half* c, int ldc);

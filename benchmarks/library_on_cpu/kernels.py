@@ -46,7 +46,7 @@ def build(folder: Path, cuda: Path, cxx: str) -> ctypes.CDLL:
         assert "<<<" not in text
         (folder / f"{name}.cpp").write_text(text, encoding="utf-8")
     built = folder / "kernels.so"
-    includes = [f"-I{path}" for path in (folder, HERE / "shim", cuda)]
+    includes = [f"-I{path}" for path in (folder, HERE, HERE / "shim", HERE / "shim" / "no_torch", cuda)]
     # Contractions would round once where the sources round twice.
     flags = ["-std=c++20", "-O2", "-w", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing"]
     command = [cxx, *flags, *includes, str(HERE / "doors.cpp"), "-o", str(built)]
