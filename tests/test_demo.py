@@ -126,12 +126,12 @@ def test_ctrl_c_leaves_nothing_half_written_and_the_next_start_goes_on(
     assert len(made) == 3, "what is ready is not made again"
 
 
-def test_all_three_pairs_are_offered_before_they_are_ready(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-):
+def test_all_pairs_are_offered_before_they_are_ready(settings: Settings, monkeypatch: pytest.MonkeyPatch):
     demo.register_demo(settings)
     pairs = load_pairs(settings)
-    assert list(pairs) == ["demo", "demo-6bpw", "demo-3bpw"]
+    assert list(pairs) == ["demo", "demo-6bpw", "demo-3bpw", "demo-q4cache"]
+    coarse, good = pairs["demo-q4cache"], pairs["demo-6bpw"]
+    assert (coarse.exl2, coarse.engine, good.engine) == (good.exl2, {"cache": "Q4"}, {})
     assert not any(p.ready for p in pairs.values())
     assert all("dequantized from a Q4_1 file" in p.note for p in pairs.values())
 

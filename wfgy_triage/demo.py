@@ -18,7 +18,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -57,6 +57,8 @@ SIBLINGS = (
     Sibling("demo-3bpw", 3.3, "SmolLM2-135M-Instruct, EXL2 3.3 bpw"),
 )
 HEAD_BITS = 6
+COARSE_CACHE = "demo-q4cache"
+"""The pair of good weights behind a coarse KV cache: its folder is that of the 6-bit pair."""
 
 
 def fp16_folder(settings: Settings) -> Path:
@@ -72,11 +74,13 @@ def exl2_folder(settings: Settings, sibling: Sibling) -> Path:
 def register_demo(settings: Settings) -> None:
     """Put the demo pairs into the pairs file, unless an admin already lists them."""
     known = load_pairs(settings)
-    new = [
+    pairs = [
         Pair(s.pair_id, s.name, fp16_folder(settings), exl2_folder(settings, s), BASELINE_NOTE)
         for s in SIBLINGS
-        if s.pair_id not in known
     ]
+    good = next(p for p in pairs if p.id == "demo-6bpw")
+    pairs.append(replace(good, id=COARSE_CACHE, name=f"{good.name}, Q4 cache", engine={"cache": "Q4"}))
+    new = [p for p in pairs if p.id not in known]
     if new:
         register_pairs(settings, new)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_check.part import Bench
+from benchmarks.gpu_check.headers import library_headers
 from benchmarks.gpu_check.table import markdown
 
 PARTS: Mapping[str, str] = {
@@ -70,6 +71,8 @@ def run_part(name: str, fp16: Path, exl2: Sequence[Path], work: Path | None, fas
         # Nothing may keep the library from the attention that has the trap.
         environment |= {"EXLLAMA_NO_FLASH_ATTN": "1", "EXLLAMA_NO_XFORMERS": "1"}
         environment.pop("EXLLAMA_NO_SDPA", None)
+    if headers := library_headers():
+        environment["CPATH"] = os.pathsep.join(filter(None, (*headers, environment.get("CPATH"))))
     begun, words = time.monotonic(), ""
     try:
         ended = subprocess.run(

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks.gpu_check import __main__ as gpu_check
-from benchmarks.gpu_check import agreement, latency, probes, traps, weights
+from benchmarks.gpu_check import agreement, headers, latency, probes, traps, weights
 from benchmarks.gpu_check.part import Bench, passed_if
 from benchmarks.gpu_check.synthetic import BODY, SHAPES, Shape, make_pair
 from benchmarks.gpu_check.table import markdown
@@ -266,3 +266,19 @@ def test_the_prefill_trap_is_seen_where_it_is_set(fp16, tmp_path, monkeypatch):
     assert traps.run(Bench(fp16, (fp16,), tmp_path, True)).state == "FAIL", (
         "the trap was not there to be seen"
     )
+
+
+def test_headers_that_a_compiler_only_toolkit_lacks_are_taken_from_torchs_packages(tmp_path, monkeypatch):
+    toolkit, packages = tmp_path / "cuda", tmp_path / "site" / "nvidia"
+    for folder in (toolkit / "include", packages / "cu13" / "include", packages / "nccl" / "include"):
+        folder.mkdir(parents=True)
+    (packages / "cu13" / "include" / headers.NEEDED).touch()
+    monkeypatch.setenv("CUDA_HOME", str(toolkit))
+    spec = SimpleNamespace(submodule_search_locations=[str(packages)])
+    monkeypatch.setattr(headers, "find_spec", lambda name: spec)
+    assert headers.library_headers() == (str(packages / "cu13" / "include"),)
+    (toolkit / "include" / headers.NEEDED).touch()
+    assert headers.library_headers() == ()
+    (toolkit / "include" / headers.NEEDED).unlink()
+    monkeypatch.setattr(headers, "find_spec", lambda name: None)
+    assert headers.library_headers() == ()

@@ -27,6 +27,7 @@ TEXTS = {
     "cuda_home": "OSError: CUDA_HOME environment variable is not set. Please set it to your CUDA install root.",
     "nvcc_missing": "/bin/sh: 1: /usr/bin/nvcc: not found",
     "ninja_missing": "RuntimeError: Ninja is required to load C++ extensions",
+    "cuda_headers_missing": "CUDAContextLight.h:10:10: fatal error: cusparse.h: No such file or directory",
     "build_stopped": "ninja: build stopped: subcommand failed.",
     "extension_absent": "ModuleNotFoundError: No module named 'exllamav2_ext'",
     "tokenizers_absent": "ModuleNotFoundError: No module named 'tokenizers'",

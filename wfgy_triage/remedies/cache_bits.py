@@ -44,7 +44,7 @@ class FinerCache:
 
 
 def _label(kind: str) -> str:
-    return "A KV cache that rounds nothing (FP16)" if kind == EXACT else f"A KV cache of the kind {kind}"
+    return "A KV cache that rounds nothing (FP16)" if kind == EXACT else f"A {kind} KV cache"
 
 
 REMEDIES = {"cache_bits": FinerCache()}
