@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_check.part import Bench
 from benchmarks.gpu_check.headers import library_headers
+from benchmarks.gpu_check.part import Bench
 from benchmarks.gpu_check.table import markdown
 
 PARTS: Mapping[str, str] = {
