@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.commands import Here
 from tests.databases import postgres  # noqa: F401 - one server for all test folders
-from wfgy_triage.settings import Settings, embedding_folder, load_settings
+from wfgy_triage.demo import fp16_folder
+from wfgy_triage.settings import Settings, load_settings
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -69,23 +69,8 @@ def demo_pair(demo_settings: Settings) -> dict[str, Path]:
     return {"fp16": fp16_folder(demo_settings), **folders}
 
 
-@pytest.fixture(scope="session")
-def known_examples() -> Path:
-    """A folder in which the matcher finds what its examples mean; made on first use and kept between test runs."""
-    from filelock import FileLock
-
-    from wfgy_triage.runs.match_process import load_matcher
-
-    folder = load_settings().home / "tests" / "examples"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):  # two test processes: one makes it, the other finds it
-        load_matcher(folder)
-    return folder
-
-
-def lend_examples(home: Path, folder: Path) -> None:
-    """Let a home of a test know what the matcher's examples mean."""
-    place = embedding_folder(load_settings(home=home))
-    place.mkdir(parents=True)
-    for kept in folder.glob("*.npz"):
-        shutil.copy(kept, place)
+def lend_model(home: Path, fp16: Path) -> None:
+    """Let a home of a test have the FP16 model, which the matcher reads with."""
+    place = fp16_folder(load_settings(home=home))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(fp16, target_is_directory=True)

@@ -12,12 +12,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from benchmarks.gpu_check.headers import library_headers
-from benchmarks.gpu_check.part import Bench
+from benchmarks.gpu_check.part import ON_CPU, Bench
 from benchmarks.gpu_check.table import markdown
+from benchmarks.library_on_cpu.host import library_on_cpu
 
 PARTS: Mapping[str, str] = {
     "extension": "extension",
@@ -30,6 +33,8 @@ PARTS: Mapping[str, str] = {
 """The parts in their order, and the module of each."""
 SECONDS = 3 * 3600
 NO_CUDA = 2
+WITHOUT_GPU = ("weights", "logits", "traps")
+"""Parts that `--on-cpu` runs: those about numbers, not about speed or this machine."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,28 +42,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     import torch
 
-    if not torch.cuda.is_available():
+    if not torch.cuda.is_available() and not options.on_cpu:
         print(f"There is no GPU here that PyTorch {torch.__version__} can use. Nothing was checked.")
         return NO_CUDA
     if options.inner:
         return _inner(options)
-    chosen = [p for p in options.parts or PARTS if p not in options.skip]
+    default = WITHOUT_GPU if options.on_cpu else PARTS
+    chosen = [p for p in options.parts or default if p not in options.skip]
+    if options.on_cpu:
+        print("Compiling the library for the CPU, where that was not done before (minutes) ...", flush=True)
+        _compiled()
     fp16, exl2 = _folders(options)
     parts: dict[str, Any] = {}
     for name in PARTS:
         if name not in chosen:
-            parts[name] = {"state": "NOT MEASURED", "said": "Left out on request.", "rows": []}
+            why = "Needs a GPU." if options.on_cpu and name not in WITHOUT_GPU else "Left out on request."
+            parts[name] = {"state": "NOT MEASURED", "said": why, "rows": []}
             continue
         print(f"{name} ...", flush=True)
-        parts[name] = run_part(name, fp16, exl2, options.work, options.fast)
+        parts[name] = run_part(name, fp16, exl2, options.work, options.fast, options.on_cpu)
         print(f"  {parts[name]['state']}: {parts[name]['said']}", flush=True)
-    report = {"format": "wfgy-triage/gpu-check-1", "machine": machine(), "fast": options.fast, "parts": parts}
+    report = {"format": "wfgy-triage/gpu-check-1", "machine": machine(), "fast": options.fast}
+    report |= {"on_cpu": options.on_cpu, "parts": parts}
     options.json.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"\n{markdown(report)}\nThe whole report: {options.json}")
     return 0 if all(parts[name]["state"] == "PASS" for name in chosen) else 1
 
 
-def run_part(name: str, fp16: Path, exl2: Sequence[Path], work: Path | None, fast: bool) -> dict[str, Any]:
+def run_part(
+    name: str, fp16: Path, exl2: Sequence[Path], work: Path | None, fast: bool, on_cpu: bool = False
+) -> dict[str, Any]:
     """Run one part in a process of its own; whatever ends that process is a failure of the part alone."""
     folder = Path(tempfile.mkdtemp(prefix=f"gpu-check-{name}-", dir=work))
     target = folder / "outcome.json"
@@ -67,6 +80,9 @@ def run_part(name: str, fp16: Path, exl2: Sequence[Path], work: Path | None, fas
     for path in exl2:
         command += ["--exl2", str(path)]
     environment = dict(os.environ)
+    if on_cpu:
+        command.append("--on-cpu")
+        environment[ON_CPU] = "1"
     if name == "traps":
         # Nothing may keep the library from the attention that has the trap.
         environment |= {"EXLLAMA_NO_FLASH_ATTN": "1", "EXLLAMA_NO_XFORMERS": "1"}
@@ -115,9 +131,20 @@ def _inner(options: argparse.Namespace) -> int:
     """One part, in this process."""
     (name,) = options.parts
     run = importlib.import_module(f"benchmarks.gpu_check.{PARTS[name]}").run
-    outcome = run(Bench(options.fp16, tuple(options.exl2), options.work, options.fast))
+    with library_on_cpu(_compiled()) if options.on_cpu else nullcontext():
+        outcome = run(Bench(options.fp16, tuple(options.exl2), options.work, options.fast))
     options.json.write_text(json.dumps(outcome.to_json()), encoding="utf-8")
     return 0
+
+
+def _compiled() -> ModuleType:
+    """The library's compiled part for the CPU; made once and kept in the home folder."""
+    from benchmarks.library_on_cpu.build import build
+    from wfgy_triage.settings import load_settings
+
+    folder = load_settings().home / "cache" / "library-on-cpu"
+    folder.mkdir(parents=True, exist_ok=True)
+    return build(folder, jobs=os.cpu_count() or 1)
 
 
 def _folders(options: argparse.Namespace) -> tuple[Path, list[Path]]:
@@ -141,6 +168,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--skip", action="append", default=[], choices=list(PARTS), help="leave a part out")
     parser.add_argument("--fast", action="store_true", help="small sizes and few repeats")
+    parser.add_argument(
+        "--on-cpu", action="store_true", help="no GPU: the library's own sources, compiled for the CPU"
+    )
     parser.add_argument("--json", type=Path, default=Path("gpu-check.json"), help="where the report goes")
     parser.add_argument("--fp16", type=Path, help="FP16 folder (default: the demo's)")
     parser.add_argument("--exl2", type=Path, action="append", help="EXL2 folder; may be repeated")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Any, Literal
 from wfgy_triage.engine_settings import EngineSettings
 
 State = Literal["PASS", "FAIL", "NOT MEASURED"]
-REAL = EngineSettings(device="cuda", backend="exllamav2")
+ON_CPU = "GPU_CHECK_ON_CPU"
+"""Environment variable of a part's process that runs the library compiled for the CPU (`benchmarks/library_on_cpu`)."""
+_LIBRARY, _TRANSFORMERS = ("cuda:0", "cpu") if os.environ.get(ON_CPU) else ("cuda", "cuda")
+REAL = EngineSettings(device=_LIBRARY, backend="exllamav2")
 """The library on the EXL2 side, transformers on the FP16 side."""
-SAME = EngineSettings(device="cuda", backend="exllamav2", baseline="exllamav2")
+SAME = EngineSettings(device=_LIBRARY, backend="exllamav2", baseline="exllamav2")
 """The library on both sides."""
-REFERENCE = EngineSettings(device="cuda", backend="reference")
+REFERENCE = EngineSettings(device=_TRANSFORMERS, backend="reference")
 """Decoded weights in transformers' class."""
 
 

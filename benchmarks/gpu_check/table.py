@@ -9,6 +9,8 @@ from typing import Any
 def markdown(report: Mapping[str, Any]) -> str:
     """One line a part, then the tables of logits and latency where they were measured."""
     gpus = ", ".join(g["name"] for g in report["machine"]["gpus"]) or "none"
+    if report.get("on_cpu"):
+        gpus = "none, the library's own sources compiled for the CPU"
     lines = [f"GPU: {gpus}; CUDA {report['machine']['cuda']}{'; fast sizes' if report['fast'] else ''}.", ""]
     lines += ["| part | state | what was found |", "|---|---|---|"]
     lines += [f"| {name} | {p['state']} | {_cell(p['said'])} |" for name, p in report["parts"].items()]

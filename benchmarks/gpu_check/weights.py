@@ -57,13 +57,27 @@ def compare_folder(folder: Path) -> dict[str, Any]:
         with Checkpoint.open(folder) as checkpoint:
             keys = checkpoint.quantized_keys()
             for key in keys:
-                ours = checkpoint.decode(key)
+                ours = as_loaded(checkpoint, key)
                 theirs = modules[key].get_weight_tensor_dq().cpu()[:, : ours.shape[0]].T.contiguous()
                 if count := int((ours.contiguous().view(torch.int16) != theirs.view(torch.int16)).sum()):
                     different[key] = count
     finally:
         engine.close()
     return {"folder": folder.name, "layers": len(keys), "different": different}
+
+
+def as_loaded(checkpoint: Checkpoint, key: str) -> torch.Tensor:
+    """Our weight in the order in which the library holds it.
+
+    It leaves the inputs of a down projection in their stored order and turns the outputs of gate and up to fit, so that
+    nothing between them need be put in order while it computes.
+    """
+    weight = checkpoint.decode(key)
+    block, _, name = key.rpartition(".mlp.")
+    if not block:
+        return weight
+    order = torch.argsort(torch.from_numpy(checkpoint.row_order(f"{block}.mlp.down_proj")))
+    return weight[:, order] if name == "down_proj" else weight[order]
 
 
 def presets_of(turn: int) -> dict[str, Preset]:

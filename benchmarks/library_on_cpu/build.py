@@ -6,15 +6,19 @@ import ast
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+
+from filelock import FileLock
 
 from wfgy_triage.errors import PrerequisiteError
 
 HERE = Path(__file__).parent
 NAME = "exllamav2_ext"
 LAUNCH = re.compile(r"(\b[A-Za-z_]\w*(?:<[\w\s,]*>)?)\s*<<<([^;{}]*?)>>>")
+TANH = re.compile(r"asm\(\"tanh\.approx\.f32[^;]*;[^;]*;")
 _OURS = {"cuda/graph.cu"}
 """Sources that are about launching alone; `whole.cpp` says what is done instead."""
 FLAGS = ["-std=c++20", "-O2", "-w", "-ffp-contract=off", "-fno-strict-aliasing", "-mavx2", "-mf16c", "-mfma"]
@@ -33,8 +37,8 @@ def library_folder() -> Path:
 
 
 def translated(text: str) -> str:
-    """Kernel launches as calls."""
-    return LAUNCH.sub(r"launch(\1, \2)", text)
+    """Kernel launches as calls; the one instruction of a GPU that is written out as the function it approximates."""
+    return TANH.sub("r = tanhf(x);", LAUNCH.sub(r"launch(\1, \2)", text))
 
 
 def source_names(library: Path) -> list[str]:
@@ -52,8 +56,6 @@ def source_names(library: Path) -> list[str]:
 
 def build(folder: Path, jobs: int = 1) -> ModuleType:
     """Translate, compile (minutes; kept in `folder`) and import it as `exllamav2_ext`."""
-    from torch.utils.cpp_extension import load
-
     library, tree = library_folder(), folder / "sources"
     if not tree.is_dir():
         partial = folder / "sources.partial"
@@ -69,6 +71,15 @@ def build(folder: Path, jobs: int = 1) -> ModuleType:
     built = folder / "built"
     built.mkdir(exist_ok=True)
     os.environ["MAX_JOBS"] = str(jobs)
+    with FileLock(folder / ".lock"):
+        # PyTorch's own lock is a file that a killed build leaves behind, and the next one waits for it without end.
+        (built / "lock").unlink(missing_ok=True)
+        return _load(sources, tree, built)
+
+
+def _load(sources: Sequence[str], tree: Path, built: Path) -> ModuleType:
+    from torch.utils.cpp_extension import load
+
     return load(
         name=NAME,
         sources=[*sources, str(HERE / "whole.cpp")],

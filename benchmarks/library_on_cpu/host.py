@@ -19,6 +19,7 @@ _REPLACED: dict[str, Callable[..., Any]] = {
     "_torch_device": lambda index: "cpu",
     "set_device_streams": lambda: None,
     "cuda_sync_active": lambda: None,
+    "safe_move_tensor": lambda tensor, device, **_: tensor,
 }
 """Functions of the library that name a GPU or wait for one."""
 

