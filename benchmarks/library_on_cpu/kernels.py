@@ -61,22 +61,25 @@ class Kernels:
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
 
-    def exl2(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-        """fp16 weight (in, out) that the library reconstructs from a linear's stored tensors."""
+    def exl2(self, tensors: dict[str, torch.Tensor], unmapped: bool = False) -> torch.Tensor:
+        """fp16 weight (in, out) that the library reconstructs from a linear's stored tensors.
+
+        With `unmapped` the inputs stay in their stored order, as those of a down projection do.
+        """
         height, width = len(tensors["q_invperm"]), tensors["q_weight"].shape[1]
         groups = tensors["q_groups"].to(torch.int32).reshape(-1, 2)
         inverse = tensors["q_invperm"].to(torch.int64)
         # The loader premultiplies; the kernel squares the 4-bit scales.
         step = (tensors["q_scale_max"].clone() * (1 / 256)).contiguous()
+        permutation = _pointers(torch.argsort(inverse).to(torch.int16), inverse.to(torch.int16))
         out = torch.zeros(height, width, dtype=torch.float16)
         self._library.reconstruct_exl2(
             height,
             width,
             len(groups),
             # The constructor shuffles the words in place.
-            *_pointers(
-                tensors["q_weight"].clone(), torch.argsort(inverse).to(torch.int16), inverse.to(torch.int16)
-            ),
+            *_pointers(tensors["q_weight"].clone()),
+            *([None, None] if unmapped else permutation),
             *_pointers(tensors["q_scale"], step, groups.to(torch.int16)),
             *_pointers(_group_map(groups, tensors["q_weight"].shape[0]), out),
         )

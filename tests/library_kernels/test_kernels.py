@@ -7,10 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.gpu_check.weights import as_loaded
 from benchmarks.library_on_cpu.kernels import Kernels, build, compiler, sources
+from tests.engines.conftest import build_model, save_tokenizer
 from tests.exl2.test_codec import random_linears
 from wfgy_triage.engines.cache_rounding import cache_rounding, rounded_together
+from wfgy_triage.exl2.checkpoint import Checkpoint
 from wfgy_triage.exl2.codec import decode_gptq, decode_linear, encode_linear
+from wfgy_triage.exl2.convert import quantize_folder
 from wfgy_triage.exl2.layout import make_groups
 from wfgy_triage.exl2.presets import HEAD_PRESETS, PRESETS
 from wfgy_triage.exl2.rtn import quantize_rtn
@@ -108,3 +112,30 @@ def test_the_comparison_sees_a_single_wrong_bit(kernels):
     assert torch.equal(bits(before[:, :32].T), bits(decode_linear(tensors, groups, 32)))
     tensors["q_weight"][1, 4] ^= 1 << 3
     assert (bits(kernels.exl2(tensors)) != bits(before)).sum() == 1
+
+
+def test_a_down_projection_and_what_feeds_it_are_compared_as_they_are_loaded(kernels, tmp_path):
+    fp16 = tmp_path / "fp16"
+    model = build_model(0, model_type="llama", tie_word_embeddings=True)
+    model.half().save_pretrained(fp16)
+    save_tokenizer(fp16)
+    quantize_folder(fp16, tmp_path / "q", bpw=4.0, method="rtn")
+    block = "model.layers.1.mlp."
+    with Checkpoint.open(tmp_path / "q") as checkpoint:
+        parts = ("q_weight", "q_invperm", "q_scale", "q_scale_max", "q_groups")
+        stored = {
+            name: {p: checkpoint.stored(f"{block}{name}.{p}") for p in parts}
+            for name in ("down_proj", "up_proj")
+        }
+        down, up = (as_loaded(checkpoint, block + name) for name in stored)
+        plain = checkpoint.decode(f"{block}up_proj")
+    theirs = kernels.exl2(stored["down_proj"], unmapped=True)[:, : len(down)].T
+    assert torch.equal(bits(down), bits(theirs))
+    order = torch.argsort(stored["down_proj"]["q_invperm"].long())
+    assert torch.equal(bits(up), bits(kernels.exl2(stored["up_proj"])[:, : len(plain)].T[order]))
+    # In either order the two make the same product.
+    inputs = torch.randn(5, 96)
+    back = torch.empty_like(down)
+    back[:, order] = down
+    as_stored = (inputs @ up.float().T) @ down.float().T
+    torch.testing.assert_close(as_stored, (inputs @ plain.float().T) @ back.float().T, rtol=1e-3, atol=1e-3)
