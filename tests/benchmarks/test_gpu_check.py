@@ -239,7 +239,15 @@ def test_one_wrong_bit_in_one_layer_is_found(fp16, tmp_path, monkeypatch):
     folder = weights.small_folder(tmp_path / "s", fp16, 2, turn=0)
     with Checkpoint.open(folder) as checkpoint:
         theirs = {key: checkpoint.decode(key).T.contiguous() for key in checkpoint.quantized_keys()}
-    # As the library: rows are inputs, and columns are padded.
+        # As the library: a down projection's rows as they are stored, what feeds it turned alike.
+        for layer in range(weights.LAYERS):
+            stored = f"model.layers.{layer}.mlp."
+            rows = checkpoint.row_order(f"{stored}down_proj")
+            order = sorted(range(len(rows)), key=rows.__getitem__)
+            theirs[f"{stored}down_proj"] = theirs[f"{stored}down_proj"][order]
+            for name in ("gate_proj", "up_proj"):
+                theirs[stored + name] = theirs[stored + name][:, order]
+    # Rows are inputs, and columns are padded.
     padded = {key: torch.nn.functional.pad(w, (0, -w.shape[1] % 32)) for key, w in theirs.items()}
     modules = {key: SimpleNamespace(get_weight_tensor_dq=lambda w=w: w) for key, w in padded.items()}
     monkeypatch.setattr(weights, "open_engine", lambda *a, **k: WithModules(modules))
@@ -254,6 +262,9 @@ def test_what_the_comparison_reads_is_the_librarys():
     linear = class_of("linear.py", "ExLlamaV2Linear")
     assert "get_weight_tensor_dq" in fields(linear)
     assert "self.linear.weight.data.T" in ast.unparse(linear), "rows are inputs"
+    mlp = ast.unparse(class_of("mlp.py", "ExLlamaV2MLP"))
+    assert "down_map = self.down_proj.load(device_context=device_context, unmap=True)" in mlp
+    assert mlp.count("output_map=down_map") == 2
 
 
 def test_the_prefill_trap_is_seen_where_it_is_set(fp16, tmp_path, monkeypatch):
