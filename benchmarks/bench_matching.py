@@ -1,8 +1,8 @@
 """How well the symptom matcher finds the symptom in complaints of other people, and how often it says `none`.
 
 Held out: a fifth of `fixmap/complaints.jsonl`, on which the factor on `none` was chosen and from which nothing was
-learned. Test: `data/complaints.jsonl`, from which nothing was chosen either. All of them are restated in other words
-than those of the thread that they come from.
+learned. Test: `data/complaints.jsonl`, from which nothing was learned; what was chosen on it, docs/matching.md says.
+All of them are restated in other words than those of the thread that they come from.
 """
 
 from __future__ import annotations

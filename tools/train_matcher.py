@@ -2,7 +2,7 @@
 
     .venv/bin/python tools/train_matcher.py [--epochs 3] [--out fixmap/matcher.safetensors]
 
-Needs the demo's FP16 model, and about half an hour on two cores with bf16 (more without). A fifth of the restated
+Needs the demo's FP16 model, and about 20 minutes on two cores with bf16 (more without). A fifth of the restated
 complaints is held out: on it the factor on `none` is chosen, and nothing is learned from it. The test complaints of
 benchmarks/data are not read.
 """
@@ -27,7 +27,7 @@ from transformers import AutoModelForCausalLM
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import NONE
 from wfgy_triage.demo import fp16_folder
-from wfgy_triage.engines.reader import AFTER, BEFORE, LINEARS, MOST_TOKENS, load_reader
+from wfgy_triage.engines.reader import LINEARS, framed, load_reader
 from wfgy_triage.matching import TRAINED, Example, phrases, read_restated, split
 from wfgy_triage.settings import load_settings
 
@@ -179,14 +179,8 @@ def main() -> None:
     folder = fp16_folder(load_settings())
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 
-    def ids(text: str) -> list[int]:
-        before, inner, after = (
-            tokenizer.encode(t, add_special_tokens=False).ids for t in (BEFORE, text, AFTER)
-        )
-        return [*before, *inner[:MOST_TOKENS], *after]
-
     model = Classifier(folder, len(classes))
-    rows, labels = [ids(e.text) for e in examples], [classes.index(e.symptom) for e in examples]
+    rows, labels = [framed(tokenizer, e.text) for e in examples], [classes.index(e.symptom) for e in examples]
     print(f"{len(rows)} texts, {sum(map(len, rows))} tokens, {len(held)} complaints held out", flush=True)
     for step in train(model, rows, labels, asked.epochs):
         if step % 64 == 0:

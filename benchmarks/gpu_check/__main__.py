@@ -176,7 +176,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--exl2", type=Path, action="append", help="EXL2 folder; may be repeated")
     parser.add_argument("--work", type=Path, help="folder for temporary models (default: the system's)")
     parser.add_argument("--inner", action="store_true", help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.on_cpu and (gpu_only := sorted({*options.parts} - {*WITHOUT_GPU})):
+        parser.error(f"--on-cpu runs {', '.join(WITHOUT_GPU)}; {', '.join(gpu_only)} need a GPU")
+    return options
 
 
 if __name__ == "__main__":

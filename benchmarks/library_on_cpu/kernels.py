@@ -7,17 +7,15 @@ of the sources is changed, and none of them is kept here.
 from __future__ import annotations
 
 import ctypes
-import re
 import shutil
 import subprocess
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 
-HERE = Path(__file__).parent
-_LAUNCH = re.compile(r"(\b[A-Za-z_]\w*(?:<[\w\s,]*>)?)<<<([^;{}]*?)>>>")
+from benchmarks.library_on_cpu.build import HERE, NAME, library_folder, translated
+
 _TENSORS_BEGIN = "#define NUM_THREADS 512"
 """From here on cache.cu works on PyTorch's tensors, and on no numbers."""
 
@@ -27,11 +25,13 @@ def compiler() -> str | None:
     return shutil.which("g++") or shutil.which("clang++")
 
 
-def sources() -> Path | None:
-    """The library's CUDA sources; None where it is not installed."""
-    found = find_spec("exllamav2")
-    folder = Path(found.origin).parent / "exllamav2_ext" / "cuda" if found and found.origin else None
-    return folder if folder and folder.is_dir() else None
+def sources() -> Path:
+    """The library's CUDA sources.
+
+    Raises:
+        PrerequisiteError: it is not installed.
+    """
+    return library_folder() / NAME / "cuda"
 
 
 def build(folder: Path, cuda: Path, cxx: str) -> ctypes.CDLL:
@@ -41,10 +41,10 @@ def build(folder: Path, cuda: Path, cxx: str) -> ctypes.CDLL:
         if name == "cache":
             text, found, _ = text.partition(_TENSORS_BEGIN)
             assert found
-        text, launches = _LAUNCH.subn(r"launch(\1, \2)", text)
-        assert launches >= 3
-        assert "<<<" not in text
-        (folder / f"{name}.cpp").write_text(text, encoding="utf-8")
+        assert text.count("<<<") >= 3
+        made = translated(text)
+        assert "<<<" not in made
+        (folder / f"{name}.cpp").write_text(made, encoding="utf-8")
     built = folder / "kernels.so"
     includes = [f"-I{path}" for path in (folder, HERE, HERE / "shim", HERE / "shim" / "no_torch", cuda)]
     # Contractions would round once where the sources round twice.

@@ -2,13 +2,16 @@
 #include "threads.cpp"
 
 int cublasHgemm(
-    cublasHandle_t, cublasOperation_t turn_a, cublasOperation_t turn_b, int m, int n, int k, const half* alpha, const half* a, int lda,
-    const half* b, int ldb, const half* beta, half* c, int ldc)
+    cublasHandle_t, cublasOperation_t turn_a, cublasOperation_t turn_b, int m, int n, int k, const half* alpha,
+    const half* a, int lda, const half* b, int ldb, const half* beta, half* c, int ldc)
 {
     std::vector<float> left((size_t) m * k), sums(m);
     for (int p = 0; p < k; p++)
-        for (int i = 0; i < m; i++) 
-            left[(size_t) p * m + i] = __half2float(a[turn_a == CUBLAS_OP_N ? (size_t) p * lda + i : (size_t) i * lda + p]);
+        for (int i = 0; i < m; i++)
+        {
+            size_t place = turn_a == CUBLAS_OP_N ? (size_t) p * lda + i : (size_t) i * lda + p;
+            left[(size_t) p * m + i] = __half2float(a[place]);
+        }
     float scale = __half2float(*alpha), keep = __half2float(*beta);
     for (int j = 0; j < n; j++)
     {

@@ -293,3 +293,10 @@ def test_headers_that_a_compiler_only_toolkit_lacks_are_taken_from_torchs_packag
     (toolkit / "include" / headers.NEEDED).unlink()
     monkeypatch.setattr(headers, "find_spec", lambda name: None)
     assert headers.library_headers() == ()
+
+
+def test_parts_that_need_a_gpu_are_refused_without_one(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as refused:
+        gpu_check.main(["weights", "latency", "--on-cpu"])
+    assert refused.value.code == 2
+    assert "latency need a GPU" in capsys.readouterr().err

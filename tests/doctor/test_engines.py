@@ -96,10 +96,13 @@ def test_other_ids_and_another_frame_as_loaded(loaded):
 
 def test_a_cache_that_rounds_is_said_and_no_failure(loaded):
     fp16, exl2 = loaded
-    info = replace(exl2.info, cache="Q6")
+    version = f"{exl2.info.engine_version}, {{}} cache"
+    info = replace(exl2.info, cache="Q6", engine_version=version.format("Q6"))
+    fp16 = Changed(fp16, info=replace(fp16.info, engine_version=version.format("FP16")))
     found = check_engines(fp16, Changed(exl2, info=info))
     cache = next(f for f in found if f.check == "cache_unrounded")
     assert (cache.state, "Q6 cache" in cache.seen) == (Outcome.WARN, True)
+    assert next(f for f in found if f.check == "only_weights_differ").state is Outcome.PASS
     assert outcomes(check_engines(fp16, exl2))["cache_unrounded"] is Outcome.PASS
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer
 
 from tests.engines.conftest import build_model, save_tokenizer
-from wfgy_triage.engines.reader import AFTER, BATCH, BEFORE, LINEARS, MOST_TOKENS, load_reader
+from wfgy_triage.engines.reader import AFTER, BATCH, BEFORE, LINEARS, MOST_TOKENS, framed, load_reader
 from wfgy_triage.errors import PrerequisiteError
 
 CLASSES = ["json_breaks", "none", "wrong_snippet"]
@@ -46,12 +47,13 @@ def test_logits_are_those_of_the_changed_model(folders):
     folder, changes, model = folders
     trained = load_reader(folder, changes)
     assert (trained.classes, trained.none_factor) == (tuple(CLASSES), 2.5)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     ours = trained.reader.logits(TEXTS)
     assert ours.shape == (len(TEXTS), 3)
     head = {n: torch.tensor(t) for n, t in trained.reader._changes.items() if n.startswith("head")}
     for row, text in zip(ours, TEXTS, strict=True):
         with torch.no_grad():
-            states = model.model(input_ids=torch.tensor([trained.reader.ids(text)])).last_hidden_state[0, -1]
+            states = model.model(input_ids=torch.tensor([framed(tokenizer, text)])).last_hidden_state[0, -1]
         expected = states @ head["head.weight"].T + head["head.bias"]
         np.testing.assert_allclose(row, expected.numpy(), rtol=2e-3, atol=2e-3)
     np.testing.assert_allclose(trained.reader.logits(TEXTS[2:3])[0], ours[2], rtol=1e-4, atol=1e-4)
@@ -59,8 +61,8 @@ def test_logits_are_those_of_the_changed_model(folders):
 
 
 def test_a_text_is_read_up_to_its_length_and_its_frame_stays(folders):
-    reader = load_reader(*folders[:2]).reader
-    long, longer = reader.ids("x" * MOST_TOKENS), reader.ids("x" * 5 * MOST_TOKENS)
+    tokenizer = Tokenizer.from_file(str(folders[0] / "tokenizer.json"))
+    long, longer = framed(tokenizer, "x" * MOST_TOKENS), framed(tokenizer, "x" * 5 * MOST_TOKENS)
     assert long == longer
     assert len(long) == MOST_TOKENS + len(BEFORE.encode()) + len(AFTER.encode())
 

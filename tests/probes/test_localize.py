@@ -10,6 +10,7 @@ import pytest
 from tests.engines.conftest import FAMILIES, build_model, save_tokenizer
 from wfgy_triage.diagnosis import CACHE_BACK, KV_CACHE, ONLY_WEIGHTS, WHOLE_CACHE, diagnose
 from wfgy_triage.engines.loading import open_engine
+from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.evidence import CacheBack, Damage, Evidence, PartDamage
 from wfgy_triage.probes.base import ProbeContext, ProbeSettings
 from wfgy_triage.probes.items import Item
@@ -157,6 +158,21 @@ def test_a_cache_that_explains_the_loss_is_put_back_before_any_weights(
     assert not result.parts
     assert "back:cache" in sides
     assert not any(side.startswith("part:") for side in sides)
+
+
+def test_no_room_for_another_cache_costs_that_rung_alone(tmp_path_factory, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path_factory.mktemp("wide")
+    build_model(0, **{**FAMILIES["llama"], "head_dim": 64}).half().save_pretrained(folder)
+    save_tokenizer(folder)
+
+    def full(engine: object) -> None:
+        raise PrerequisiteError("the GPU memory does not suffice", "Close other programs.")
+
+    monkeypatch.setattr("wfgy_triage.probes.localize.exact_cache", full)
+    result, sides = through_cache(folder, "Q4")
+    assert result.cache is None
+    assert "part:all" in sides
+    assert diagnose(evidence(), COARSE, result).cause == "unknown"
 
 
 def through_cache(folder: Path, kind: str) -> tuple[Damage, set[str]]:

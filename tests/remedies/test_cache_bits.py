@@ -19,13 +19,14 @@ from wfgy_triage.remedies.renders import render
 class Cached(ScriptedEngine):
     """Answers that get better as the cache does."""
 
-    closed = 0
+    made = closed = 0
 
     def __init__(self, cache: str = "Q4") -> None:
         super().__init__(BROKEN if cache in ("Q4", "Q6") else GOLD)
         self.info = replace(self.info, cache=cache)
 
     def with_cache(self, cache: str) -> Cached:
+        Cached.made += 1
         return Cached(cache)
 
     def close(self) -> None:
@@ -50,10 +51,12 @@ def test_finer_kinds_are_tried_from_the_smallest_until_one_helps(run):
     assert run.recommended()["patch"] == {"model.cache_mode": "Q8"}
 
 
-def test_the_engine_is_given_back(run):
-    before = Cached.closed
+def test_every_cache_that_is_made_is_given_back_and_none_is_made_to_see_whether_it_can_be(run):
+    made, closed = Cached.made, Cached.closed
+    assert len(get_remedy("cache_bits").candidates(run.case())) == 3
+    assert Cached.made == made
     run.search(get_remedy("cache_bits"))
-    assert Cached.closed >= before + 2
+    assert Cached.made - made == Cached.closed - closed >= 2
 
 
 @pytest.mark.parametrize(("cache", "why"), [("FP16", "as they are computed"), ("", "cannot be exchanged")])

@@ -29,10 +29,20 @@ def finer_caches(engine: Engine) -> tuple[CacheKind, ...]:
 
 
 def with_cache(engine: Engine, cache: CacheKind) -> Engine | None:
-    """An engine's model with another cache; None where it cannot be exchanged."""
+    """An engine's model with another cache, to be closed by the caller; None where it cannot be exchanged.
+
+    Raises:
+        PrerequisiteError: it cannot be made: no room for it, say.
+    """
     return engine.with_cache(cache) if isinstance(engine, ExchangesCache) else None
 
 
 def exact_cache(engine: Engine) -> Engine | None:
-    """An engine's model with a cache that rounds nothing; None where its own does not, or cannot be exchanged."""
+    """An engine's model with a cache that rounds nothing; None where its own does not, or cannot be exchanged.
+
+    The caller closes it.
+
+    Raises:
+        PrerequisiteError: it cannot be made.
+    """
     return with_cache(engine, EXACT) if finer_caches(engine) else None

@@ -9,7 +9,7 @@ from wfgy_triage.engines.cache_rounding import CacheRounding
 
 @dataclass(frozen=True)
 class DecodingOptions:
-    """How a call is run; the result does not depend on it in the reproducible mode.
+    """How a call is run; but for `rounding` the result does not depend on it in the reproducible mode.
 
     Attributes:
         name: the engine, for messages.

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
 from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.exl2.headers import read_array, read_header, read_json
 
 BEFORE, AFTER = "A user wrote:\n", "\n\nWhat it is about:"
 """Around a text; the state of the last token is what the head reads."""
@@ -67,7 +68,7 @@ class Reader:
 
     Args:
         shape: sizes of the model.
-        weights: its tensors by name, fp16, left on disk until they are used.
+        weights: its tensors by name, left on disk until they are used.
         changes: what training made: `<layer>.a` (rank, in) and `<layer>.b` (out, rank), `head.weight`, `head.bias`.
         tokenizer: of the model.
     """
@@ -75,28 +76,20 @@ class Reader:
     def __init__(
         self,
         shape: Shape,
-        weights: Mapping[str, NDArray[np.float16]],
+        weights: Mapping[str, NDArray[Any]],
         changes: Mapping[str, Array],
         tokenizer: Tokenizer,
     ) -> None:
         self._shape, self._weights, self._changes, self._tokenizer = shape, weights, changes, tokenizer
-        self._before, self._after = (self._ids(text) for text in (BEFORE, AFTER))
         half = shape.head_dim // 2
         self._turns = shape.rope_theta ** (-np.arange(half, dtype=np.float32) / half)
 
     def logits(self, texts: Sequence[str]) -> Array:
         """Natural-log odds of the classes, up to a constant: (n, classes) float32, in the order of the texts."""
-        parts = [self._read([self.ids(t) for t in texts[i : i + BATCH]]) for i in range(0, len(texts), BATCH)]
+        rows = [framed(self._tokenizer, text) for text in texts]
+        parts = [self._read(rows[i : i + BATCH]) for i in range(0, len(rows), BATCH)]
         states = np.concatenate([np.zeros((0, self._shape.hidden), np.float32), *parts])
         return states @ self._changes["head.weight"].T + self._changes["head.bias"]
-
-    def ids(self, text: str) -> list[int]:
-        """The tokens of a text in its frame."""
-        return [*self._before, *self._ids(text)[:MOST_TOKENS], *self._after]
-
-    def _ids(self, text: str) -> list[int]:
-        found: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return found
 
     def _read(self, rows: Sequence[Sequence[int]]) -> Array:
         """The normalized state of the last token of each row: (rows, hidden). Rows lie behind each other, unpadded."""
@@ -143,6 +136,12 @@ class Reader:
         return found
 
 
+def framed(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The tokens of a text in its frame."""
+    before, inner, after = (tokenizer.encode(t, add_special_tokens=False).ids for t in (BEFORE, text, AFTER))
+    return [*before, *inner[:MOST_TOKENS], *after]
+
+
 def _mixed(queries: Array, keys: Array, values: Array) -> Array:
     """What each token of one row sees: (count, heads * head_dim), from (heads, count, head_dim), fewer for keys."""
     (number, count, head_dim), kv_heads = queries.shape, len(keys)
@@ -186,16 +185,25 @@ def load_reader(model: Path, changes: Path) -> Trained:
         PrerequisiteError: a file is missing or damaged, or the two do not belong together.
     """
     try:
-        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-        tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
-        weights = _mapped(model / "model.safetensors")
+        config = read_json(model / "config.json")
+        tokenizer = _tokenizer(model / "tokenizer.json")
+        # Mapped from the file, so that several processes share the memory.
+        weights = {n: read_array(n, meta) for n, meta in read_header(model / "model.safetensors").items()}
         with safe_open(changes, "np") as file:
             settled = file.metadata() or {}
             made = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
         reader = Reader(Shape.of(config), weights, made, tokenizer)
         reader.logits(["Every part is read once, so that what is missing is said now."])
         return Trained(reader, tuple(json.loads(settled["classes"])), float(settled["none_factor"]))
-    except Exception as error:  # the tokenizer's library raises this very class
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        SafetensorError,
+        PrerequisiteError,
+    ) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise PrerequisiteError(
             f"The model that reads complaints cannot be loaded: {reason}",
@@ -203,17 +211,8 @@ def load_reader(model: Path, changes: Path) -> Trained:
         ) from error
 
 
-def _mapped(path: Path) -> dict[str, NDArray[np.float16]]:
-    """Tensors of a safetensors file as views of the file itself: several processes then share the memory."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    whole = np.memmap(path, mode="r", offset=8 + length)
-    found = {}
-    for name, entry in header.items():
-        if entry["dtype"] != "F16":
-            raise ValueError(f"{name} is stored as {entry['dtype']}, not as F16")
-        begin, end = entry["data_offsets"]
-        found[name] = whole[begin:end].view(np.float16).reshape(entry["shape"])
-    return found
+def _tokenizer(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises this very class
+        raise ValueError(f"{path.name}: {error}") from error

@@ -9,7 +9,9 @@ EXL2 lost, with the part (or, as `cache`, the cache) back; they show whether the
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,7 @@ import numpy as np
 from wfgy_triage.diagnosis import MOSTLY
 from wfgy_triage.engines.caches import exact_cache
 from wfgy_triage.engines.putback import ALL, HEAD, PutBackEngine, WeightPart, weight_parts
+from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.evidence import CacheBack, Damage, PartDamage
 from wfgy_triage.probes.base import ProbeContext
 from wfgy_triage.probes.items import Item
@@ -33,6 +36,7 @@ ANSWERED_PARTS = 2
 """Parts, the most damaging first, with which the lost questions are answered again; all weights come on top."""
 CACHE = "cache"
 _PART, _BACK = "part:", "back:"
+_log = logging.getLogger(__name__)
 WHOLE_KINDS = {
     ALL: "All weights",
     HEAD: "Output head",
@@ -87,11 +91,17 @@ def _cache_explains(
     items: Sequence[Item],
 ) -> bool:
     """Answer lost questions with a cache that rounds nothing; whether most of them come back."""
-    exact = exact_cache(context.exl2)
+    try:
+        exact = exact_cache(context.exl2)
+    except PrerequisiteError as error:
+        # No room for a second cache: what was measured stands, and the cause stays open.
+        _log.warning("the cache is not put back: %s", error)
+        return False
     if exact is None:
         return False
     context.progress(STAGE, "A cache that rounds nothing", 0, 1)
-    measuring.answer(_BACK + CACHE, exact, judge, items)
+    with closing(exact):
+        measuring.answer(_BACK + CACHE, exact, judge, items)
     back = _cache_back(context.stored(), useful)
     return back is not None and back.share >= MOSTLY
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
-from wfgy_triage.engines.caches import EXACT, finer_caches, with_cache
+from wfgy_triage.engines.caches import EXACT, ExchangesCache, finer_caches, with_cache
 from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError
+
+FIXED = "The cache of the engine that was loaded cannot be exchanged."
 
 
 class FinerCache:
@@ -25,9 +27,9 @@ class FinerCache:
             raise NotApplicableError(
                 "The EXL2 side keeps keys and values as they are computed, so a finer cache changes nothing here."
             )
-        kinds = [k for k in finer_caches(engine) if with_cache(engine, k) is not None]
+        kinds = finer_caches(engine) if isinstance(engine, ExchangesCache) else ()
         if not kinds:
-            raise NotApplicableError("The cache of the engine that was loaded cannot be exchanged.")
+            raise NotApplicableError(FIXED)
         return [
             Candidate(f"{self.id} {kind}", self.id, _label(kind), {"model.cache_mode": kind})
             for kind in kinds
@@ -38,7 +40,7 @@ class FinerCache:
         """The loaded model with that cache; nothing is loaded again."""
         engine = with_cache(case.context.exl2, candidate.patch["model.cache_mode"])
         if engine is None:
-            raise NotApplicableError("The cache of the engine that was loaded cannot be exchanged.")
+            raise NotApplicableError(FIXED)
         with closing(engine):
             yield Change(engine)
 
