@@ -92,6 +92,14 @@ class SymptomMatcher:
                 yield Match(next(iter(scores)), scores)
 
 
+def not_there() -> PrerequisiteError:
+    """What is said where the demo's model was not prepared yet."""
+    return PrerequisiteError(
+        "The model that reads it is not there yet; it is the demo's own.",
+        "It comes with the demo: wait until the first pair is ready, or run 'python -m wfgy_triage demo'.",
+    )
+
+
 def load_matcher(model: Path) -> SymptomMatcher:
     """The real matcher, without torch.
 
@@ -101,4 +109,6 @@ def load_matcher(model: Path) -> SymptomMatcher:
     Raises:
         PrerequisiteError: the folder is not there or damaged, or what training made is.
     """
+    if not (model / "config.json").is_file():
+        raise not_there()
     return SymptomMatcher(load_reader(model, TRAINED))

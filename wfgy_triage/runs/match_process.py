@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from wfgy_triage.complaints import check_complaint
 from wfgy_triage.demo import fp16_folder
 from wfgy_triage.errors import TriageError
-from wfgy_triage.matching import SymptomMatcher, load_matcher
+from wfgy_triage.matching import SymptomMatcher, load_matcher, not_there
 from wfgy_triage.settings import load_settings
 
 LOOK_AGAIN_S = 1.0
@@ -59,9 +59,8 @@ def _load(model: Path, answers: BinaryIO) -> SymptomMatcher | None:
     told = False
     while not (model / "config.json").is_file():
         if not told:
-            message = "The model that reads it is not there yet; it is the demo's own."
-            hint = "It comes with the demo: wait until the first pair is ready, or run 'python -m wfgy_triage demo'."
-            _say(answers, {"ready": False, "message": message, "hint": hint})
+            error = not_there()
+            _say(answers, {"ready": False, "message": error.message, "hint": error.hint})
             told = True
         # Nobody asks before it is ready, so whatever is readable is the end.
         if select.select([sys.stdin], [], [], LOOK_AGAIN_S)[0]:
