@@ -15,6 +15,8 @@ from wfgy_triage.settings import Settings, load_settings
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
+# An idle worker would compute beside the tests; those of `runs/ahead.py` call it themselves.
+os.environ["WFGY_TRIAGE_AHEAD"] = "0"
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two test processes on two cores: more threads would only wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

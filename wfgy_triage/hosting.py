@@ -28,6 +28,7 @@ class Hosting:
         metrics_token: what has to be shown there; empty: nothing.
         log_form: `text` or `json`, one line an event.
         log_level: the least important lines that are written.
+        ahead: whether an idle worker asks FP16 of the demo pair ahead what runs will ask it.
         log_files: whether child processes write into files under `logs/`; else to standard error, as containers do.
     """
 
@@ -38,6 +39,7 @@ class Hosting:
     metrics_token: str = ""
     log_form: str = "text"
     log_level: str = "info"
+    ahead: bool = True
     log_files: bool = True
 
 
@@ -63,6 +65,7 @@ def load_hosting(env: Mapping[str, str] | None = None) -> Hosting:
         metrics_token=token,
         log_form=_one_of(env, "WFGY_TRIAGE_LOG", LOG_FORMS, "text"),
         log_level=_one_of(env, "WFGY_TRIAGE_LOG_LEVEL", LOG_LEVELS, "info"),
+        ahead=_switch(env, "WFGY_TRIAGE_AHEAD", True),
         log_files=_switch(env, "WFGY_TRIAGE_LOG_FILES", True),
     )
 

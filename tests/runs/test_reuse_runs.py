@@ -34,12 +34,14 @@ ALL = {"fp16": QUESTIONS, "fp16_floor": QUESTIONS, "pair_floor": QUESTIONS}
 class Engines:
     """Opens scripted engines and remembers what they were asked."""
 
-    def __init__(self, **info):
-        self.info = info
+    def __init__(self, answers=GOLD, **info):
+        self.answers, self.info = answers, info
         self.asked = {"fp16-reproducible": [], "exl2-reproducible": [], "fp16-fast": []}
 
     def __call__(self, folder, *, side, mode="reproducible", **_):
-        engine = ScriptedEngine(GOLD, {"fp16": 0.0, "exl2": 1.0}[side] + (0.01 if mode == "fast" else 0.0))
+        engine = ScriptedEngine(
+            self.answers, {"fp16": 0.0, "exl2": 1.0}[side] + (0.01 if mode == "fast" else 0.0)
+        )
         engine.info = dataclasses.replace(engine.info, mode=mode, **self.info)
         engine.asked = self.asked[f"{side}-{mode}"]
         engine.close = lambda: None

@@ -127,8 +127,7 @@ def _lockstep(
                         "This is a fault of an engine; please report it.",
                     )
             targets = torch.tensor(request.token_ids[position : position + len(reference.logits)])
-            for name, other, column in zip(names[1:], others, columns, strict=True):
-                _compare_chunk(reference.logits, other.logits, targets, column, (names[0], name), request.id)
+            _compare_chunk(reference.logits, [o.logits for o in others], targets, columns, names, request.id)
             position += len(reference.logits)
         yield tuple(column.finish(request.id) for column in columns)
 
@@ -136,30 +135,50 @@ def _lockstep(
 @torch.inference_mode()
 def _compare_chunk(
     reference: torch.Tensor,
-    candidate: torch.Tensor,
+    candidates: Sequence[torch.Tensor],
     targets: torch.Tensor,
-    columns: _Columns,
-    names: tuple[str, str],
+    columns: Sequence[_Columns],
+    names: Sequence[str],
     request_id: str,
 ) -> None:
-    """Add the comparison of logits (positions, vocab) to `columns`; `targets` (positions,) are the actual tokens."""
-    candidate = candidate.to(reference.device)
+    """Add the comparison of logits (positions, vocab) with each candidate's to its columns.
+
+    Args:
+        reference: the baseline's logits; what is needed of them is worked out once for all candidates.
+        candidates: logits of the same positions.
+        targets: the actual tokens (positions,).
+        columns: one a candidate.
+        names: of the engines, the baseline first.
+        request_id: the sequence, for messages.
+    """
     targets = targets.to(reference.device)
     for begin in range(0, len(targets), _BLOCK_ROWS):
         rows = slice(begin, begin + _BLOCK_ROWS)
-        ref = _log_probabilities(reference[rows], names[0], request_id)
-        cand = _log_probabilities(candidate[rows], names[1], request_id)
-        top, token = ref.max(dim=-1)
-        index = targets[rows, None]
-        columns.same_top.append((token == cand.argmax(dim=-1)).double())
-        columns.ref_top_p.append(top.exp())
-        columns.ref_logprob.append(ref.gather(1, index)[:, 0])
-        columns.cand_logprob.append(cand.gather(1, index)[:, 0])
-        chances = ref.exp()
+        baseline = _Baseline(_log_probabilities(reference[rows], names[0], request_id), targets[rows, None])
+        for name, candidate, column in zip(names[1:], candidates, columns, strict=True):
+            logits = candidate[rows].to(reference.device)
+            baseline.compare(_log_probabilities(logits, name, request_id), column)
+
+
+class _Baseline:
+    """Some rows of the baseline's log-probabilities (rows, vocab), and everything of them that comparing asks for."""
+
+    def __init__(self, logs: torch.Tensor, index: torch.Tensor) -> None:
+        top, self._token = logs.max(dim=-1)
+        self._logs, self._index, self._chances = logs, index, logs.exp()
+        self._top_p, self._logprob = top.exp(), logs.gather(1, index)[:, 0]
+        self._entropy = (self._chances * logs).sum(dim=-1).neg_()
+
+    def compare(self, logs: torch.Tensor, column: _Columns) -> None:
+        """Add a candidate's comparison to its columns."""
+        column.same_top.append((self._token == logs.argmax(dim=-1)).double())
+        column.ref_top_p.append(self._top_p)
+        column.ref_logprob.append(self._logprob)
+        column.cand_logprob.append(logs.gather(1, self._index)[:, 0])
         # Rounding may leave -1e-17 where the two are equal; a divergence is never negative.
-        columns.kl.append((ref - cand).mul_(chances).sum(dim=-1).clamp_(min=0.0))
-        columns.ref_entropy.append(chances.mul_(ref).sum(dim=-1).neg_())
-        columns.cand_entropy.append(cand.exp().mul_(cand).sum(dim=-1).neg_())
+        column.kl.append((self._logs - logs).mul_(self._chances).sum(dim=-1).clamp_(min=0.0))
+        column.ref_entropy.append(self._entropy)
+        column.cand_entropy.append(logs.exp().mul_(logs).sum(dim=-1).neg_())
 
 
 def _log_probabilities(logits: torch.Tensor, name: str, request_id: str) -> torch.Tensor:

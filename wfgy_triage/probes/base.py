@@ -54,6 +54,7 @@ class ProbeContext:
         models: hash of weights and tokenizer by side (`fp16`, `exl2`), for naming what is kept.
         findings: what the doctor found on the folders and the loaded models before this run.
         reuse: FP16 answers of earlier runs; None measures everything.
+        ahead: measure only what later runs may take from this one (`reuse.REUSED`).
     """
 
     fp16: Engine
@@ -69,6 +70,7 @@ class ProbeContext:
     models: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     reuse: Reuse | None = None
+    ahead: bool = False
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,8 @@ class Measuring:
 
         Nothing where a side cannot say how likely a given text is.
         """
-        if not self._scored:
+        candidates = {s: c for s, c in candidates.items() if self._measured(s)}
+        if not candidates or not self._scored:
             return
         stored = self._answers("fp16")
         among = [i for i in (self._items.values() if items is None else items) if i.compared]
@@ -235,12 +236,18 @@ class Measuring:
         for name, logprobs in score_text(engine, requests):
             self._store(side, {todo[name]: {"mean_logprob": mean_logprob(logprobs)}})
 
+    def _measured(self, side: str) -> bool:
+        """Whether this pass measures a side at all."""
+        return side in REUSED or not self._context.ahead
+
     def _expected(self, side: str) -> list[Item]:
         """The items that get a sample on this side."""
+        if not self._measured(side):
+            return []
         return [i for i in self._items.values() if i.compared or side in ALWAYS]
 
     def _todo(self, side: str, items: Iterable[Item] | None = None) -> list[Item]:
-        among = self._expected(side) if items is None else items
+        among = self._expected(side) if items is None or not self._measured(side) else items
         return [i for i in among if self.key(i, side) not in self._done]
 
     def _answers(self, side: str) -> dict[SampleKey, tuple[int, ...]]:

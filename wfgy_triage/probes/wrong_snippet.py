@@ -63,6 +63,9 @@ class WrongSnippet:
         plan = make_plan(context.settings)
         sides = _sides(plan)
         todo = {side: _missing(context, plan, side) for side in sides}
+        # Vectors are kept by text, whoever asks for them first, and searching takes no time worth saving.
+        if context.ahead:
+            return
         if not any(todo.values()) and _key(context, FACTS, FACTS) in context.done:
             return
         folder = context.cache / "embeddings" if context.cache and context.models else None

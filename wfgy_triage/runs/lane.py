@@ -1,8 +1,8 @@
 """One lane a device: file locks under the home folder that let one process at a time use the models.
 
-Two locks: `worker.lock` is held by the worker process for its whole life (a second stands by), `lane.lock` by
-whoever works on a run: the worker, or the command line's own headless run. The operating system drops both
-when their holder dies, however it dies.
+Three locks: `worker.lock` is held by the worker process for its whole life (a second stands by), `lane.lock` by
+whoever works on a run: the worker, or the command line's own headless run, and `wanted.lock` by one that waits for
+it. The operating system drops them when their holder dies, however it dies.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,17 @@ class Lane:
             yield held
 
     @contextmanager
+    def try_want(self) -> Iterator[bool]:
+        """Let others know for the block that the device is wanted; False when another process already does."""
+        with _try_lock(self.home / "wanted.lock") as held:
+            yield held
+
+    def wanted(self) -> bool:
+        """Whether a process waits for the device."""
+        with self.try_want() as free:
+            return not free
+
+    @contextmanager
     def try_be_worker(self) -> Iterator[bool]:
         """Be the worker of this home for the block; False, without waiting, when there is one."""
         with _try_lock(self.home / "worker.lock") as held:
@@ -67,15 +78,18 @@ def lane_of(settings: Settings) -> Lane:
 def hold_device(lane: Lane, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the device for the block, waiting for it as long as it takes; `waits` is told once when that is so."""
     told = False
-    while True:
-        with lane.try_hold() as held:
-            if held:
-                yield
-                return
-        if not told:
-            waits()
-        told = True
-        time.sleep(_LANE_POLL_S)
+    with ExitStack() as wish:
+        while True:
+            with lane.try_hold() as held:
+                if held:
+                    wish.close()
+                    yield
+                    return
+            if not told:
+                waits()
+                wish.enter_context(lane.try_want())
+            told = True
+            time.sleep(_LANE_POLL_S)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from types import FrameType
 from wfgy_triage import logs
 from wfgy_triage.errors import TriageError
 from wfgy_triage.hosting import load_hosting
+from wfgy_triage.runs.ahead import Ahead, whole_demo
 from wfgy_triage.runs.bench import Bench
 from wfgy_triage.runs.execute import execute_run
 from wfgy_triage.runs.lane import Lane, lane_of
@@ -27,6 +28,7 @@ from wfgy_triage.runs.supervisor import PARENT_VARIABLE
 from wfgy_triage.runs.tools import RunTools, default_tools
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import Database, open_database
+from wfgy_triage.store.records import RunStatus
 from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.store.workers import WorkerRepository
 
@@ -101,12 +103,16 @@ class _Worker:
             self._stop.is_set,
             open_cache=self._open_cache,
         )
+        ahead = Ahead(bench, self._something_waits, whole_demo) if load_hosting().ahead else None
         while not self._stop.is_set():
             pause = _POLL_S
             try:
                 if self._tidier is not None:
                     self._tidier.when_due()
-                self._take_turn(bench)
+                if not self._take_turn(bench) and ahead is not None:
+                    with self._lane.try_hold() as held:
+                        if held:
+                            ahead.step()
             except TriageError as error:
                 _log.error("the session database cannot be used, trying again: %s", error)
                 pause = _DATABASE_RETRY_S
@@ -117,7 +123,11 @@ class _Worker:
         self._workers.remove(self._id)
         _log.info("worker %s ends", self._id)
 
-    def _take_turn(self, bench: Bench) -> None:
+    def _something_waits(self) -> bool:
+        return self._runs.count(status=RunStatus.QUEUED) > 0 or self._lane.wanted()
+
+    def _take_turn(self, bench: Bench) -> bool:
+        """Work on the next run of the queue; False when there is none."""
         with self._lane.try_hold() as held:
             record = self._runs.lease(self._id, STALE_AFTER_S, self._lane.name) if held else None
             if record is not None:
@@ -125,6 +135,7 @@ class _Worker:
                     _log.info("run %s: %s on %s", record.id, record.spec.symptom, record.spec.pair_id)
                     status = execute_run(record, bench)
                     _log.info("run %s: %s", record.id, status)
+            return record is not None
 
     def _give_signs_of_life(self) -> None:
         while True:

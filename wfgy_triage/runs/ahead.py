@@ -1,0 +1,125 @@
+"""What runs ask FP16, measured ahead: while nothing else is to do, so that the first runs need not wait for it.
+
+Only sides that runs take from each other are measured (`probes/reuse.py`), with the settings a run has by default, and
+only on the demo pair, whose size is known. Whatever waits comes first: a queued run, a run of the command line, the end
+of the process. What was finished by then is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from wfgy_triage.catalog import load_catalog
+from wfgy_triage.demo import SIBLINGS, demo_ready
+from wfgy_triage.errors import TriageError
+from wfgy_triage.pairs import Pair, load_pairs
+from wfgy_triage.probes.base import ProbeContext, ProbeSettings
+from wfgy_triage.runs import provenance
+from wfgy_triage.runs.bench import Bench
+from wfgy_triage.runs.reuse import RunCache, reuse_of
+from wfgy_triage.settings import Settings, embedding_folder
+from wfgy_triage.store.records import Sample
+
+ASK_EVERY_S = 0.5
+"""How often a model that computes looks whether something waits."""
+
+_log = logging.getLogger(__name__)
+
+
+class Ahead:
+    """Measures FP16 for one symptom after the other; each symptom of a model once.
+
+    Args:
+        bench: what to work with; without a cache nothing is measured.
+        waits: whether something else is to be done.
+        choose: the pair, None while there is none.
+        symptoms: whose questions are asked; all that ask any unless given.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        waits: Callable[[], bool],
+        choose: Callable[[Settings], Pair | None],
+        symptoms: Sequence[str] | None = None,
+    ) -> None:
+        asking = [s.id for s in load_catalog().symptoms.values() if s.asks_questions]
+        self._bench, self._choose = bench, choose
+        self._left = list(asking if symptoms is None else symptoms)
+        self._waits = _every(ASK_EVERY_S, lambda: bench.should_stop() or waits())
+
+    def step(self) -> None:
+        """Measure for one symptom, if nothing waits; a fault ends this for the process, and harms no run."""
+        if not self._left or self._bench.open_cache is None or self._waits():
+            return
+        try:
+            pair = self._choose(self._bench.settings)
+            if pair is not None and self._measured(pair, self._left[0], self._bench.open_cache()):
+                self._left.pop(0)
+        # Nobody asked for this, so nobody is told but the log: the run that needs the model says what is wrong.
+        except Exception as error:
+            self._left.clear()
+            _log.warning("nothing is measured ahead: %s", error, exc_info=not isinstance(error, TriageError))
+
+    def _measured(self, pair: Pair, symptom: str, cache: RunCache) -> bool:
+        """Measure what is not known yet; False when something else came first."""
+        bench = self._bench
+        described = bench.tools.describe_pair(pair)
+        probe = bench.tools.get_probe(symptom)
+        settings = ProbeSettings()
+        facts = {**provenance.number_facts(described["fp16"]), "workload": probe.workload_info(settings)}
+        mark = hashlib.sha256(f"ahead {symptom} {json.dumps(facts, sort_keys=True)}".encode()).hexdigest()
+        if cache.get_many([mark]):
+            return True
+        loaded = bench.models.acquire(pair)
+        reuse = reuse_of(cache, described, loaded.fp16.info, lambda kind, payload: None)
+        if reuse is None:
+            return True  # its answers could not be used by a run
+        _log.info("FP16 of the pair %s is asked ahead for %s", pair.id, symptom)
+        samples: list[Sample] = []
+        probe.run(
+            ProbeContext(
+                fp16=loaded.fp16,
+                exl2=loaded.exl2,
+                open_floor=bench.models.floor,
+                settings=settings,
+                done=frozenset(),
+                stored=lambda: samples,
+                save=samples.extend,
+                progress=lambda stage, label, done, total: None,
+                should_stop=self._waits,
+                cache=embedding_folder(bench.settings),
+                models=provenance.model_hashes(described),
+                reuse=reuse,
+                ahead=True,
+            )
+        )
+        if self._waits():
+            return False
+        cache.put_many({mark: {"ahead": symptom}})
+        _log.info("FP16 was asked ahead for %s", symptom)
+        return True
+
+
+def whole_demo(settings: Settings) -> Pair | None:
+    """The first demo pair, once all of them are prepared: preparing them needs the processor itself."""
+    if not all(demo_ready(settings, sibling.pair_id) for sibling in SIBLINGS):
+        return None
+    return load_pairs(settings)[SIBLINGS[0].pair_id]
+
+
+def _every(seconds: float, ask: Callable[[], bool]) -> Callable[[], bool]:
+    """Ask at most so often; a yes stays for as long."""
+    last, answer = -seconds, False
+
+    def answered() -> bool:
+        nonlocal last, answer
+        if time.monotonic() - last >= seconds:
+            last, answer = time.monotonic(), ask()
+        return answer
+
+    return answered
