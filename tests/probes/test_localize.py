@@ -101,6 +101,17 @@ def test_a_pass_in_pieces_stores_the_same(folders):
     assert measured(folders, "head", piece=3) == whole
 
 
+@pytest.mark.parametrize(("tokens", "read"), [(8, 1), (9, 2), (10_000, 4)])
+def test_every_part_reads_no_more_answers_than_tell_parts_apart(folders, monkeypatch, tokens, read):
+    monkeypatch.setattr("wfgy_triage.probes.localize.SCORED_TOKENS", tokens)
+    samples = measured(folders, "mlp")
+    assert {s.payload["tokens"] for s in samples.values() if s.key.side == "fp16"} == {8}
+    result = found(samples)
+    assert result.questions == read
+    assert result.worst.id == "mlp 1-1"
+    assert {p.asked for p in result.parts if p.id in ("all", "mlp 1-1")} == {QUESTIONS}
+
+
 def test_nothing_lost_is_nothing_to_localize(folders):
     samples = measured(folders, "head")
     plain = [s for s in samples.values() if ":" not in s.key.side]

@@ -28,8 +28,9 @@ from wfgy_triage.probes.paired import Payload
 from wfgy_triage.store.records import Sample
 
 STAGE, STAGE_LABEL = "parts", "FP16 weights put back, part by part"
-SCORED_QUESTIONS = 4
-"""FP16 answers on which the drift of every part is measured; a few hundred tokens tell parts apart well."""
+SCORED_QUESTIONS, SCORED_TOKENS = 4, 600
+"""The drift of every part is measured on so many FP16 answers, or on fewer that have so many tokens together: a few
+hundred tell parts apart well, and every part reads them all."""
 ANSWERED_QUESTIONS = 12
 """Lost questions that are answered again with a part back."""
 ANSWERED_PARTS = 2
@@ -69,7 +70,7 @@ def localize(
     parts = weight_parts(context.exl2) if context.fp16.capabilities.score else ()
     if not parts:
         return
-    scored = items[:SCORED_QUESTIONS]
+    scored = _enough(context.stored(), measuring, items)
     steps = 2 + ANSWERED_PARTS
     context.progress(STAGE, STAGE_LABEL, 0, steps)
     engines = {_PART + p.id: PutBackEngine(context.exl2, context.fp16, p) for p in parts}
@@ -109,6 +110,17 @@ def _cache_explains(
 def _cache_back(samples: Sequence[Sample], useful: Callable[[Payload], bool]) -> CacheBack | None:
     answers = [s.payload for s in samples if s.key.side == _BACK + CACHE]
     return CacheBack(sum(useful(a) for a in answers), len(answers)) if answers else None
+
+
+def _enough(samples: Sequence[Sample], measuring: Measuring, items: Sequence[Item]) -> list[Item]:
+    """The first items whose FP16 answers are enough to tell parts apart."""
+    tokens = {s.key: int(s.payload["tokens"]) for s in samples if s.key.side == "fp16"}
+    found: list[Item] = []
+    for item in items[:SCORED_QUESTIONS]:
+        if sum(tokens[measuring.key(i, "fp16")] for i in found) >= SCORED_TOKENS:
+            break
+        found.append(item)
+    return found
 
 
 def _kl_by_part(
