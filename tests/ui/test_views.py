@@ -9,6 +9,7 @@ import pytest
 
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import Match
+from wfgy_triage.demo import SIBLINGS, exl2_folder, fp16_folder
 from wfgy_triage.pairs import Pair
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.settings import Settings
@@ -175,3 +176,14 @@ def test_long_lists_are_paged(context: PageContext, runs: RunRepository):
     assert (first.count("<tr>"), second.count("<tr>")) == (26, 3)
     assert "Older" in first
     assert "Newer" in second
+
+
+def test_a_coarse_cache_is_said_on_the_card_of_its_pair(demo_settings):
+    fp16, exl2 = fp16_folder(demo_settings), exl2_folder(demo_settings, SIBLINGS[0])
+    plain, coarse = (
+        pair_cards({"mine": Pair("mine", "Mine", fp16, exl2, engine=engine)})
+        for engine in ({}, {"cache": "Q6"})
+    )
+    assert "6-bit head" in plain
+    assert "KV cache" not in plain
+    assert "6-bit KV cache" in coarse

@@ -71,8 +71,9 @@ class Ahead:
         described = bench.tools.describe_pair(pair)
         probe = bench.tools.get_probe(symptom)
         settings = ProbeSettings()
-        facts = {**provenance.number_facts(described["fp16"]), "workload": probe.workload_info(settings)}
-        mark = hashlib.sha256(f"ahead {symptom} {json.dumps(facts, sort_keys=True)}".encode()).hexdigest()
+        asked = {"ahead": symptom, "workload": probe.workload_info(settings)}
+        facts = {**provenance.number_facts(described["fp16"]), **asked}
+        mark = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         if cache.get_many([mark]):
             return True
         loaded = bench.models.acquire(pair)

@@ -170,7 +170,7 @@ ASKED = "asked on a server, where it runs"
 def _pair_facts(pair: Pair) -> str:
     sides = (
         ("FP16", ASKED if "fp16" in pair.served else _fp16_facts(inspect_cached(pair.fp16))),
-        ("EXL2", ASKED if "exl2" in pair.served else _exl2_facts(inspect_cached(pair.exl2))),
+        ("EXL2", ASKED if "exl2" in pair.served else _exl2_facts(inspect_cached(pair.exl2), _cache_bits(pair))),
     )
     return '<span class="sides">' + "".join(f"<span><b>{s}</b> {f}</span>" for s, f in sides) + "</span>"
 
@@ -181,7 +181,12 @@ def _fp16_facts(report: CheckpointReport | TriageError) -> str:
     return escape(f"{report.architecture}, {size(report.total_bytes)}")
 
 
-def _exl2_facts(report: CheckpointReport | TriageError) -> str:
+def _cache_bits(pair: Pair) -> int | None:
+    """Bits of a quantized KV cache; a setting that is none is refused when the pair is loaded."""
+    return {"Q8": 8, "Q6": 6, "Q4": 4}.get(str(pair.engine.get("cache")))
+
+
+def _exl2_facts(report: CheckpointReport | TriageError, cache_bits: int | None = None) -> str:
     if isinstance(report, TriageError):
         return escape(str(report))
     parts = [] if report.kind == "exl2" else [report.kind.upper()]
@@ -189,4 +194,6 @@ def _exl2_facts(report: CheckpointReport | TriageError) -> str:
         parts.append(f"{number(report.decoder_bpw)} bits per weight")
     if report.head_bits:
         parts.append(f"{report.head_bits}-bit head")
+    if cache_bits is not None:
+        parts.append(f"{cache_bits}-bit KV cache")
     return escape(", ".join([*parts, size(report.total_bytes)]))
