@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -290,6 +291,25 @@ def test_nothing_is_settled_without_time_or_where_a_change_is_better_already():
     other = FailedRun()
     other.search(ScriptedRemedy("alternate_paths", {"a": mended(9)}))
     assert other.side(EXL2_MORE) == []
+
+
+def test_what_making_a_change_took_is_no_part_of_what_a_further_question_takes():
+    before, after = close_call()
+    bench = FailedRun(before)
+
+    class MadeFirst(ScriptedRemedy):
+        """Takes a minute to make, once."""
+
+        @contextmanager
+        def apply(self, case, candidate):
+            bench.clock.now += 0 if candidate.id in self.engines else 60
+            with super().apply(case, candidate) as change:
+                yield change
+
+    made = MadeFirst("raise_bpw", {"a": after})
+    (trial,) = bench.search(made, seconds=100)
+    assert trial.facts.seconds == 60
+    assert (trial.status, trial.questions) == ("better", 60)
 
 
 @pytest.mark.parametrize("at", [30, 50, 70])

@@ -63,7 +63,9 @@ class TrialSearch:
     ) -> None:
         self._case, self._probe, self._remedies = case, probe, remedies
         self._budget, self._more = budget, more
-        self._began, self._seconds_each = budget.clock(), 0.0
+        self._began = budget.clock()
+        # Seconds a question with each change, making and loading left out: what a further question takes.
+        self._seconds_each: dict[str, float] = {}
         self._told = {f.id: f for f in facts_of(case.context.stored())}
         # Seconds of earlier passes count: the budget is the user's, not the process's.
         self._spent_before = sum(f.seconds for f in self._told.values())
@@ -132,10 +134,12 @@ class TrialSearch:
     def _further(self, facts: TrialFacts) -> tuple[Case, Sequence[Item]]:
         """The case with further questions, and these: as many times the run's as there is time for; else none."""
         asked = self._case.context.settings.questions
+        # Of a pass before this one only the whole time is known.
+        each = self._seconds_each.get(facts.id, facts.seconds / max(1, facts.asked))
         for times in FURTHER:
             more = self._more(min((1 + times) * asked, MOST_QUESTIONS))
             fresh = [i for i in more.subject.items if i not in set(self._case.subject.items)]
-            if 3 * len(fresh) * facts.seconds / max(1, facts.asked) <= self._left():
+            if 3 * len(fresh) * each <= self._left():
                 return more, fresh
         return self._case, ()
 
@@ -209,7 +213,7 @@ class TrialSearch:
         facts = replace(facts, asked=len(subject.items))
         if case.context.should_stop():
             return replace(facts, status="unfinished", reason="Stopped before all questions were asked.")
-        self._seconds_each = (self._budget.clock() - began) / max(1, len(counted))
+        self._seconds_each[facts.id] = (self._budget.clock() - began) / max(1, len(counted))
         return facts
 
     def _confirm(self, facts: TrialFacts, remedy: Remedy, candidate: Candidate) -> TrialFacts:
@@ -228,7 +232,7 @@ class TrialSearch:
         questions = {i.question for i in fresh if i.compared}
         if len(questions) < needed:
             return replace(facts, reason=f"{short}; the question set has {len(questions)}.")
-        if len(fresh) * self._seconds_each > self._left():
+        if len(fresh) * self._seconds_each[facts.id] > self._left():
             reason = f"{short}, which the time for trying changes did not allow."
             return replace(facts, reason=reason, short_of_time=True)
         ask(more, replace(facts, side=FP16_MORE), Change(more.context.fp16), fresh)

@@ -170,7 +170,10 @@ ASKED = "asked on a server, where it runs"
 def _pair_facts(pair: Pair) -> str:
     sides = (
         ("FP16", ASKED if "fp16" in pair.served else _fp16_facts(inspect_cached(pair.fp16))),
-        ("EXL2", ASKED if "exl2" in pair.served else _exl2_facts(inspect_cached(pair.exl2), _cache_bits(pair))),
+        (
+            "EXL2",
+            ASKED if "exl2" in pair.served else _exl2_facts(inspect_cached(pair.exl2), _cache_bits(pair)),
+        ),
     )
     return '<span class="sides">' + "".join(f"<span><b>{s}</b> {f}</span>" for s, f in sides) + "</span>"
 
