@@ -20,12 +20,14 @@ from wfgy_triage.pairs import Pair, load_pairs
 from wfgy_triage.probes.base import ProbeContext, ProbeSettings
 from wfgy_triage.runs import provenance
 from wfgy_triage.runs.bench import Bench
-from wfgy_triage.runs.reuse import RunCache, reuse_of
+from wfgy_triage.runs.reuse import reuse_of
 from wfgy_triage.settings import Settings, embedding_folder
 from wfgy_triage.store.records import Sample
 
 ASK_EVERY_S = 0.5
 """How often a model that computes looks whether something waits."""
+REST_S = 5.0
+"""Between two tries: whoever starts one run after the other is not to find the models busy in between."""
 
 _log = logging.getLogger(__name__)
 
@@ -50,24 +52,29 @@ class Ahead:
         asking = [s.id for s in load_catalog().symptoms.values() if s.asks_questions]
         self._bench, self._choose = bench, choose
         self._left = list(asking if symptoms is None else symptoms)
+        self._next = time.monotonic()
         self._waits = _every(ASK_EVERY_S, lambda: bench.should_stop() or waits())
 
     def step(self) -> None:
         """Measure for one symptom, if nothing waits; a fault ends this for the process, and harms no run."""
-        if not self._left or self._bench.open_cache is None or self._waits():
+        idle = self._left and self._bench.open_cache is not None and time.monotonic() >= self._next
+        if not idle or self._waits():
             return
         try:
             pair = self._choose(self._bench.settings)
-            if pair is not None and self._measured(pair, self._left[0], self._bench.open_cache()):
+            if pair is not None and self._measured(pair, self._left[0]):
                 self._left.pop(0)
         # Nobody asked for this, so nobody is told but the log: the run that needs the model says what is wrong.
         except Exception as error:
             self._left.clear()
             _log.warning("nothing is measured ahead: %s", error, exc_info=not isinstance(error, TriageError))
+        self._next = time.monotonic() + REST_S
 
-    def _measured(self, pair: Pair, symptom: str, cache: RunCache) -> bool:
+    def _measured(self, pair: Pair, symptom: str) -> bool:
         """Measure what is not known yet; False when something else came first."""
         bench = self._bench
+        assert bench.open_cache is not None  # noqa: S101 - `step` has looked
+        cache = bench.open_cache()
         described = bench.tools.describe_pair(pair)
         probe = bench.tools.get_probe(symptom)
         settings = ProbeSettings()
