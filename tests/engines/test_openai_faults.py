@@ -169,6 +169,37 @@ def test_what_concerns_the_whole_server_ends_the_run_at_once(stub, tokenizer_fol
     assert "/elsewhere" not in stub.visits
 
 
+def refused_fields(*words: str) -> say.Answer:
+    """As servers refuse a request whose fields have the wrong form: a record for each, with what was sent in it."""
+    return say.status(
+        422,
+        body={
+            "detail": [{"loc": ["body", "prompt", "str"], "msg": w, "input": "private words"} for w in words]
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (say.status(400, body={"error": {"message": "too long"}}), "refuses the request.*400.*too long"),
+        (refused_fields("No text", "No text", "No list"), r"422.*says: prompt: No text; prompt: No list"),
+        (say.stream('data: {"error": {"message": "unknown token", "code": 400}}\n\n'), "unknown token"),
+    ],
+)
+def test_a_request_that_a_server_refuses_is_not_asked_again_and_named_without_what_was_sent(
+    stub, tokenizer_folder, waits, fault, words
+):
+    engine = opened(stub, tokenizer_folder)
+    stub.by_prompt["bad"] = [fault]
+    with pytest.raises(ProbeError, match=words) as caught:
+        ask(engine, "q1", "bad")
+    assert waits == []
+    assert "further tries" not in caught.value.message
+    assert "private words" not in str(caught.value)
+    assert len(stub.bodies) == 2
+
+
 def test_an_endless_answer_is_read_up_to_a_limit(stub, tokenizer_folder, waits, monkeypatch):
     engine = opened(stub, tokenizer_folder)
     monkeypatch.setattr(openai_client, "MOST_BYTES", 20_000)

@@ -208,9 +208,10 @@ class ServedEngine(TokenizerSide):
             )
         names = ", ".join(name.partition("/")[0] for name, _ in faults[:SHOWN_FAULTS])
         more = f" and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
+        tried = f", after {self._server.settings.retries} further tries" if last.passing else ""
         return ProbeError(
-            f"The server of the {self._side} side gave no answer to {names}{more}, after"
-            f" {self._server.settings.retries} further tries. {last.message} Everything else was measured and is kept.",
+            f"The server of the {self._side} side gave no answer to {names}{more}{tried}. {last.message}"
+            " Everything else was measured and is kept.",
             f"{last.hint} Resume this session to ask these again.".strip(),
         )
 

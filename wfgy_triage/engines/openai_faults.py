@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import httpx
 
@@ -87,9 +89,20 @@ def refusal(response: httpx.Response, said: str, key: str) -> ServerFault:
         )
         message = f"The server does not know this address or model (status 404).{told}"
         return ServerFault(message, hint, whole=True)
-    passing = status in (408, 409, 425, 429) or status >= 500
+    if status in (400, 413, 422):
+        hint = (
+            "Another try would be refused alike. Compare `token_ids`, `endpoint`, `schema` and `context` of the"
+            " server's block with what this server takes."
+        )
+        return ServerFault(f"The server refuses the request (status {status}).{told}", hint)
+    passing = may_pass(status)
     message = f"The server answered with status {status}.{told}"
     return ServerFault(message, LOOK, passing=passing, wait=_asked_wait(response) if passing else None)
+
+
+def may_pass(status: int) -> bool:
+    """Whether another try may help after this status, of an answer or named in a stream."""
+    return status in (408, 409, 425, 429) or status >= 500
 
 
 def _asked_wait(response: httpx.Response) -> float | None:
@@ -106,7 +119,10 @@ def _asked_wait(response: httpx.Response) -> float | None:
 
 
 def server_words(text: str) -> str:
-    """The message of an error body as servers write it: `{"error": {"message"}}`, `{"detail"}`, or plain text."""
+    """The message of an error body as servers write it: `{"error": {"message"}}`, `{"detail"}`, or plain text.
+
+    `detail` is a text, or a list with a record for each field that is wrong.
+    """
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
@@ -114,4 +130,13 @@ def server_words(text: str) -> str:
     for name in ("error", "message", "detail"):
         if isinstance(data, dict) and name in data:
             data = data[name]
+    if isinstance(data, list) and all(isinstance(e, dict) and isinstance(e.get("msg"), str) for e in data):
+        return "; ".join(dict.fromkeys(_field_words(entry) for entry in data))
     return data if isinstance(data, str) else json.dumps(data)
+
+
+def _field_words(entry: Mapping[str, Any]) -> str:
+    """What is wrong with one field of a request, without what was sent in it."""
+    place = entry.get("loc")
+    names = [str(p) for p in place if p != "body"] if isinstance(place, list) else []
+    return f"{names[0]}: {entry['msg']}" if names else str(entry["msg"])

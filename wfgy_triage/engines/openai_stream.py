@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from wfgy_triage.engines.base import FinishReason, Timing
-from wfgy_triage.engines.openai_faults import LOOK, ServerFault
+from wfgy_triage.engines.openai_faults import LOOK, ServerFault, may_pass
 from wfgy_triage.engines.text import first_stop
 from wfgy_triage.sse import SseParser, SseTooLongError
 
@@ -122,9 +122,14 @@ def _take(answer: Answer, chunk: Mapping[str, Any], began: float, quoted: Callab
     """Add one event."""
     if chunk.get("error"):
         error = chunk["error"]
-        said = error.get("message", error) if isinstance(error, dict) else error
+        said, code = (
+            (error.get("message", error), error.get("code")) if isinstance(error, dict) else (error, None)
+        )
         raise ServerFault(
-            f"The server gave up on the answer. It says: {quoted(str(said))}", LOOK, passing=True
+            f"The server gave up on the answer. It says: {quoted(str(said))}",
+            LOOK,
+            # Some check a request only when the stream has begun: a refusal comes with a status in it.
+            passing=not isinstance(code, int) or may_pass(code),
         )
     _take_usage(answer, chunk.get("usage"))
     choices = chunk.get("choices") or ()
