@@ -89,6 +89,66 @@ def test_tabbyapi_is_known_by_its_list_and_told_to_add_nothing(stub, tokenizer_f
     assert engine.capabilities.grammars == ("json_schema",)
 
 
+def test_tabbyapi_is_asked_for_probabilities_in_its_way_and_no_more_answers_at_a_time_than_it_works_on(
+    stub, tokenizer_folder
+):
+    tabby(stub, max_batch_size=1)
+    stub.otherwise = say.stream(
+        say.event("a").replace('"index": 0', '"index": 0, "logprobs": {"token_logprobs": [-0.5]}'),
+        say.event(end="stop"),
+    )
+    engine = opened(stub, tokenizer_folder, concurrency=4)
+    assert sent(stub, engine, request(engine))["logprobs"] == 1  # it gives none with 0
+    assert any(", 1 at a time" in note for note in engine.info.notes)
+    assert any("takes no seed" in note for note in engine.info.notes)
+
+
+def test_a_server_that_answers_with_another_model_than_the_one_asked_for_is_refused(stub, tokenizer_folder):
+    tabby(stub)
+    with pytest.raises(
+        PrerequisiteError, match="model that it has loaded, whatever model is asked for"
+    ) as caught:
+        opened(stub, tokenizer_folder, model="one")
+    assert "model:" in caught.value.hint
+
+
+def test_a_server_that_loads_the_model_it_is_asked_for_is_told_by_that_model(stub, tokenizer_folder):
+    tabby(stub, max_seq_len=4096)
+
+    def load(body: dict[str, Any]) -> Any:
+        stub.loaded = {"id": body["model"], "owned_by": "tabbyAPI", "parameters": {"max_seq_len": 512}}
+        return say.says("Hi")(body)
+
+    stub.otherwise = load
+    engine = opened(stub, tokenizer_folder, model="one")
+    assert (engine.info.architecture, engine.info.max_context) == ("one", 512)
+
+
+@pytest.mark.parametrize(("asked", "context"), [(None, 300), (200, 200), (9000, 300)])
+def test_a_text_is_never_longer_than_the_server_takes(stub, tokenizer_folder, asked, context):
+    stub.models = {"data": [{"id": "tiny", "owned_by": "vllm", "max_model_len": 300}]}
+    assert opened(stub, tokenizer_folder, context=asked).info.max_context == context
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("/home/somebody/models/tiny-fp16", "tiny-fp16"),
+        ("C:\\models\\tiny\\", "tiny"),
+        ("./tiny", "tiny"),
+        ("somebody/tiny", "somebody/tiny"),
+    ],
+)
+def test_a_model_that_is_named_by_its_path_is_asked_by_it_and_shown_by_its_folder(
+    stub, tokenizer_folder, name, shown
+):
+    stub.models = {"data": [{"id": name, "owned_by": "vllm"}]}
+    engine = opened(stub, tokenizer_folder)
+    assert sent(stub, engine, request(engine))["model"] == name
+    assert engine.info.architecture == shown
+    assert f"“{shown}”" in engine.info.notes[0]
+
+
 @pytest.mark.parametrize(
     ("text", "held"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from wfgy_triage.engines.openai_flavours import UNKNOWN, Flavour, flavour_of
 from wfgy_triage.server_settings import ServerSettings
 
 SHOWN_MODELS = 12
+_PATH = re.compile(r"[/\\~.]|[A-Za-z]:[/\\]")
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,12 @@ class ServerFacts:
     Attributes:
         flavour: its kind.
         model: the model that is asked.
-        shown: its name, fit to be shown.
+        shown: its name, fit to be shown: of a path the last part.
         models: all that it lists.
         context: most tokens of prompt and answer; None where it does not say.
         told: further facts in its own words: cache, prompt template.
+        loaded: the model that it has loaded; empty where it does not say. Another one may be asked, and be loaded then.
+        at_once: answers that it works on beside each other; further requests wait. None where it does not say.
     """
 
     flavour: Flavour
@@ -34,6 +38,8 @@ class ServerFacts:
     models: tuple[str, ...]
     context: int | None = None
     told: Mapping[str, str] = field(default_factory=dict)
+    loaded: str = ""
+    at_once: int | None = None
 
 
 def ask_facts(settings: ServerSettings, what: str) -> ServerFacts:
@@ -69,7 +75,8 @@ async def _facts(client: ServerClient, settings: ServerSettings) -> ServerFacts:
     flavour = next((f for f in map(flavour_of, entries) if f is not UNKNOWN), UNKNOWN)
     names = [str(e["id"]) for e in entries]
     loaded = await _loaded(client, flavour)
-    model = settings.model or str(loaded.get("id") or "") or (names[0] if len(names) == 1 else "")
+    own = str(loaded.get("id") or "")
+    model = settings.model or own or (names[0] if len(names) == 1 else "")
     if not model:
         some = ", ".join(map(client.quoted, names[:SHOWN_MODELS])) or "none"
         raise ServerFault(
@@ -86,7 +93,16 @@ async def _facts(client: ServerClient, settings: ServerSettings) -> ServerFacts:
         if parameters.get(name)
     }
     context = _context(entry, parameters)
-    return ServerFacts(flavour, model, client.quoted(model), tuple(map(client.quoted, names)), context, told)
+    shown, listed_names = client.quoted(_last_part(model)), tuple(map(client.quoted, names))
+    at_once = _count(parameters.get("max_batch_size"))
+    return ServerFacts(flavour, model, shown, listed_names, context, told, own, at_once)
+
+
+def _last_part(model: str) -> str:
+    """The folder's name where a model is named by its path: results are shown to others."""
+    if not _PATH.match(model):
+        return model
+    return re.split(r"[/\\]", model.rstrip("/\\"))[-1] or model
 
 
 def _context(entry: Mapping[str, Any], parameters: Mapping[str, Any]) -> int | None:
@@ -97,7 +113,11 @@ def _context(entry: Mapping[str, Any], parameters: Mapping[str, Any]) -> int | N
         entry.get("max_model_len"),
         meta.get("n_ctx") if isinstance(meta, dict) else None,
     )
-    return next((n for n in said if isinstance(n, int) and not isinstance(n, bool) and n > 0), None)
+    return next((n for n in map(_count, said) if n), None)
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 async def _loaded(client: ServerClient, flavour: Flavour) -> Mapping[str, Any]:

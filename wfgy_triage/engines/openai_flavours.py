@@ -28,6 +28,7 @@ class Flavour:
         token_ids: whether its completion endpoint is known to take a prompt as token ids and to add nothing to them.
         logprobs: how many alternatives its completion endpoint has to be asked for before it gives the probabilities of
             its own tokens. The common API gives them with 0.
+        seeds: whether the seed of a request decides what is drawn.
     """
 
     name: str = ""
@@ -41,6 +42,7 @@ class Flavour:
     model_path: str | None = None
     token_ids: bool = False
     logprobs: int = 0
+    seeds: bool = True
 
 
 FLAVOURS = (
@@ -53,6 +55,8 @@ FLAVOURS = (
         tokenize="token/encode",
         tokenize_body={"add_bos_token": False, "encode_special_tokens": True},
         model_path="model",
+        logprobs=1,
+        seeds=False,  # none of its request options is a seed
     ),
     Flavour(
         name="vLLM",

@@ -16,7 +16,7 @@ from wfgy_triage.engines.openai_calls import run_once
 from wfgy_triage.engines.openai_client import ServerClient, read_key
 from wfgy_triage.engines.openai_engine import ServedEngine, Server, token_ids
 from wfgy_triage.engines.openai_facts import ServerFacts, ask_facts
-from wfgy_triage.engines.openai_faults import ServerFault
+from wfgy_triage.engines.openai_faults import UNREACHABLE, ServerFault
 from wfgy_triage.engines.openai_flavours import Flavour
 from wfgy_triage.engines.openai_requests import RequestWriter
 from wfgy_triage.engines.openai_stream import Answer, read_answer
@@ -59,9 +59,15 @@ def open_served(
         tokenizer = _tokenizer(tokenizer_folder, name)
     if settings.token_ids is None:
         settings = replace(settings, token_ids=facts.flavour.token_ids and settings.endpoint == "completions")
+    if facts.at_once is not None:
+        # What waits in the server's line would be counted as time to the first word.
+        settings = replace(settings, concurrency=min(settings.concurrency, facts.at_once))
     key = read_key(settings)
     hello, server = run_once(_say_hello(settings, key, facts, tokenizer), what)
-    context = settings.context or facts.context or _trained_context(tokenizer_folder, twin)
+    if facts.loaded and facts.loaded != facts.model:
+        # It was asked for another model than it had loaded: either it has loaded that one now, or it passes names over.
+        facts = _demand_loaded(ask_facts(settings, what), what)
+    context = _context(settings, facts) or _trained_context(tokenizer_folder, twin)
     info = EngineInfo(
         engine="openai",
         engine_version=f"OpenAI-compatible API of {facts.flavour.name or 'an unnamed kind of server'}",
@@ -77,6 +83,17 @@ def open_served(
         cache="",
     )
     return ServedEngine(server, tokenizer, info, name)
+
+
+def _demand_loaded(facts: ServerFacts, what: str) -> ServerFacts:
+    """Refuse a server that answers with another model than the one that is asked."""
+    if facts.loaded != facts.model:
+        raise PrerequisiteError(
+            f"{what} It answers with the model that it has loaded, whatever model is asked for.",
+            "Load the model that `model:` of the server's block names, or leave `model:` out.",
+            UNREACHABLE,
+        )
+    return facts
 
 
 async def _say_hello(
@@ -136,6 +153,11 @@ def _tokenizer(folder: Path | None, side: str) -> Any:
         ) from error
 
 
+def _context(settings: ServerSettings, facts: ServerFacts) -> int | None:
+    """What the pair says, and never more than the server does: it refuses longer texts, or breaks off at them."""
+    return min((n for n in (settings.context, facts.context) if n), default=None)
+
+
 def _trained_context(folder: Path | None, twin: Any) -> int:
     """The FP16 model's own limit."""
     if twin is not None and getattr(twin, "info", None) is not None:
@@ -159,6 +181,8 @@ def _notes(settings: ServerSettings, facts: ServerFacts, server: Server, hello: 
         notes.append(f"The server says that its cache is {facts.told['cache_mode']}.")
     if not server.logprobs and settings.logprobs:
         notes.append("The server gives no log-probabilities of its answers.")
+    if not facts.flavour.seeds:
+        notes.append("The server takes no seed, so an answer that is drawn does not come again.")
     if hello.completion_tokens is None:
         notes.append("The server does not count its tokens, so times for each token are not measured.")
     return tuple(notes)
