@@ -101,6 +101,7 @@ def test_tabbyapi_is_asked_for_probabilities_in_its_way_and_no_more_answers_at_a
     assert sent(stub, engine, request(engine))["logprobs"] == 1  # it gives none with 0
     assert any(", 1 at a time" in note for note in engine.info.notes)
     assert any("takes no seed" in note for note in engine.info.notes)
+    assert any("compatibility mode" in note for note in engine.info.notes)
 
 
 def test_a_server_that_answers_with_another_model_than_the_one_asked_for_is_refused(stub, tokenizer_folder):

@@ -29,6 +29,7 @@ class Flavour:
         logprobs: how many alternatives its completion endpoint has to be asked for before it gives the probabilities of
             its own tokens. The common API gives them with 0.
         seeds: whether the seed of a request decides what is drawn.
+        caution: a trap of this kind of server that cannot be seen from outside; a reader of the numbers is told.
     """
 
     name: str = ""
@@ -43,6 +44,7 @@ class Flavour:
     token_ids: bool = False
     logprobs: int = 0
     seeds: bool = True
+    caution: str = ""
 
 
 FLAVOURS = (
@@ -57,6 +59,9 @@ FLAVOURS = (
         model_path="model",
         logprobs=1,
         seeds=False,  # none of its request options is a seed
+        caution="Where flash-attn is missing, TabbyAPI reads prompts without a causal mask, and answers then leave "
+        "their instructions out of account. That cannot be seen from here: if its log speaks of a compatibility mode, "
+        "trust none of these answers.",
     ),
     Flavour(
         name="vLLM",

@@ -183,6 +183,8 @@ def _notes(settings: ServerSettings, facts: ServerFacts, server: Server, hello: 
         notes.append("The server gives no log-probabilities of its answers.")
     if not facts.flavour.seeds:
         notes.append("The server takes no seed, so an answer that is drawn does not come again.")
+    if facts.flavour.caution:
+        notes.append(facts.flavour.caution)
     if hello.completion_tokens is None:
         notes.append("The server does not count its tokens, so times for each token are not measured.")
     return tuple(notes)
