@@ -95,7 +95,7 @@ def test_provenance_of_real_folders(tmp_path):
     assert fp16["weights_sha256"] != other["weights_sha256"], "the files differ"
 
 
-@pytest.mark.parametrize("what", ["weights", "tokenizer", "template"])
+@pytest.mark.parametrize("what", ["weights", "config", "tokenizer", "template"])
 def test_any_replaced_part_of_a_model_is_noticed(what, tmp_path):
     folder = write_folder(tmp_path / "m", tiny_tensors())
     pair = Pair("p", "Pair", folder, folder)
@@ -105,10 +105,21 @@ def test_any_replaced_part_of_a_model_is_noticed(what, tmp_path):
         write_folder(folder, tiny_tensors(seed=1))
     elif what == "tokenizer":
         (folder / "tokenizer.json").write_text('{"changed": true}')
+    elif what == "config":
+        (folder / "generation_config.json").write_text('{"eos_token_id": 5}')
     else:
         (folder / "chat_template.jinja").write_text("new")
     with pytest.raises(ProbeError, match=f"{what}_sha256"):
         provenance.refuse_changed_models(before, provenance.describe_pair(pair))
+
+
+def test_a_run_that_began_before_configurations_were_hashed_goes_on(tmp_path):
+    folder = write_folder(tmp_path / "m", tiny_tensors())
+    described = provenance.describe_pair(Pair("p", "Pair", folder, folder))
+    before = {**described, **{s: {**described[s]} for s in ("fp16", "exl2")}}
+    for side in ("fp16", "exl2"):
+        del before[side]["config_sha256"]
+    provenance.refuse_changed_models(before, described)
 
 
 def test_what_numbers_depend_on_is_the_content_of_a_folder_and_not_its_place(tmp_path):

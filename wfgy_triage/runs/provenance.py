@@ -71,11 +71,12 @@ def refuse_changed_models(before: Mapping[str, Any], now: Mapping[str, Any]) -> 
     """A resumed run must not mix measurements of different models.
 
     Raises:
-        ProbeError: the weights, tokenizer or template of a side are not those the run began with.
+        ProbeError: the weights, configuration, tokenizer or template of a side are not those the run began with.
     """
     for side in ("fp16", "exl2"):
-        for name in ("weights_sha256", "tokenizer_sha256", "template_sha256"):
-            if before[side][name] != now[side][name]:
+        for name in ("weights_sha256", "config_sha256", "tokenizer_sha256", "template_sha256"):
+            # What was not written down when the run began cannot be held against it.
+            if name in before[side] and before[side][name] != now[side].get(name):
                 raise ProbeError(
                     f"The {side.upper()} model of the pair {now['id']!r} was replaced while this run was "
                     f"interrupted ({name} differs). What was measured is kept, but cannot be continued.",
