@@ -17,7 +17,15 @@ from wfgy_triage import matching
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import NONE, check_complaint
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.matching import BATCH, SymptomMatcher, load_matcher, phrases, read_restated, split
+from wfgy_triage.matching import (
+    BATCH,
+    SymptomMatcher,
+    load_matcher,
+    phrases,
+    read_restated,
+    read_written,
+    split,
+)
 
 MATCHED = frozenset(s.id for s in load_catalog().symptoms.values() if s.examples)
 """What a complaint can be about; nobody complains of a guided flow."""
@@ -110,16 +118,21 @@ def test_the_data_are_sound_and_the_test_split_is_not_learned_from():
     assert all(s.startswith("https://github.com/") for s in sources)
     texts = [e.text for e in learned] + [c.text for c in test]
     assert all(check_complaint(text) for text in texts)
-    assert not {e.text for e in phrases(load_catalog())} & set(texts)
+    written = read_written()
+    assert {e.symptom for e in written} == known
+    assert len({e.text for e in written}) == len(written)
+    assert all(check_complaint(e.text) for e in written)
+    assert not {e.text for e in [*phrases(load_catalog()), *written]} & set(texts)
     assert {c.second for c in test} <= known
     assert sum(c.agreed for c in test) / len(test) > 0.95
 
 
-def test_a_bad_line_of_restated_complaints_is_named(tmp_path: Path):
+@pytest.mark.parametrize("read", [read_restated, read_written])
+def test_a_bad_line_of_what_is_learned_from_is_named(tmp_path: Path, read):
     file = tmp_path / "complaints.jsonl"
     file.write_text('{"text": "a", "symptom": "none", "source": "s"}\n{"words": "b"}\n', encoding="utf-8")
     with pytest.raises(PrerequisiteError, match="line 2"):
-        read_restated(file)
+        read(file)
 
 
 def test_a_second_label_counts_as_right(matcher: SymptomMatcher):
@@ -132,11 +145,12 @@ def test_a_second_label_counts_as_right(matcher: SymptomMatcher):
 def test_complaints_of_other_people(matcher: SymptomMatcher):
     complaints = read_test()
     outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
-    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached: 214 of 241 and 13 of 137. These bounds are a
+    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached: 225 of 241 and 17 of 137. These bounds are a
     # few complaints away from it: they show when another training does harm.
     assert (outcome.fitting, outcome.unrelated) == (241, 137)
-    assert outcome.right >= 209
-    assert outcome.forced <= 17
+    assert outcome.right >= 220
+    assert outcome.forced <= 20
+    assert outcome.fitting - outcome.right + outcome.forced <= 37
 
 
 def test_held_out_complaints_are_a_fifth_and_the_same_in_every_run():

@@ -1,8 +1,10 @@
-"""Train what tells the symptoms apart: low-rank changes of SmolLM2-135M, from the fix map's phrases and complaints.
+"""Train what tells the symptoms apart: low-rank changes of SmolLM2-135M, from phrases, texts and complaints of fixmap/.
 
-    .venv/bin/python tools/train_matcher.py [--epochs 3] [--out fixmap/matcher.safetensors]
+    .venv/bin/python tools/train_matcher.py [--epochs 2.08] [--out fixmap/matcher.safetensors]
 
-Needs the demo's FP16 model, and about 20 minutes on two cores with bf16 (more without). A fifth of the restated
+A training that was killed left a `.partial` file beside its outcome: `--go-on FILE` takes it up from there.
+
+Needs the demo's FP16 model, and about 35 minutes on two cores with bf16 (more without). A fifth of the restated
 complaints is held out: on it the factor on `none` is chosen, and nothing is learned from it. The test complaints of
 benchmarks/data are not read.
 """
@@ -19,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import nn
@@ -28,7 +31,7 @@ from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import NONE
 from wfgy_triage.demo import fp16_folder
 from wfgy_triage.engines.reader import LINEARS, framed, load_reader
-from wfgy_triage.matching import TRAINED, Example, phrases, read_restated, split
+from wfgy_triage.matching import TRAINED, Example, phrases, read_restated, read_written, split
 from wfgy_triage.settings import load_settings
 
 RANK, SCALE = 16, 2.0
@@ -92,6 +95,17 @@ class Classifier(nn.Module):
         kept = {n: t.detach().half().contiguous() for n, t in found.items()}
         return kept | {"head.weight": self.head.weight.detach(), "head.bias": self.head.bias.detach()}
 
+    def go_on(self, file: Path) -> int:
+        """Take up what an earlier training left; returns the steps that it had done."""
+        kept = load_file(file)
+        for name, module in self.body.named_modules():
+            if isinstance(module, Changed):
+                for part in ("a", "b"):
+                    getattr(module, part).data.copy_(kept[f"model.{name}.{part}"].float() / math.sqrt(SCALE))
+        self.head.load_state_dict({part: kept[f"head.{part}"] for part in ("weight", "bias")})
+        with safe_open(file, "pt") as opened:
+            return int(opened.metadata()["step"])
+
 
 def batches(rows: Sequence[Sequence[int]], draw: random.Random) -> list[list[int]]:
     """A pass over everything: rows of about one length together, in any order."""
@@ -106,9 +120,9 @@ def batches(rows: Sequence[Sequence[int]], draw: random.Random) -> list[list[int
 
 
 def train(
-    model: Classifier, rows: Sequence[Sequence[int]], labels: Sequence[int], epochs: float
+    model: Classifier, rows: Sequence[Sequence[int]], labels: Sequence[int], epochs: float, done: int
 ) -> Iterator[int]:
-    """Train; yields after every step."""
+    """Train, `done` steps of it being made already; yields after every step."""
     counts = np.bincount(labels)
     weights = torch.tensor((len(labels) / len(counts) / counts) ** 0.5, dtype=torch.float32)
     changes = [p for p in model.body.parameters() if p.requires_grad]
@@ -117,11 +131,11 @@ def train(
         weight_decay=0.01,
     )
     rates = [group["lr"] for group in optimizer.param_groups]
-    draw, step = random.Random(0), 0  # noqa: S311 - an order, no secret
+    draw, step = random.Random(done), done  # noqa: S311 - an order, no secret
     total, began = int(epochs * math.ceil(len(rows) / BATCH)), time.monotonic()
     while step < total:
         for batch in batches(rows, draw)[: total - step]:
-            share = min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / total))
+            share = min(1.0, (step - done + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / total))
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * share
             wanted = torch.tensor([labels[i] for i in batch])
@@ -169,12 +183,13 @@ def settle(folder: Path, out: Path, held: Sequence[Example]) -> None:
 def main() -> None:
     """Train, choose the factor, write the file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=float, default=3.0)
+    parser.add_argument("--epochs", type=float, default=2.08)
+    parser.add_argument("--go-on", type=Path)
     parser.add_argument("--out", type=Path, default=TRAINED)
     asked = parser.parse_args()
     torch.manual_seed(0)
     learned, held = split(read_restated())
-    examples = [*phrases(load_catalog()), *learned * TWICE]
+    examples = [*phrases(load_catalog()), *read_written(), *learned * TWICE]
     classes = sorted({e.symptom for e in examples})
     folder = fp16_folder(load_settings())
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -182,9 +197,10 @@ def main() -> None:
     model = Classifier(folder, len(classes))
     rows, labels = [framed(tokenizer, e.text) for e in examples], [classes.index(e.symptom) for e in examples]
     print(f"{len(rows)} texts, {sum(map(len, rows))} tokens, {len(held)} complaints held out", flush=True)
-    for step in train(model, rows, labels, asked.epochs):
+    done = model.go_on(asked.go_on) if asked.go_on else 0
+    for step in train(model, rows, labels, asked.epochs, done):
         if step % 64 == 0:
-            save_file(model.tensors(), asked.out.with_suffix(".partial"))
+            save_file(model.tensors(), asked.out.with_suffix(".partial"), {"step": str(step)})
     save_file(model.tensors(), asked.out, {"classes": json.dumps(classes), "none_factor": "1"})
     asked.out.with_suffix(".partial").unlink(missing_ok=True)
     settle(folder, asked.out, held)

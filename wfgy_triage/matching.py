@@ -1,8 +1,8 @@
 """Rank the symptoms for a complaint in the user's own words; `none` when no symptom fits.
 
-A small language model, trained on the fix map's phrases and on complaints of other people in restated words
-(`fixmap/complaints.jsonl`), reads the text and gives every symptom a share (`engines/reader.py`). After a change of
-what it learns from, `tools/train_matcher.py` trains it again.
+A small language model, trained on the fix map's phrases, on texts written for it (`fixmap/written.jsonl`) and on
+complaints of other people in restated words (`fixmap/complaints.jsonl`), reads the text and gives every symptom a share
+(`engines/reader.py`). After a change of what it learns from, `tools/train_matcher.py` trains it again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wfgy_triage.errors import PrerequisiteError
 
 BATCH = 64
 """Complaints answered before the first of them is handed out."""
-COMPLAINTS = FIXMAP / "complaints.jsonl"
+COMPLAINTS, WRITTEN = FIXMAP / "complaints.jsonl", FIXMAP / "written.jsonl"
 TRAINED = FIXMAP / "matcher.safetensors"
 HELD_OUT = 5
 """One of so many restated complaints is not learned from; the factor on `none` is chosen on these."""
@@ -49,6 +49,19 @@ def read_restated(path: Path = COMPLAINTS) -> list[Example]:
     Raises:
         PrerequisiteError: the file cannot be read, or a line is not as it should be.
     """
+    return _read(path)
+
+
+def read_written(path: Path = WRITTEN) -> list[Example]:
+    """Texts written for the matcher: what tells somebody who sees a symptom from somebody who only speaks of it.
+
+    Raises:
+        PrerequisiteError: the file cannot be read, or a line is not as it should be.
+    """
+    return _read(path)
+
+
+def _read(path: Path) -> list[Example]:
     found: list[Example] = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
