@@ -60,12 +60,12 @@ class WrongSnippet:
 
     def run(self, context: ProbeContext) -> None:
         """Embed, search every arm, store; skips what is stored, stops when asked."""
-        plan = make_plan(context.settings)
-        sides = _sides(plan)
-        todo = {side: _missing(context, plan, side) for side in sides}
         # Vectors are kept by text, whoever asks for them first, and searching takes no time worth saving.
         if context.ahead:
             return
+        plan = make_plan(context.settings)
+        sides = _sides(plan)
+        todo = {side: _missing(context, plan, side) for side in sides}
         if not any(todo.values()) and _key(context, FACTS, FACTS) in context.done:
             return
         folder = context.cache / "embeddings" if context.cache and context.models else None

@@ -55,10 +55,14 @@ class Ahead:
         self._next = time.monotonic()
         self._waits = _every(ASK_EVERY_S, lambda: bench.should_stop() or waits())
 
+    @property
+    def due(self) -> bool:
+        """Whether there is anything to measure now."""
+        return bool(self._left) and self._bench.open_cache is not None and time.monotonic() >= self._next
+
     def step(self) -> None:
         """Measure for one symptom, if nothing waits; a fault ends this for the process, and harms no run."""
-        idle = self._left and self._bench.open_cache is not None and time.monotonic() >= self._next
-        if not idle or self._waits():
+        if not self.due or self._waits():
             return
         try:
             pair = self._choose(self._bench.settings)

@@ -109,7 +109,7 @@ class _Worker:
             try:
                 if self._tidier is not None:
                     self._tidier.when_due()
-                if not self._take_turn(bench) and ahead is not None:
+                if not self._take_turn(bench) and ahead is not None and ahead.due:
                     with self._lane.try_hold() as held:
                         if held:
                             ahead.step()
