@@ -51,6 +51,8 @@ class GenerationRequest:
         grammar: only tokens that it allows are chosen; once nothing can follow, the answer is complete.
         messages: the conversation `(role, content)` that the prompt is rendered from; empty for plain text. Only a
             server that frames conversations itself reads it.
+        drafts: token ids of texts that the answer may turn out like, the likeliest first. They make it faster or do
+            nothing; the answer is the same.
     """
 
     id: str
@@ -62,6 +64,7 @@ class GenerationRequest:
     stop_strings: tuple[str, ...] = ()
     grammar: Grammar | None = None
     messages: tuple[tuple[str, str], ...] = ()
+    drafts: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)

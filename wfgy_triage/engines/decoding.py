@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 
 import torch
 
-from wfgy_triage.engines.base import Completion, FinishReason, GenerationRequest
+from wfgy_triage.engines.base import Completion, GenerationRequest
 from wfgy_triage.engines.batching import (
     SharingGroup,
     by_length,
@@ -17,14 +16,16 @@ from wfgy_triage.engines.batching import (
     waves,
 )
 from wfgy_triage.engines.decoding_options import DecodingOptions
+from wfgy_triage.engines.drafts import WIDTHS, Follower, pass_width
 from wfgy_triage.engines.grammar import GrammarCompiler, GrammarState
 from wfgy_triage.engines.memory import PromptMemory
 from wfgy_triage.engines.prompts import batches, compute, remember
 from wfgy_triage.engines.requests import check_generation
+from wfgy_triage.engines.rows import AnswerRow
 from wfgy_triage.engines.runner import ModelRunner
 from wfgy_triage.engines.sampling import Choice, greedy, sample
 from wfgy_triage.engines.storage import PrefixGroup, PrefixKV, SegmentedCache
-from wfgy_triage.engines.text import TextStream, first_stop
+from wfgy_triage.engines.text import TextStream
 from wfgy_triage.errors import InputError, ProbeError
 
 # Two candidates closer than this (in logits) are decided by a pass over the row alone. Rounding moves fp32 logits
@@ -34,24 +35,6 @@ NEAR_TIE = 1e-3
 _HEADROOM = 64
 # Rows of logits looked at together: few enough to stay in the processor's caches between passes.
 _BLOCK_ROWS = 8
-
-
-@dataclass
-class _Row:
-    """One answer in the making."""
-
-    request: GenerationRequest
-    stream: TextStream | None
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    finish: FinishReason | None = None
-    grammar: GrammarState | None = None
-    barred: torch.Tensor | None = None
-    """Tokens (vocab,) that the grammar does not allow next."""
-
-    def masked(self, logits: torch.Tensor) -> torch.Tensor:
-        """`logits` (..., vocab) without what the grammar bars."""
-        return logits if self.barred is None else logits.masked_fill(self.barred, -torch.inf)
 
 
 class Decoder:
@@ -139,9 +122,13 @@ class Decoder:
         length = shared_prefix([(*b, -1) for b in beginnings])
         return self._runner.prefix(beginnings[0][:length]) if length else None
 
-    def _row(self, request: GenerationRequest) -> _Row:
+    def _row(self, request: GenerationRequest) -> AnswerRow:
         stream = TextStream(self._decode) if request.stop_strings else None
-        return _Row(request, stream, grammar=self._start_grammar(request))
+        # Where rounding may decide, a guess could change the answer: none is made.
+        drafts = request.drafts if self._options.settle_ties else ()
+        # Another model's text may have tokens that this one does not.
+        known = [[t for t in draft if 0 <= t < self._runner.vocab_size] for draft in drafts]
+        return AnswerRow(request, stream, Follower(known), grammar=self._start_grammar(request))
 
     def _start_grammar(self, request: GenerationRequest) -> GrammarState | None:
         if request.grammar is None:
@@ -153,7 +140,7 @@ class Decoder:
     @torch.inference_mode()
     def _wave(
         self,
-        rows: list[_Row],
+        rows: list[AnswerRow],
         cache: SegmentedCache,
         should_stop: Callable[[], bool],
     ) -> Iterator[Completion]:
@@ -163,29 +150,59 @@ class Decoder:
         rounding = self._options.rounding
         if rounding is not None:
             cache.round_all(rounding)
+        states = hidden[:, None]
+        guessed: list[tuple[int, ...]] = [()] * len(rows)
         while True:
             live = [i for i, row in enumerate(rows) if row.finish is None]
-            picked = hidden if len(live) == len(rows) else hidden[live]
-            logits = self._runner.logits(picked)
-            self._bar([rows[i] for i in live])
-            for begin in range(0, len(live), _BLOCK_ROWS):
-                block = live[begin : begin + _BLOCK_ROWS]
-                self._advance([rows[i] for i in block], logits[begin : begin + _BLOCK_ROWS].float())
-            for i in live:
-                if rows[i].finish is not None:
-                    yield self._completion(rows[i])
+            right = self._read(rows, states, guessed)
+            yield from (rows[i].completion(self._decode) for i in live if rows[i].finish is not None)
             live = [i for i in live if rows[i].finish is None]
             if not live or should_stop():
                 return
+            if states.shape[1] > 1:
+                cache.forget([states.shape[1] - 1 - n for n in right])
             # Moving the storage costs about a step, so a few rows must have finished to be worth it.
             if (len(rows) - len(live)) * 8 >= len(rows):
                 cache.keep(live)
                 rows = [rows[i] for i in live]
-            # A finished row runs along with whatever token until the storage is moved.
-            newest = torch.tensor([row.tokens[-1:] or [0] for row in rows], device=self._runner.device)
-            hidden = self._runner.forward(newest, cache)[:, 0]
+            guessed = _guesses(rows)
+            states = self._runner.forward(_newest(rows, guessed, self._runner.device), cache)
             if rounding is not None:
                 cache.round_newest(rounding)
+
+    def _read(
+        self, rows: Sequence[AnswerRow], states: torch.Tensor, guessed: Sequence[tuple[int, ...]]
+    ) -> list[int]:
+        """Choose what comes next in every row, place by place for as long as the guesses are what is chosen.
+
+        Args:
+            rows: all rows of the storage; finished ones are passed over.
+            states: (rows, places, hidden): behind the newest token, and behind the guesses after it.
+            guessed: the guesses of each row, at most `places - 1`.
+
+        Returns:
+            How many guesses of each row were right.
+        """
+        live = [i for i, row in enumerate(rows) if row.finish is None]
+        right = [0] * len(rows)
+        logits = self._runner.logits(states if len(live) == len(rows) else states[live])
+        where = {i: number for number, i in enumerate(live)}
+        for place in range(states.shape[1]):
+            self._bar([rows[i] for i in live])
+            for begin in range(0, len(live), _BLOCK_ROWS):
+                block = live[begin : begin + _BLOCK_ROWS]
+                self._advance([rows[i] for i in block], logits[[where[i] for i in block], place].float())
+            live = [
+                i
+                for i in live
+                if rows[i].finish is None and rows[i].tokens[-1:] == list(guessed[i][place : place + 1])
+            ]
+            for i in live:
+                right[i] += 1
+        for row, tried, count in zip(rows, guessed, right, strict=True):
+            if tried:
+                row.follower.told(len(tried), count)
+        return right
 
     def _fill(
         self, prompts: Sequence[tuple[int, ...]], cache: SegmentedCache, should_stop: Callable[[], bool]
@@ -214,7 +231,7 @@ class Decoder:
                 done += sum(times)
         return torch.cat(last)
 
-    def _bar(self, rows: list[_Row]) -> None:
+    def _bar(self, rows: list[AnswerRow]) -> None:
         """Find out what the grammars bar next, in one call for all rows that have one."""
         bound = [(row, row.grammar) for row in rows if row.grammar is not None]
         if bound and self._grammars is not None:
@@ -222,7 +239,7 @@ class Decoder:
             for (row, _), tokens in zip(bound, barred.to(self._runner.device), strict=True):
                 row.barred = tokens
 
-    def _advance(self, rows: list[_Row], logits: torch.Tensor) -> None:
+    def _advance(self, rows: list[AnswerRow], logits: torch.Tensor) -> None:
         """Choose the next token of every row from `logits` (rows, vocab)."""
         normalizer = logits.logsumexp(-1)
         if not bool(torch.isfinite(normalizer).all()):
@@ -234,9 +251,9 @@ class Decoder:
         index = torch.tensor([[c.token] for c in choices], device=logits.device)
         logprobs = (logits.gather(1, index)[:, 0] - normalizer).tolist()
         for row, choice, logprob in zip(rows, choices, logprobs, strict=True):
-            self._append(row, choice.token, logprob)
+            row.append(choice.token, logprob, self._eos)
 
-    def _choose(self, rows: list[_Row], logits: torch.Tensor) -> list[Choice]:
+    def _choose(self, rows: list[AnswerRow], logits: torch.Tensor) -> list[Choice]:
         if all(row.request.temperature == 0 for row in rows):
             bound = any(row.barred is not None for row in rows)
             parts = [row.masked(logits[i]) for i, row in enumerate(rows)] if bound else []
@@ -249,39 +266,32 @@ class Decoder:
                     choices[i] = self._draw(row, self._alone(row))
         return choices
 
-    def _draw(self, row: _Row, logits: torch.Tensor) -> Choice:
+    def _draw(self, row: AnswerRow, logits: torch.Tensor) -> Choice:
         request, logits = row.request, row.masked(logits)
         if request.temperature == 0:
             return greedy(logits)[0]
         numbers = logits[0].cpu().numpy()
         return sample(numbers, request.temperature, request.top_p, request.seed, len(row.tokens))
 
-    def _alone(self, row: _Row) -> torch.Tensor:
+    def _alone(self, row: AnswerRow) -> torch.Tensor:
         """Logits (1, vocab) for the row's next token from a pass that nothing else takes part in."""
         ids = (*row.request.prompt_ids, *row.tokens)
         cache = SegmentedCache(self._runner.kv_shape, [len(ids)], len(ids))
         return self._runner.logits(self._runner.prefill([ids], cache)[:, -1]).float()
 
-    def _append(self, row: _Row, token: int, logprob: float) -> None:
-        if token in self._eos:
-            row.finish = "stop"
-            return
-        row.tokens.append(token)
-        row.logprobs.append(logprob)
-        if row.stream is not None:
-            row.stream.push(token)
-            if first_stop(row.stream.text, row.request.stop_strings) >= 0:
-                row.finish = "stop_string"
-                return
-        if row.grammar is not None and row.grammar.push(token):
-            row.finish = "stop"
-        elif len(row.tokens) >= row.request.max_new_tokens:
-            row.finish = "length"
 
-    def _completion(self, row: _Row) -> Completion:
-        assert row.finish is not None  # noqa: S101 - only finished rows are handed out
-        if row.finish == "stop_string" and row.stream is not None:
-            text = row.stream.text[: first_stop(row.stream.text, row.request.stop_strings)]
-        else:
-            text = self._decode(row.tokens)
-        return Completion(row.request.id, text, tuple(row.tokens), tuple(row.logprobs), row.finish)
+def _guesses(rows: Sequence[AnswerRow]) -> list[tuple[int, ...]]:
+    """What each row guesses of its next tokens, as far as it is worth reading."""
+    possible = [() if row.finish else row.guess(WIDTHS[-1] - 1) for row in rows]
+    most = pass_width([row.follower.trust if g else 0.0 for row, g in zip(rows, possible, strict=True)]) - 1
+    return [guess[:most] for guess in possible]
+
+
+def _newest(
+    rows: Sequence[AnswerRow], guessed: Sequence[tuple[int, ...]], device: torch.device
+) -> torch.Tensor:
+    """Ids (rows, places) to read: the newest token of each row and its guesses, filled up with whatever token."""
+    width = 1 + max(map(len, guessed))
+    # A finished row runs along with whatever token until the storage is moved.
+    read = [[*(row.tokens[-1:] or [0]), *more] for row, more in zip(rows, guessed, strict=True)]
+    return torch.tensor([ids + [0] * (width - len(ids)) for ids in read], device=device)

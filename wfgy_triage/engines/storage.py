@@ -105,6 +105,8 @@ class SegmentedCache:
         self.keys = [torch.zeros(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)]
         self.values = [torch.zeros_like(k) for k in self.keys]
         self.bias: torch.Tensor | None = None
+        self.unseen: torch.Tensor | None = None
+        """Slots (rows, as many as there were) that their row is not to see; None while there are none."""
 
     @property
     def longest_prefix(self) -> int:
@@ -117,11 +119,14 @@ class SegmentedCache:
             # In steps, so that a long answer costs memory only once it is long.
             self._resize(max(self.length + steps, self.capacity + 64, self.capacity * 5 // 4))
         self.length += steps
+        unseen = self._unseen_slots()
         slots = torch.arange(self.length, device=self.shape.device)
         queries = slots[self.length - steps :]
         self.bias = None
-        if self.padded or steps > 1:
+        if self.padded or steps > 1 or unseen is not None:
             before = slots[None, None, :] < self.starts[:, None, None]
+            if unseen is not None:
+                before = before | unseen[:, None]
             after = slots[None, None, :] > queries[None, :, None]
             bias = torch.zeros(
                 (self.rows, steps, self.length), dtype=self.shape.dtype, device=self.shape.device
@@ -130,7 +135,8 @@ class SegmentedCache:
             self.bias = bias.masked_fill_(before | after, torch.finfo(self.shape.dtype).min)
         ahead = torch.tensor([g.length for g in self.groups], device=self.shape.device)
         ahead = ahead.repeat_interleave(torch.tensor([g.rows for g in self.groups], device=self.shape.device))
-        return (queries[None, :] - self.starts[:, None]).clamp_(min=0) + ahead[:, None]
+        starts = self.starts if unseen is None else self.starts + unseen.sum(dim=1)
+        return (queries[None, :] - starts[:, None]).clamp_(min=0) + ahead[:, None]
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
@@ -187,10 +193,48 @@ class SegmentedCache:
         self.groups = tuple(_kept_groups(self.groups, rows))
         starts = self.starts[index]
         skip = int(starts.min())
+        unseen = self._unseen_slots()
+        self.unseen = None if unseen is None else unseen[index, skip:]
         self.starts, self.rows = starts - skip, len(rows)
         self.padded = bool(self.starts.max() > 0)
         self._resize(self.capacity - skip, skip, index)
         self.length -= skip
+
+    def forget(self, counts: Sequence[int]) -> None:
+        """Take the newest `counts[r]` slots of row r back: what stands there is not part of it."""
+        self.length -= min(counts)
+        left = torch.tensor(counts, device=self.shape.device) - min(counts)
+        if not bool(left.any()):
+            return
+        slots = torch.arange(self.length, device=self.shape.device)
+        gone = slots[None, :] >= self.length - left[:, None]
+        unseen = self._unseen_slots()
+        self.unseen = gone if unseen is None else unseen | gone
+        seen = self.length - self.starts - self.unseen.sum(dim=1)
+        if (self.length - int(seen.max())) * 8 >= self.length:
+            self._close_gaps(seen)
+
+    def _unseen_slots(self) -> torch.Tensor | None:
+        """`unseen` for all slots that are open now."""
+        if self.unseen is None:
+            return None
+        more = self.length - self.unseen.shape[1]
+        return torch.nn.functional.pad(self.unseen, (0, more)) if more > 0 else self.unseen[:, : self.length]
+
+    def _close_gaps(self, seen: torch.Tensor) -> None:
+        """Move what rows see, `seen[r]` slots of row r, together at the end; lengths differ in other ways then."""
+        assert self.unseen is not None  # noqa: S101 - only called where there are gaps
+        longest = int(seen.max())
+        slots = torch.arange(self.length, device=self.shape.device)
+        hidden = self.unseen | (slots[None, :] < self.starts[:, None])
+        # Stable: what is seen keeps its order, behind what is not.
+        order = torch.sort((~hidden).to(torch.int8), dim=1, stable=True).indices[:, self.length - longest :]
+        rows = torch.arange(self.rows, device=self.shape.device)[:, None]
+        for store in (self.keys, self.values):
+            for kept in store:
+                kept[:, :, :longest] = kept[:, rows, order]
+        self.starts, self.length, self.unseen = longest - seen, longest, None
+        self.padded = bool(self.starts.max() > 0)
 
     def round_all(self, rounding: CacheRounding) -> None:
         """Give everything that is stored the form in which a quantized cache gives it back."""

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from wfgy_triage.engines.base import GenerationRequest, Grammar, ScoreRequest
 from wfgy_triage.errors import InputError
+from wfgy_triage.store.records import Sample
 
 SHOWN_TOO_LONG = 10
 """How many questions an error names."""
+DRAFTS = 3
+"""How many earlier answers are handed to an engine as guesses."""
 RUNS = "runs"
 """The arm of a run in which its questions come again, in every wording and under every seed."""
 ARMS = ("", RUNS)
@@ -39,6 +42,7 @@ class Item:
         grammar: what the answer has to look like; None leaves it to the model.
         messages: the conversation that the prompt was rendered from; empty for plain text.
         arm: which arm of the run asks it, where a run asks its questions in more than one.
+        expected: token ids of the right answer, where the form of an answer is given: a guess of what is answered.
     """
 
     question: str
@@ -54,6 +58,7 @@ class Item:
     grammar: Grammar | None = None
     messages: tuple[tuple[str, str], ...] = ()
     arm: str = ""
+    expected: tuple[int, ...] = ()
 
     @property
     def request_id(self) -> str:
@@ -79,6 +84,23 @@ class Item:
     def scoring(self, answer: tuple[int, ...]) -> ScoreRequest:
         """What an engine is asked to score this answer."""
         return ScoreRequest(self.request_id, self.prompt_ids + answer, len(self.prompt_ids))
+
+
+def drafts_for(item: Item, answered: Iterable[Sample]) -> tuple[tuple[int, ...], ...]:
+    """Token ids of texts that an answer to this item may be like, the likeliest first: earlier answers, the right one.
+
+    Args:
+        item: what is asked.
+        answered: stored answers to its question, of whatever side, wording and seed, the oldest first.
+    """
+
+    def rank(sample: Sample) -> tuple[bool, bool]:
+        other = (sample.key.paraphrase, sample.key.seed) != (item.paraphrase, item.seed)
+        return other, not sample.key.side.startswith("fp16")
+
+    # Stable: of two alike the older one, which is the side as it is before a change is tried.
+    ordered = sorted(answered, key=rank)[:DRAFTS]
+    return (*(tuple(s.payload["token_ids"]) for s in ordered), item.expected)
 
 
 def conversation(messages: Iterable[Mapping[str, str]]) -> tuple[tuple[str, str], ...]:

@@ -174,7 +174,8 @@ def _chains(settings: ProbeSettings) -> tuple[Chain, ...]:
 
 
 def _item(chain: Chain, engine: Engine, seed: int) -> Item:
-    budget = int(LENGTH_FACTOR * len(engine.encode(chain.gold_text))) + LENGTH_MARGIN
+    gold = engine.encode(chain.gold_text)
+    budget = int(LENGTH_FACTOR * len(gold)) + LENGTH_MARGIN
     return Item(
         chain.id,
         engine.encode(chain.prompt),
@@ -182,6 +183,7 @@ def _item(chain: Chain, engine: Engine, seed: int) -> Item:
         seed=seed,
         stop_strings=chain.stop,
         group=chain.kind.name,
+        expected=gold,
     )
 
 

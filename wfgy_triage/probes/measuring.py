@@ -8,13 +8,14 @@ the probe's business: it passes a function that judges one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from wfgy_triage.engines.base import Completion, Engine, GenerationRequest, ScoreRequest, TokenScores
 from wfgy_triage.engines.scoring import score_many, score_text
 from wfgy_triage.measure.fluency import mean_logprob
 from wfgy_triage.probes.base import ProbeContext
-from wfgy_triage.probes.items import Item, refuse_too_long
+from wfgy_triage.probes.items import Item, drafts_for, refuse_too_long
 from wfgy_triage.probes.payloads import Annotate, answer_payload, comparison_payload
 from wfgy_triage.probes.reuse import REUSED, Reuse, settled_answer, settled_scores
 from wfgy_triage.probes.served import AGAIN
@@ -122,7 +123,8 @@ class Measuring:
         self._report(side)
         fresh: list[tuple[GenerationRequest, Completion]] = []
         try:
-            for completion in engine.generate([i.request for i in todo.values()], self._context.should_stop):
+            requests = self._with_drafts(todo.values())
+            for completion in engine.generate(requests, self._context.should_stop):
                 if completion.finish_reason != "cancelled":
                     item, settled = todo[completion.id], settled_answer(completion)
                     payload = answer_payload(settled, engine.capabilities.served)
@@ -131,6 +133,16 @@ class Measuring:
         finally:
             if self._reuse is not None and side in REUSED:
                 self._reuse.keep_answers(side, engine.info, fresh)
+
+    def _with_drafts(self, items: Iterable[Item]) -> list[GenerationRequest]:
+        """The requests of items, with what was answered to their questions before: the next answer is often like it."""
+        known: dict[str, list[Sample]] = {}
+        for sample in self._context.stored():
+            if sample.payload.get("token_ids"):
+                known.setdefault(sample.key.question, []).append(sample)
+        return [
+            replace(item.request, drafts=drafts_for(item, known.get(item.question, ()))) for item in items
+        ]
 
     def compare_many(
         self,
