@@ -1,6 +1,6 @@
 """Train what tells the symptoms apart: low-rank changes of SmolLM2-135M, from phrases, texts and complaints of fixmap/.
 
-    .venv/bin/python tools/train_matcher.py [--epochs 2.08] [--out fixmap/matcher.safetensors]
+    .venv/bin/python -m tools.train_matcher [--epochs 2.08] [--out fixmap/matcher.safetensors]
 
 A training that was killed left a `.partial` file beside its outcome: `--go-on FILE` takes it up from there.
 

@@ -244,3 +244,29 @@ def test_on_the_demo_model_fp16_holds_the_thread_and_three_bits_lose_it(demo_pai
     assert all(1 <= step <= 48 for step in lost)
     found = metrics(desk.evaluate())
     assert found["chain_step_accuracy"].state is found["kld"].state is State.NOT_MEASURED
+
+
+class Told(ScriptedEngine):
+    """Keeps the drafts that it is handed."""
+
+    def __init__(self, answers: dict[str, str], bias: float = 0.0) -> None:
+        super().__init__(answers, bias)
+        self.drafts: dict[str, tuple[tuple[int, ...], ...]] = {}
+
+    def generate(self, requests, should_stop=None):
+        self.drafts |= {r.id.partition("/")[0]: r.drafts for r in requests}
+        return super().generate(requests, should_stop)
+
+
+def test_what_was_answered_before_is_handed_on_as_a_guess():
+    """The baseline is handed the right text, EXL2 the baseline's answer first: neither reaches what is stored."""
+    desk = Desk(broken(5), broken(20), questions=4)
+    desk.fp16, desk.exl2 = Told(broken(20)), Told(broken(5), 1.0)
+    desk.run()
+    assert len(desk.exl2.drafts) == 4
+    for question, drafts in desk.exl2.drafts.items():
+        gold, said = (desk.fp16.encode(texts[question]) for texts in (GOLD, broken(20)))
+        assert desk.fp16.drafts[question] == (gold,)
+        assert drafts[0] == said[: len(drafts[0])]
+        assert drafts[-1] == gold
+    assert all(broken(5)[s.key.question].startswith(s.payload["text"]) for s in desk.side("exl2"))

@@ -85,7 +85,7 @@ class LongChain:
     def subject(self, context: ProbeContext) -> Subject:
         """The chains, and how well each is continued."""
         chains = {c.id: c for c in _chains(context.settings)}
-        items = tuple(_item(c, context.fp16, context.settings.seed) for c in chains.values())
+        items = tuple(chain_item(c, context.fp16, context.settings.seed) for c in chains.values())
 
         def judge(item: Item, completion: Completion) -> dict[str, Any]:
             return self._judged(chains[item.question], completion)
@@ -173,7 +173,8 @@ def _chains(settings: ProbeSettings) -> tuple[Chain, ...]:
     return chains[: settings.questions]
 
 
-def _item(chain: Chain, engine: Engine, seed: int) -> Item:
+def chain_item(chain: Chain, engine: Engine, seed: int) -> Item:
+    """A chain as it is asked, with the budget of its answer."""
     gold = engine.encode(chain.gold_text)
     budget = int(LENGTH_FACTOR * len(gold)) + LENGTH_MARGIN
     return Item(
