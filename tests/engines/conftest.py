@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from tests.engines.stub_server import Stub, serving
-from wfgy_triage.engines.base import Engine
+from wfgy_triage.engines.base import Completion, Engine
 from wfgy_triage.engines.loading import open_engine
 
 SIZES: dict[str, Any] = {
@@ -133,3 +133,16 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_model(folder: Path) -> Any:
     """The folder in transformers' own class, fp32: the independent reference."""
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def check_same(ours: Mapping[str, Completion], theirs: Mapping[str, Completion], logprobs: float) -> None:
+    """The same answers, with log-probabilities at most so far apart."""
+    assert ours.keys() == theirs.keys()
+    for name, mine in ours.items():
+        other = theirs[name]
+        assert (mine.text, mine.token_ids, mine.finish_reason) == (
+            other.text,
+            other.token_ids,
+            other.finish_reason,
+        )
+        assert mine.logprobs == pytest.approx(other.logprobs, abs=logprobs)

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.engines.conftest import own_model
+from tests.engines.conftest import check_same, own_model
 from tests.engines.test_reproducible import few_shot_requests
 from wfgy_triage.engines.base import Completion, Engine, GenerationRequest, Grammar
 from wfgy_triage.engines.decoding import Decoder, DecodingOptions
@@ -32,15 +32,7 @@ def with_drafts(requests, found: dict[str, Completion], spoil) -> list[Generatio
 
 
 def same(left: dict[str, Completion], right: dict[str, Completion]) -> None:
-    assert left.keys() == right.keys()
-    for name, one in left.items():
-        other = right[name]
-        assert (one.token_ids, one.text, one.finish_reason) == (
-            other.token_ids,
-            other.text,
-            other.finish_reason,
-        )
-        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+    check_same(left, right, logprobs=1e-4)
 
 
 @contextmanager

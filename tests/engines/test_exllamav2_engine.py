@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests.engines import fake_exllamav2 as fake
+from tests.engines.conftest import check_same
 from tests.engines.fake_exllamav2 import fake_library
 from wfgy_triage.engine_settings import EngineSettings
 from wfgy_triage.engines import exllamav2_loading
@@ -57,15 +58,7 @@ def by_id(completions):
 
 
 def equal(ours, theirs) -> None:
-    assert ours.keys() == theirs.keys()
-    for name, mine in ours.items():
-        other = theirs[name]
-        assert (mine.text, mine.token_ids, mine.finish_reason) == (
-            other.text,
-            other.token_ids,
-            other.finish_reason,
-        )
-        assert mine.logprobs == pytest.approx(other.logprobs, abs=1e-3)
+    check_same(ours, theirs, logprobs=1e-3)
 
 
 @pytest.mark.parametrize("flash", [False, True])
