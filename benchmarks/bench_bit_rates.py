@@ -157,7 +157,13 @@ def look_once(
 
 def _measured(look: Look, pair: Pair, symptom: str, questions: int, fix_seconds: int) -> dict[str, Any]:
     """What a run came to, or why there is none."""
-    nothing = {"state": None, "cause": None, "primaries": [], "reused": {}, "recommendation": None}
+    nothing: dict[str, Any] = {
+        "state": None,
+        "cause": None,
+        "primaries": [],
+        "reused": {},
+        "recommendation": None,
+    }
     try:
         tried = {FIX: "yes", FIX_SECONDS: str(fix_seconds)} if fix_seconds else {FIX: "no"}
         record = look(pair, symptom, questions, tried)

@@ -20,7 +20,8 @@ from transformers import AutoModelForCausalLM
 from benchmarks import Stopwatch, model_folders
 from benchmarks.llama_peer import LlamaBench
 from wfgy_triage.engines.base import GenerationRequest
-from wfgy_triage.engines.decoding import Decoder, DecodingOptions
+from wfgy_triage.engines.decoding import Decoder
+from wfgy_triage.engines.decoding_options import DecodingOptions
 from wfgy_triage.engines.fp16 import open_fp16
 from wfgy_triage.engines.prepare import compute_dtype
 from wfgy_triage.engines.transformers_engine import TransformersEngine

@@ -108,7 +108,10 @@ def _masks(lib: Library, tokenizer: Any, count: int, repeats: int) -> dict[str, 
     workload = load_json_workload()
     questions = workload.questions[:count]
     answers = [tokenizer.encode(workload.gold_text(q), add_special_tokens=False) for q in questions]
-    starts, compiled, single, followed = {}, [], [], 0
+    starts: dict[str, Callable[[], Matcher]] = {}
+    compiled: list[float] = []
+    single: list[float] = []
+    followed = 0
     for name, found in workload.classes.items():
         begin = time.perf_counter()
         starts[name] = lib.compile(dict(found.schema))

@@ -194,7 +194,7 @@ async def _choose(visitor: Visitor, seen: Seen, number: int) -> None:
 
 async def _choose_on_page(page: Page, seen: Seen, number: int) -> None:
     """The same in a browser, until the answer is on the screen."""
-    claims = {s.id: s.likely_cause for s in load_catalog().symptoms.values()}
+    claims = {s.id: s.likely_cause for s in load_catalog().symptoms.values() if s.likely_cause}
     end = time.monotonic() + WATCH_S
     await asyncio.sleep(PAUSE_S * (number % 10) / 10)
     turn = 0

@@ -46,7 +46,7 @@ class Row:
 
     method: str
     bpw: float
-    head_bpw: float
+    head_bpw: float | None
     kld: float
     top1: float
     quantize_s: float
@@ -171,8 +171,9 @@ def run(fast: bool = False, fp16: Path | None = None, repeats: int = REPEATS) ->
             for arm in ARMS:
                 row = measure(fp16, arm, bpw, scorer, Path(scratch))
                 rows.append(row)
+                head = "-" if row.head_bpw is None else f"{row.head_bpw:.2f}"
                 print(
-                    f"{row.method:10} {row.bpw:6.3f} {row.head_bpw:6.2f} {row.kld:8.4f} {row.top1:7.3f} "
+                    f"{row.method:10} {row.bpw:6.3f} {head:>6} {row.kld:8.4f} {row.top1:7.3f} "
                     f"{row.quantize_s:11.1f} {row.decode_s:9.2f}",
                     flush=True,
                 )

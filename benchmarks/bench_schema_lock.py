@@ -17,12 +17,12 @@ from typing import Any
 from benchmarks import Stopwatch
 from wfgy_triage.demo import SIBLINGS, exl2_folder
 from wfgy_triage.engines.base import Completion, GenerationRequest, Grammar
+from wfgy_triage.engines.exl2_reference import open_exl2_reference
 from wfgy_triage.engines.grammar_builders import (
     citation_record_grammar,
     cited_sentence_grammar,
     record_grammar,
 )
-from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.measure.citations import classify_citations, classify_record
 from wfgy_triage.measure.json_validity import classify_json
 from wfgy_triage.settings import load_settings
@@ -47,7 +47,7 @@ def run(fast: bool = False, exl2: Path | None = None, repeats: int = 3, only: st
     """
     sibling = next(s for s in SIBLINGS if s.pair_id == "demo-3bpw")
     folder = exl2 or exl2_folder(load_settings(), sibling)
-    engine = open_engine(folder, side="exl2")
+    engine = open_exl2_reference(folder)
     count = 5 if fast else 20
     arms = [*_record_arms(engine, count), *_citation_arms(engine, count)]
     arms = [arm for arm in arms if arm.name.startswith(only)]
@@ -122,7 +122,8 @@ def _record_arms(engine: Any, count: int) -> list[Arm]:
 def _citation_arms(engine: Any, count: int) -> list[Arm]:
     workload = load_citations()
     tasks = workload.tasks[:count]
-    sentences, records = [], []
+    sentences: list[GenerationRequest] = []
+    records: list[GenerationRequest] = []
     for t in tasks:
         evidence = " ".join(t.question.evidence)
         for into, messages, gold in (

@@ -157,7 +157,8 @@ class Sentences:
     """A sentence model that encodes every text once."""
 
     def __init__(self, load: Callable[[], Any]) -> None:
-        self._load, self._model = load, None
+        self._load = load
+        self._model: Any = None
         self._rows: dict[str, np.ndarray] = {}
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:

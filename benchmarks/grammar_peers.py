@@ -90,7 +90,7 @@ def _llguidance(tokenizer: Any, eos: int) -> Built:
             return bool(self.inner.try_consume_tokens([token]))
 
         def accepts(self) -> bool:
-            return self.inner.is_accepting()
+            return bool(self.inner.is_accepting())
 
     def together(rows: Sequence[Follow]) -> Any:
         table_of = masks.allocate_token_bitmask(len(rows), len(tokenizer))

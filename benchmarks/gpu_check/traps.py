@@ -11,6 +11,7 @@ from benchmarks.gpu_check.agreement import summary, windows
 from benchmarks.gpu_check.part import REAL, Bench, Outcome, passed_if
 from wfgy_triage.doctor.finding import Outcome as Found
 from wfgy_triage.doctor.folders import check_folders
+from wfgy_triage.engine_settings import Attention
 from wfgy_triage.engines.causality import future_effect, sees_the_future
 from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.engines.scoring import score_pair
@@ -33,7 +34,8 @@ def prefill(bench: Bench) -> list[dict[str, object]]:
     `run_part` hides the other back ends from this part's process.
     """
     rows: list[dict[str, object]] = []
-    for attention, expected in (("causal", False), ("installed", True)):
+    cases: tuple[tuple[Attention, bool], ...] = (("causal", False), ("installed", True))
+    for attention, expected in cases:
         settings = replace(REAL, attention=attention)
         with closing(open_engine(bench.exl2[0], side="exl2", settings=settings)) as engine:
             effect = future_effect(engine)

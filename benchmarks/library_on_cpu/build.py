@@ -80,7 +80,7 @@ def build(folder: Path, jobs: int = 1) -> ModuleType:
 def _load(sources: Sequence[str], tree: Path, built: Path) -> ModuleType:
     from torch.utils.cpp_extension import load
 
-    return load(
+    module: ModuleType = load(
         name=NAME,
         sources=[*sources, str(HERE / "whole.cpp")],
         extra_include_paths=[str(HERE / "shim"), str(tree), str(tree / "cuda")],
@@ -89,3 +89,4 @@ def _load(sources: Sequence[str], tree: Path, built: Path) -> ModuleType:
         with_cuda=False,
         verbose=bool(os.environ.get("VERBOSE")),
     )
+    return module
