@@ -59,7 +59,10 @@ def test_the_told_reason_holds_no_word_of_the_answer():
     assert "hush" in check.reason or "hidden-key" in check.reason
     assert "hush" not in check.told
     assert "hidden" not in check.told
-    assert check.told == "It is JSON and does not fit the schema: fields 1 not asked for, 1 of another type."
+    assert (
+        check.told
+        == "It is JSON and does not fit the schema. Fields not asked for: 1. Fields of another type: 1."
+    )
 
 
 @pytest.mark.parametrize("schema", [{"$ref": "http://x/y"}, {"pattern": "(?=a)"}, {"type": "nonsense"}])

@@ -13,6 +13,7 @@ import typer
 
 from wfgy_triage.cli.shared import JsonFile, app, err, finish, out, sessions
 from wfgy_triage.errors import InputError
+from wfgy_triage.languages.known import NAMES
 from wfgy_triage.settings import load_settings
 
 
@@ -57,7 +58,7 @@ def sessions_export(
         bool, typer.Option("--redact", help="Leave out the texts of questions and answers; keep the numbers.")
     ] = False,
     language: Annotated[
-        str, typer.Option("--language", help="Language of the report (html): en or zh.")
+        str, typer.Option("--language", help=f"Language of the report (html): {' or '.join(NAMES)}.")
     ] = "en",
     file: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write; without it, standard output.")

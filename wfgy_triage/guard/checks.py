@@ -176,26 +176,25 @@ def check_json(text: str, schema: Mapping[str, Any] | bool, *, truncated: bool =
 
 _TOLD = {
     JsonKind.VALID: "It fits the schema.",
-    JsonKind.SCHEMA_MISMATCH: "It is JSON and does not fit the schema",
-    JsonKind.TRAILING_TEXT: "There is text after the JSON",
-    JsonKind.LEADING_TEXT: "There is text before the JSON",
-    JsonKind.CODE_FENCE: "The JSON stands in a code block",
-    JsonKind.MALFORMED: "It cannot be read as JSON",
-    JsonKind.EMPTY: "The answer is empty",
-    JsonKind.TRUNCATED: "The answer was cut off by the length limit",
+    JsonKind.SCHEMA_MISMATCH: "It is JSON and does not fit the schema.",
+    JsonKind.TRAILING_TEXT: "There is text after the JSON.",
+    JsonKind.LEADING_TEXT: "There is text before the JSON.",
+    JsonKind.CODE_FENCE: "The JSON stands in a code block.",
+    JsonKind.MALFORMED: "It cannot be read as JSON.",
+    JsonKind.EMPTY: "The answer is empty.",
+    JsonKind.TRUNCATED: "The answer was cut off by the length limit.",
 }
 
 
 def _told(outcome: JsonOutcome) -> str:
     """The reason in counts: paths and values may be the model's own words."""
     counts = (
-        ("missing", len(outcome.missing_keys)),
-        ("not asked for", len(outcome.extra_keys)),
-        ("of another type", len(outcome.type_drift)),
-        ("outside the allowed values", len(outcome.enum_drift)),
+        (n := len(outcome.missing_keys), f"Fields missing: {n}."),
+        (n := len(outcome.extra_keys), f"Fields not asked for: {n}."),
+        (n := len(outcome.type_drift), f"Fields of another type: {n}."),
+        (n := len(outcome.enum_drift), f"Fields outside the allowed values: {n}."),
     )
-    drift = ", ".join(f"{n} {what}" for what, n in counts if n)
-    return _TOLD[outcome.kind].rstrip(".") + (f": fields {drift}." if drift else ".")
+    return " ".join([_TOLD[outcome.kind], *(words for n, words in counts if n)])
 
 
 def check_citations(

@@ -6,11 +6,13 @@ import pytest
 
 from tests.people import ADMIN, MAKER, READER, VIEWER, finished_session, queued_session
 from tests.ui.people.desk import START, everything
-from wfgy_triage.access import Actor
+from wfgy_triage.access import Action, Actor
 from wfgy_triage.report.export.formats import FORMATS
 from wfgy_triage.runs.service import TriageService
+from wfgy_triage.store import audit
 from wfgy_triage.store.audit import AuditRepository
 from wfgy_triage.store.records import RunStatus
+from wfgy_triage.ui.people.audit import DID
 
 OTHERS = {
     "describe": lambda run, link: (run, "mine now", "tag", "note"),
@@ -92,6 +94,12 @@ def test_the_audit_trail_is_for_admins(browser, worker):
     assert "the role admin" in seen(VIEWER)
     assert "json_breaks" in seen(ADMIN)
     assert "json_breaks" not in seen(READER)
+    assert ">Started</td>" in seen(ADMIN)
+
+
+def test_everything_that_the_trail_records_has_words():
+    codes = {str(value) for name, value in vars(audit).items() if name.startswith(("SIGN_", "USER_"))}
+    assert codes | {str(a) for a in Action} == {str(code) for code in DID}
 
 
 def test_the_session_says_whose_it_is_and_offers_what_one_may(browser, worker):

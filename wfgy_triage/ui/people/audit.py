@@ -3,14 +3,50 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from html import escape
 
+from wfgy_triage.access import Action
 from wfgy_triage.report.format import moment
 from wfgy_triage.runs.service import TriageService
-from wfgy_triage.store.audit import AuditEntry
+from wfgy_triage.store.audit import (
+    SIGN_IN,
+    SIGN_IN_FAILED,
+    SIGN_IN_HELD,
+    SIGN_OUT,
+    USER_ADD,
+    USER_PASSWORD,
+    USER_REMOVE,
+    USER_ROLE,
+    AuditEntry,
+)
 from wfgy_triage.ui.people.shown import person
 
 PAGE_SIZE = 100
+DID: Mapping[str, str] = {
+    Action.READ: "Opened",
+    Action.EXPORT: "Exported",
+    Action.START: "Started",
+    Action.UPLOAD: "Uploaded",
+    Action.IMPORT: "Imported",
+    Action.CANCEL: "Stopped",
+    Action.RESUME: "Resumed",
+    Action.DESCRIBE: "Described",
+    Action.COMMENT: "Commented",
+    Action.SHARE: "Made a link",
+    Action.UNSHARE: "Took a link back",
+    Action.DELETE: "Deleted",
+    Action.AUDIT: "Read the audit trail",
+    SIGN_IN: "Signed in",
+    SIGN_IN_FAILED: "Wrong name or password",
+    SIGN_IN_HELD: "Too many wrong passwords",
+    SIGN_OUT: "Signed out",
+    USER_ADD: "Added a person",
+    USER_ROLE: "Changed a role",
+    USER_PASSWORD: "Changed a password",
+    USER_REMOVE: "Removed a person",
+}
+"""Plain words for the codes of the trail; a code that an older version wrote is shown as it is."""
 AUDIT_HEAD = (
     '<div class="step-head"><h2>Audit trail</h2><p>Who started, exported, shared, described and deleted sessions, and '
     "who signed in. Lines are only ever added.</p></div>"
@@ -44,10 +80,11 @@ def audit_page(service: TriageService, page: str) -> str:
 
 
 def _row(entry: AuditEntry) -> str:
+    did = DID.get(entry.action, entry.action)
     details = ", ".join(f"{name} {_plain(value)}" for name, value in entry.details.items())
     return (
         f'<tr><th scope="row">{moment(entry.at)}</th><td data-l="Who" translate="no">{escape(person(entry.who))}</td>'
-        f'<td data-l="Role">{escape(entry.role)}</td><td data-l="Did">{escape(entry.action)}</td>'
+        f'<td data-l="Role">{escape(entry.role)}</td><td data-l="Did">{escape(did)}</td>'
         f'<td data-l="To">{escape(entry.target[:20])}</td><td data-l="Details">{escape(details)}</td></tr>'
     )
 
