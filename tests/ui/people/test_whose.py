@@ -85,7 +85,7 @@ def test_exports_are_for_those_with_a_role_and_are_written_down(browser, worker,
 
 
 def test_the_audit_trail_is_for_admins(browser, worker):
-    finished_session(worker, MAKER)
+    run_id = finished_session(worker, MAKER)
 
     def seen(actor: Actor) -> str:
         return str(browser(actor).event("show", query={"audit": "1"}).text)
@@ -95,6 +95,7 @@ def test_the_audit_trail_is_for_admins(browser, worker):
     assert "json_breaks" in seen(ADMIN)
     assert "json_breaks" not in seen(READER)
     assert ">Started</td>" in seen(ADMIN)
+    assert f"./?run={run_id}" in seen(ADMIN)
 
 
 def test_everything_that_the_trail_records_has_words():

@@ -47,6 +47,7 @@ DID: Mapping[str, str] = {
     USER_REMOVE: "Removed a person",
 }
 """Plain words for the codes of the trail; a code that an older version wrote is shown as it is."""
+_ON_A_SESSION = frozenset({*Action} - {Action.READ, Action.UPLOAD, Action.DELETE, Action.AUDIT})
 AUDIT_HEAD = (
     '<div class="step-head"><h2>Audit trail</h2><p>Who started, exported, shared, described and deleted sessions, and '
     "who signed in. Lines are only ever added.</p></div>"
@@ -85,8 +86,16 @@ def _row(entry: AuditEntry) -> str:
     return (
         f'<tr><th scope="row">{moment(entry.at)}</th><td data-l="Who" translate="no">{escape(person(entry.who))}</td>'
         f'<td data-l="Role">{escape(entry.role)}</td><td data-l="Did">{escape(did)}</td>'
-        f'<td data-l="To">{escape(entry.target[:20])}</td><td data-l="Details">{escape(details)}</td></tr>'
+        f'<td data-l="To">{_target(entry)}</td><td data-l="Details">{escape(details)}</td></tr>'
     )
+
+
+def _target(entry: AuditEntry) -> str:
+    """What it was done to: a session is a link, unless it is gone."""
+    shown = escape(entry.target[:20])
+    if entry.target and entry.action in _ON_A_SESSION:
+        return f'<a href="./?run={escape(entry.target)}" translate="no">{shown}</a>'
+    return shown
 
 
 def _plain(value: object) -> str:
