@@ -145,21 +145,21 @@ def test_a_second_label_counts_as_right(matcher: SymptomMatcher):
 def test_complaints_of_other_people(matcher: SymptomMatcher):
     complaints = read_test()
     outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
-    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached: 225 of 241 and 17 of 137. These bounds are a
+    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached: 223 of 241 and 11 of 137. These bounds are a
     # few complaints away from it: they show when another training does harm.
     assert (outcome.fitting, outcome.unrelated) == (241, 137)
-    assert outcome.right >= 220
-    assert outcome.forced <= 20
-    assert outcome.fitting - outcome.right + outcome.forced <= 37
+    assert outcome.right >= 218
+    assert outcome.forced <= 14
+    assert outcome.fitting - outcome.right + outcome.forced <= 33
 
 
-def test_complaints_collected_after_the_training(matcher: SymptomMatcher):
-    """One in ten of them: docs/matching.md reports 0.878 and 0.128 of all."""
-    complaints = read_test(COLLECTED)[::10]
+def test_complaints_of_the_second_test(matcher: SymptomMatcher):
+    """Every third of them: docs/matching.md reports 85 of 99 and 11 of 198 of all."""
+    complaints = read_test(COLLECTED)[::3]
     outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
-    assert outcome.fitting + outcome.unrelated == 126
+    assert outcome.fitting + outcome.unrelated == 99
     assert outcome.right / outcome.fitting >= 0.75
-    assert outcome.forced / outcome.unrelated <= 0.2
+    assert outcome.forced / outcome.unrelated <= 0.12
 
 
 def test_held_out_complaints_are_a_fifth_and_the_same_in_every_run():
