@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -75,9 +76,9 @@ class Workshop:
         return pair
 
     def rounded(self, bpw: float) -> Pair:
-        """The demo model rounded to nearest at this rate; made once and kept in the cache folder."""
+        """The demo model rounded to nearest at this rate; made once of these files and kept in the cache folder."""
         fp16 = self.pair("demo").fp16
-        target = self.settings.home / "cache" / "fault-bank" / f"rtn-{bpw:g}bpw"
+        target = self.settings.home / "cache" / "fault-bank" / f"rtn-{bpw:g}bpw-{_made_of(fp16)}"
         if not (target / "config.json").is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             quantize_folder(fp16, target, bpw=bpw, method="rtn")
@@ -106,6 +107,14 @@ class Workshop:
             self._rows[folder] = states.rows(texts, LAYER)
             engine.close()
         return self._rows[folder]
+
+
+def _made_of(folder: Path) -> str:
+    """What tells a model folder from one that was made anew: its weights, and the small files that are copied."""
+    found = hashlib.sha256(weights_fingerprint(folder).encode())
+    for file in sorted(folder.glob("*.json")):
+        found.update(file.name.encode() + file.read_bytes())
+    return found.hexdigest()[:12]
 
 
 def named_rate(bpw: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import ClassVar
 
@@ -52,17 +53,25 @@ def test_single_cases_can_be_named():
         chosen(BANK, ["rope_wrong", "nonsense"])
 
 
-def test_rates_name_pairs(tmp_path: Path):
-    made = tmp_path / "cache" / "fault-bank" / "rtn-2.3bpw"
-    made.mkdir(parents=True)
-    (made / "config.json").write_text("{}", encoding="utf-8")
+def test_a_rounded_pair_is_kept_until_its_model_is_made_anew(healthy: Pair, tmp_path: Path):  # noqa: F811
+    fp16 = tmp_path / "fp16"
+    shutil.copytree(healthy.fp16, fp16)
 
-    class Made(Workshop):
+    class OfACopy(Workshop):
         def pair(self, pair_id: str) -> Pair:
-            return Pair(pair_id, pair_id, tmp_path, tmp_path)
+            return Pair(pair_id, pair_id, fp16, fp16)
 
-    pair = Made(load_settings(home=tmp_path), tmp_path / "scratch").rounded(2.3)
-    assert (pair.id, pair.exl2) == ("rtn-2-3bpw", made)
+    def made() -> tuple[Path, int]:
+        pair = OfACopy(load_settings(home=tmp_path / "home"), tmp_path / "scratch").rounded(4.5)
+        assert pair.id == "rtn-4-5bpw"
+        return pair.exl2, (pair.exl2 / "config.json").stat().st_mtime_ns
+
+    first = made()
+    assert made() == first
+    settings = fp16 / "generation_config.json"
+    settings.write_text('{"max_length": 77}', encoding="utf-8")
+    assert made()[0] != first[0]
+    assert (made()[0] / settings.name).read_text(encoding="utf-8") == settings.read_text(encoding="utf-8")
 
 
 def test_ids_are_unique():
