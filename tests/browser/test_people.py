@@ -61,7 +61,7 @@ def test_a_team_signs_in_and_each_finds_what_they_may_do(page: Page, team: Serve
 
     sign_in(page, f"{team.url}/runs", "chief")
     page.get_by_role("link", name="Audit trail").click()
-    deleted = page.locator("#sessions tr", has=page.get_by_text("delete", exact=True))
+    deleted = page.locator("#sessions tr", has=page.get_by_text("Deleted", exact=True))
     expect(deleted).to_contain_text("maker")
     assert axe_faults(page, "#sessions") == []
     worker.database.close()
