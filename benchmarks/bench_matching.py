@@ -1,9 +1,9 @@
 """How well the symptom matcher finds the symptom in complaints of other people, and how often it says `none`.
 
-Held out: a fifth of `fixmap/complaints.jsonl`, on which the factor on `none` was chosen and from which nothing was
-learned. Test: `data/complaints.jsonl`, from which nothing was learned; what was chosen on it, docs/matching.md says.
-Second test: `data/collected.jsonl`, collected later, two thirds of it near neighbours of a complaint; nothing was
-learned from it either. All are restated in other words than those of the thread that they come from.
+Held out: `fixmap/held_out.jsonl`, on which the factor on `none` was chosen and from which nothing was learned. Test:
+`data/complaints.jsonl`, from which nothing was learned; what was chosen on it, docs/matching.md says. Second test:
+`data/collected.jsonl`, collected later, two thirds of it near neighbours of a complaint; nothing was learned from it
+either. All are restated in other words than those of the thread that they come from.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks import Stopwatch
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import NONE, Match
 from wfgy_triage.demo import fp16_folder
-from wfgy_triage.matching import load_matcher, read_restated, split
+from wfgy_triage.matching import HELD_OUT, load_matcher, read_restated
 from wfgy_triage.measure.statistics import wilson
 from wfgy_triage.settings import load_settings
 
@@ -56,7 +56,7 @@ def read_test(file: Path = COMPLAINTS) -> list[Labelled]:
 
 def read_held_out() -> list[Labelled]:
     """Complaints that are not learned from."""
-    return [Labelled(e.text, (e.symptom,), e.source) for e in split(read_restated())[1]]
+    return [Labelled(e.text, (e.symptom,), e.source) for e in read_restated(HELD_OUT)]
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@
 
 A training that was killed left a `.partial` file beside its outcome: `--go-on FILE` takes it up from there.
 
-Needs the demo's FP16 model, and about an hour on two cores with bf16 (more without). A fifth of the restated
-complaints is held out: on it the factor on `none` is chosen, and nothing is learned from it. The test complaints of
+Needs the demo's FP16 model, and about an hour on two cores with bf16 (more without). On the
+complaints of held_out.jsonl the factor on `none` is chosen, and nothing is learned from them. The test complaints of
 benchmarks/data are not read.
 """
 
@@ -31,7 +31,7 @@ from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import NONE
 from wfgy_triage.demo import fp16_folder
 from wfgy_triage.engines.reader import LINEARS, framed, load_reader
-from wfgy_triage.matching import TRAINED, Example, phrases, read_restated, read_written, split
+from wfgy_triage.matching import HELD_OUT, TRAINED, Example, phrases, read_restated, read_written
 from wfgy_triage.settings import load_settings
 
 RANK, SCALE = 16, 2.0
@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=TRAINED)
     asked = parser.parse_args()
     torch.manual_seed(0)
-    learned, held = split(read_restated())
+    learned, held = read_restated(), read_restated(HELD_OUT)
     examples = [*phrases(load_catalog()), *read_written(), *learned * TWICE]
     classes = sorted({e.symptom for e in examples})
     folder = fp16_folder(load_settings())

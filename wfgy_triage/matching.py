@@ -8,7 +8,6 @@ complaints of other people in restated words (`fixmap/complaints.jsonl`), reads 
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,8 @@ BATCH = 64
 """Complaints answered before the first of them is handed out."""
 COMPLAINTS, WRITTEN = FIXMAP / "complaints.jsonl", FIXMAP / "written.jsonl"
 TRAINED = FIXMAP / "matcher.safetensors"
-HELD_OUT = 5
-"""One of so many restated complaints is not learned from; the factor on `none` is chosen on these."""
+HELD_OUT = FIXMAP / "held_out.jsonl"
+"""Restated complaints that are not learned from: the factor on `none` is chosen on these."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +72,6 @@ def _read(path: Path) -> list[Example]:
             "Restore it from the repository.",
         ) from error
     return found
-
-
-def split(complaints: Sequence[Example]) -> tuple[list[Example], list[Example]]:
-    """What is learned from, and what is held out; the same in every run."""
-    order = list(range(len(complaints)))
-    random.Random(5).shuffle(order)  # noqa: S311 - a split, no secret
-    held = set(order[::HELD_OUT])
-    return [c for i, c in enumerate(complaints) if i not in held], [complaints[i] for i in sorted(held)]
 
 
 class SymptomMatcher:
