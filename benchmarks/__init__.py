@@ -11,10 +11,14 @@ import os
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from wfgy_triage.demo import SIBLINGS, exl2_folder, fp16_folder
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.settings import load_settings
+
+if TYPE_CHECKING:
+    from wfgy_triage.engines.base import Engine
 
 
 def model_folders(fp16: Path | None, exl2: Path | None) -> tuple[Path, Path]:
@@ -31,6 +35,15 @@ def model_folders(fp16: Path | None, exl2: Path | None) -> tuple[Path, Path]:
                 f"There is no model in {folder}.", "Run 'python -m wfgy_triage demo' or name the folders."
             )
     return folders
+
+
+def opened_pair(fp16: Path | None, exl2: Path | None) -> tuple[Engine, Engine]:
+    """Both sides of `model_folders`, open; what they share is held once."""
+    from wfgy_triage.engines.loading import open_engine
+
+    folders = model_folders(fp16, exl2)
+    reference = open_engine(folders[0], side="fp16")
+    return reference, open_engine(folders[1], side="exl2", share_with=reference)
 
 
 class Stopwatch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +18,7 @@ from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.convert import quantize_folder
 from wfgy_triage.exl2.headers import weights_fingerprint
 from wfgy_triage.pairs import Pair
+from wfgy_triage.runs.provenance import describe_pair, model_hashes
 from wfgy_triage.settings import Settings, load_settings
 from wfgy_triage.store.records import RunRecord, RunSpec
 
@@ -77,12 +77,13 @@ class Workshop:
 
     def rounded(self, bpw: float) -> Pair:
         """The demo model rounded to nearest at this rate; made once of these files and kept in the cache folder."""
-        fp16 = self.pair("demo").fp16
-        target = self.settings.home / "cache" / "fault-bank" / f"rtn-{bpw:g}bpw-{_made_of(fp16)}"
+        demo = self.pair("demo")
+        made_of = model_hashes(describe_pair(demo))["fp16"][:12]
+        target = self.settings.home / "cache" / "fault-bank" / f"rtn-{bpw:g}bpw-{made_of}"
         if not (target / "config.json").is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
-            quantize_folder(fp16, target, bpw=bpw, method="rtn")
-        return Pair(f"rtn-{named_rate(bpw)}bpw", f"Rounded to {bpw:g} bpw", fp16, target)
+            quantize_folder(demo.fp16, target, bpw=bpw, method="rtn")
+        return Pair(f"rtn-{named_rate(bpw)}bpw", f"Rounded to {bpw:g} bpw", demo.fp16, target)
 
     def run(self, pair: Pair, symptom: str, questions: int, options: Mapping[str, str]) -> RunRecord:
         """A run on a pair, to its end. One home serves all, so that FP16's answers and vectors are computed once."""
@@ -107,14 +108,6 @@ class Workshop:
             self._rows[folder] = states.rows(texts, LAYER)
             engine.close()
         return self._rows[folder]
-
-
-def _made_of(folder: Path) -> str:
-    """What tells a model folder from one that was made anew: its weights, and the small files that are copied."""
-    found = hashlib.sha256(weights_fingerprint(folder).encode())
-    for file in sorted(folder.glob("*.json")):
-        found.update(file.name.encode() + file.read_bytes())
-    return found.hexdigest()[:12]
 
 
 def named_rate(bpw: float) -> str:

@@ -13,9 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import Stopwatch, model_folders
+from benchmarks import Stopwatch, opened_pair
 from wfgy_triage.engines.base import Completion, Engine, GenerationRequest, ScoreRequest
-from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.engines.scoring import score_pair
 from wfgy_triage.engines.transformers_engine import TransformersEngine
 from wfgy_triage.errors import PrerequisiteError
@@ -39,9 +38,7 @@ def run(
     Raises:
         PrerequisiteError: no models, or an engine that remembers nothing.
     """
-    folders = model_folders(fp16, exl2)
-    reference = open_engine(folders[0], side="fp16")
-    candidate = open_engine(folders[1], side="exl2", share_with=reference)
+    reference, candidate = opened_pair(fp16, exl2)
     if not isinstance(reference, TransformersEngine) or not isinstance(candidate, TransformersEngine):
         raise PrerequisiteError(
             "These engines remember no prompts.", "Name folders for the reference engine."

@@ -13,9 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import Stopwatch, model_folders
+from benchmarks import Stopwatch, opened_pair
 from wfgy_triage.engines.base import Engine, GenerationRequest
-from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.engines.putback import PutBackEngine, weight_parts
 from wfgy_triage.probes.long_chain import chain_item
 from wfgy_triage.workload.chains import STANDARD, load_chains
@@ -38,9 +37,7 @@ def run(
     Raises:
         PrerequisiteError: no models.
     """
-    folders = model_folders(fp16, exl2)
-    reference = open_engine(folders[0], side="fp16")
-    candidate = open_engine(folders[1], side="exl2", share_with=reference)
+    reference, candidate = opened_pair(fp16, exl2)
     repeats = 1 if fast else repeats
     items = [chain_item(c, reference, 0) for c in load_chains().level(STANDARD)[: 4 if fast else CHAINS]]
     asked = [i.request for i in items]

@@ -4,9 +4,9 @@
 
 A training that was killed left a `.partial` file beside its outcome: `--go-on FILE` takes it up from there.
 
-Needs the demo's FP16 model, and about an hour on two cores with bf16 (more without). On the
-complaints of held_out.jsonl the factor on `none` is chosen, and nothing is learned from them. The test complaints of
-benchmarks/data are not read.
+Needs the demo's FP16 model, and about an hour on two cores with bf16 (more without). On the complaints of
+held_out.jsonl the factor on `none` is chosen, and nothing is learned from them. The test complaints of benchmarks/data
+are not read.
 """
 
 from __future__ import annotations

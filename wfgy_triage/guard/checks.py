@@ -188,13 +188,13 @@ _TOLD = {
 
 def _told(outcome: JsonOutcome) -> str:
     """The reason in counts: paths and values may be the model's own words."""
-    counts = (
-        (n := len(outcome.missing_keys), f"Fields missing: {n}."),
-        (n := len(outcome.extra_keys), f"Fields not asked for: {n}."),
-        (n := len(outcome.type_drift), f"Fields of another type: {n}."),
-        (n := len(outcome.enum_drift), f"Fields outside the allowed values: {n}."),
-    )
-    return " ".join([_TOLD[outcome.kind], *(words for n, words in counts if n)])
+    fields = {
+        f"Fields missing: {len(outcome.missing_keys)}.": outcome.missing_keys,
+        f"Fields not asked for: {len(outcome.extra_keys)}.": outcome.extra_keys,
+        f"Fields of another type: {len(outcome.type_drift)}.": outcome.type_drift,
+        f"Fields outside the allowed values: {len(outcome.enum_drift)}.": outcome.enum_drift,
+    }
+    return " ".join([_TOLD[outcome.kind], *(words for words, found in fields.items() if found)])
 
 
 def check_citations(

@@ -100,7 +100,9 @@ def test_the_audit_trail_is_for_admins(browser, worker):
 
 def test_everything_that_the_trail_records_has_words():
     codes = {str(value) for name, value in vars(audit).items() if name.startswith(("SIGN_", "USER_"))}
-    assert codes | {str(a) for a in Action} == {str(code) for code in DID}
+    # Looking is not written down.
+    acts = {str(a) for a in Action} - {Action.READ, Action.AUDIT}
+    assert codes | acts == {str(code) for code in DID}
 
 
 def test_the_session_says_whose_it_is_and_offers_what_one_may(browser, worker):

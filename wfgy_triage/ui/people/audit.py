@@ -24,7 +24,6 @@ from wfgy_triage.ui.people.shown import person
 
 PAGE_SIZE = 100
 DID: Mapping[str, str] = {
-    Action.READ: "Opened",
     Action.EXPORT: "Exported",
     Action.START: "Started",
     Action.UPLOAD: "Uploaded",
@@ -36,7 +35,6 @@ DID: Mapping[str, str] = {
     Action.SHARE: "Made a link",
     Action.UNSHARE: "Took a link back",
     Action.DELETE: "Deleted",
-    Action.AUDIT: "Read the audit trail",
     SIGN_IN: "Signed in",
     SIGN_IN_FAILED: "Wrong name or password",
     SIGN_IN_HELD: "Too many wrong passwords",
@@ -47,7 +45,7 @@ DID: Mapping[str, str] = {
     USER_REMOVE: "Removed a person",
 }
 """Plain words for the codes of the trail; a code that an older version wrote is shown as it is."""
-_ON_A_SESSION = frozenset({*Action} - {Action.READ, Action.UPLOAD, Action.DELETE, Action.AUDIT})
+_TO_A_SESSION = frozenset({*Action} & {*DID}) - {Action.UPLOAD, Action.DELETE}
 AUDIT_HEAD = (
     '<div class="step-head"><h2>Audit trail</h2><p>Who started, exported, shared, described and deleted sessions, and '
     "who signed in. Lines are only ever added.</p></div>"
@@ -91,9 +89,9 @@ def _row(entry: AuditEntry) -> str:
 
 
 def _target(entry: AuditEntry) -> str:
-    """What it was done to: a session is a link, unless it is gone."""
+    """What it was done to; a session is a link, but where the line says that it was deleted."""
     shown = escape(entry.target[:20])
-    if entry.target and entry.action in _ON_A_SESSION:
+    if entry.target and entry.action in _TO_A_SESSION:
         return f'<a href="./?run={escape(entry.target)}" translate="no">{shown}</a>'
     return shown
 
