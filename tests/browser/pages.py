@@ -15,9 +15,10 @@ SETTLED = """() => Promise.allSettled(
 
 
 def open_page(page: Page, url: str) -> None:
-    """Open an address and wait until its components are there."""
+    """Open an address and wait until its components are there, and Gradio's "Loading" over them is gone."""
     page.goto(url)
     expect(page.get_by_role("heading", name="EXL2 triage", level=1)).to_be_visible(timeout=15_000)
+    expect(page.locator("p.loading")).to_have_count(0, timeout=15_000)
 
 
 def pick(page: Page, name: str, value: str) -> None:
