@@ -8,7 +8,7 @@ import torch
 
 from wfgy_triage.engines.base import GenerationRequest, ScoreRequest
 from wfgy_triage.engines.loading import open_engine
-from wfgy_triage.engines.putback import PutBackEngine, WeightPart, weight_parts
+from wfgy_triage.engines.putback import PutBackEngine, WeightPart, put_back, weight_parts
 from wfgy_triage.engines.scoring import score_many, score_pair
 from wfgy_triage.errors import ProbeError
 
@@ -96,10 +96,46 @@ def test_many_candidates_at_once_give_what_each_gives_alone(pair):
             np.testing.assert_array_equal(row[column].kl, alone.kl)
 
 
+def test_parts_that_take_turns_give_the_same_and_compute_their_lower_blocks_once(pair):
+    reference, engine = pair
+    parts, plain = weight_parts(engine, ranges=3), logits(engine)
+    alone = [logits(PutBackEngine(engine, reference, part)) for part in parts]
+    runs: list[int] = []
+    for number, block in enumerate(engine.runner.base.layers):
+        block.register_forward_hook(lambda *_, number=number: runs.append(number))
+    streams = [e.logits(REQUESTS, chunk=7) for e in put_back(engine, reference, parts).values()]
+    rounds = [[c.logits.clone() for c in chunks] for chunks in zip(*streams, strict=True)]
+    for column, expected in enumerate(alone):
+        torch.testing.assert_close(torch.cat([r[column] for r in rounds]), expected, rtol=0, atol=0)
+    # All weights, the head and the two parts of the first block run every block; those above begin at their own.
+    assert [runs.count(block) / runs.count(0) for block in range(3)] == [1, 6 / 4, 8 / 4]
+    torch.testing.assert_close(logits(engine), plain, rtol=0, atol=0)
+
+
+def test_other_texts_in_between_are_not_mixed_up(pair):
+    reference, engine = pair
+    first, second = REQUESTS[:1], [ScoreRequest("other", tuple(range(9, 49)), 20)]
+    engines = put_back(engine, reference, weight_parts(engine, ranges=3))
+    for part in weight_parts(engine, ranges=3):
+        for requests in (first, second, first):
+            expected = next(PutBackEngine(engine, reference, part).logits(requests)).logits
+            found = next(engines[part.id].logits(requests)).logits
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_states_that_do_not_fit_are_computed_each_time(pair, monkeypatch):
+    reference, engine = pair
+    monkeypatch.setattr("wfgy_triage.engines.block_states.BUDGET_BYTES", 3 * 40 * 64 * 4)
+    parts = weight_parts(engine, ranges=3)
+    for part, found in put_back(engine, reference, parts).items():
+        alone = PutBackEngine(engine, reference, next(p for p in parts if p.id == part))
+        torch.testing.assert_close(logits(found), logits(alone), rtol=0, atol=0)
+
+
 def test_other_engines_are_refused(pair):
     class Other:
         pass
 
     with pytest.raises(ProbeError):
-        PutBackEngine(pair[0], Other(), WeightPart("head", ("lm_head",)))
+        PutBackEngine(pair[0], Other(), WeightPart("head", ("lm_head",), 2))
     assert weight_parts(Other()) == ()

@@ -15,6 +15,7 @@ import numpy as np
 from torch import nn
 
 from wfgy_triage.engines.base import Completion, Engine, GenerationRequest, LogitChunk, ScoreRequest
+from wfgy_triage.engines.block_states import Around, BlockStates
 from wfgy_triage.engines.linear import PackedLinear
 from wfgy_triage.engines.memory import PromptMemory
 from wfgy_triage.engines.transformers_engine import TransformersEngine
@@ -34,10 +35,12 @@ class WeightPart:
     Attributes:
         id: short and stable: `all`, `head`, `attn 0-5` or `mlp 0-5` (blocks counted from 0, both ends included).
         paths: module paths, the same on both sides.
+        first: the lowest block, counted from 0, of which something is exchanged; for the head the number of blocks.
     """
 
     id: str
     paths: tuple[str, ...]
+    first: int
 
 
 def weight_parts(engine: Engine, ranges: int = RANGES) -> tuple[WeightPart, ...]:
@@ -61,15 +64,29 @@ def weight_parts(engine: Engine, ranges: int = RANGES) -> tuple[WeightPart, ...]
             attention = inner in _ATTENTION_NAMES or "attn" in inner
             by_block.setdefault((int(block), attention), []).append(path)
     layers = runner.kv_shape.layers
-    parts = [WeightPart(HEAD, tuple(heads))]
+    parts = [WeightPart(HEAD, tuple(heads), layers)]
     for blocks in np.array_split(np.arange(layers), min(ranges, layers)):
         first, last = int(blocks[0]), int(blocks[-1])
         for attention, name in ((True, "attn"), (False, "mlp")):
             paths = tuple(p for b in blocks for p in by_block.get((int(b), attention), ()))
-            parts.append(WeightPart(f"{name} {first}-{last}", paths))
+            parts.append(WeightPart(f"{name} {first}-{last}", paths, first))
     parts = [p for p in parts if p.paths]
     everything = tuple(path for part in parts for path in part.paths)
-    return (WeightPart(ALL, everything), *parts)
+    return (WeightPart(ALL, everything, 0), *parts)
+
+
+def put_back(engine: Engine, reference: Engine, parts: Sequence[WeightPart]) -> dict[str, PutBackEngine]:
+    """An engine for each part, by its id; scored on the same texts they compute once what lies below their parts.
+
+    Raises:
+        ProbeError: see `PutBackEngine`.
+    """
+    below = (
+        BlockStates(engine.runner, [p.first for p in parts])
+        if isinstance(engine, TransformersEngine)
+        else None
+    )
+    return {part.id: PutBackEngine(engine, reference, part, below) for part in parts}
 
 
 class PutBackEngine:
@@ -79,18 +96,21 @@ class PutBackEngine:
         engine: the EXL2 side; it stays open and is itself again between calls.
         reference: the FP16 side, of the same model class and numerics.
         part: what is put back.
+        below: what engines of this model that take turns know of each other's lower blocks.
 
     Raises:
         ProbeError: the two engines are not of one class, so that there is nothing to exchange.
     """
 
-    def __init__(self, engine: Engine, reference: Engine, part: WeightPart) -> None:
+    def __init__(
+        self, engine: Engine, reference: Engine, part: WeightPart, below: BlockStates | None = None
+    ) -> None:
         if not isinstance(engine, TransformersEngine) or not isinstance(reference, TransformersEngine):
             raise ProbeError(
                 "Weights can be put back only where both sides run in the reference engine.",
                 "Run the pair on the reference engine to see which weights do the damage.",
             )
-        self._engine = engine
+        self._engine, self._first, self._below = engine, part.first, below
         self.info, self.capabilities = engine.info, engine.capabilities
         self._swaps = [_Swap.of(engine.runner.model, reference.runner.model, path) for path in part.paths]
 
@@ -114,7 +134,8 @@ class PutBackEngine:
 
     def logits(self, requests: Sequence[ScoreRequest], chunk: int = 128) -> Iterator[LogitChunk]:
         """See the protocol."""
-        return self._while_swapped(self._engine.logits(requests, chunk))
+        around = self._below and self._below.over(requests, self._first)
+        return self._while_swapped(self._engine.logits(requests, chunk), around)
 
     def embed(self, texts: Sequence[str], layers: Sequence[int]) -> np.ndarray:
         """See the protocol."""
@@ -125,27 +146,28 @@ class PutBackEngine:
         """Nothing of its own to give back: the engine stays open."""
         self._swaps = []
 
-    def _while_swapped(self, items: Iterator[Any]) -> Iterator[Any]:
+    def _while_swapped(self, items: Iterator[Any], around: Around | None = None) -> Iterator[Any]:
         """Exchange the weights around every step, so that several such engines can take turns on one model."""
         while True:
-            with self._swapped():
+            with self._swapped(around):
                 item = next(items, None)
             if item is None:
                 return
             yield item
 
     @contextmanager
-    def _swapped(self) -> Iterator[None]:
+    def _swapped(self, around: Around | None = None) -> Iterator[None]:
         # What the engine remembers of prompts belongs to its own weights.
         runner = self._engine.runner
         memory, runner.memory = runner.memory, PromptMemory.none()
+        runner.around = around
         for swap in self._swaps:
             setattr(swap.parent, swap.name, swap.theirs)
         _follow_head(self._engine)
         try:
             yield
         finally:
-            runner.memory = memory
+            runner.memory, runner.around = memory, None
             for swap in self._swaps:
                 setattr(swap.parent, swap.name, swap.ours)
             _follow_head(self._engine)

@@ -36,13 +36,19 @@ class ModelRunner:
         config._attn_implementation = ATTENTION_NAME
         self.kv_shape = kv_shape(config, dtype, device)
         self.memory = PromptMemory(self.kv_shape.bytes_per_token)
+        self.around: Callable[[Callable[[], Any]], Any] | None = None
+        """Given every forward pass to run, where somebody knows a part of its outcome (`BlockStates`)."""
 
     def forward(self, ids: torch.Tensor, cache: SegmentedCache) -> torch.Tensor:
         """Run `ids` (rows, steps) behind what `cache` holds; returns hidden states (rows, steps, hidden)."""
         positions = cache.begin(ids.shape[1])
-        output = self.base(
-            input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True, kv_store=cache
-        )
+
+        def run() -> Any:
+            return self.base(
+                input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True, kv_store=cache
+            )
+
+        output = run() if self.around is None else self.around(run)
         hidden: torch.Tensor = output.last_hidden_state
         return hidden
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from wfgy_triage.diagnosis import MOSTLY
 from wfgy_triage.engines.caches import exact_cache
-from wfgy_triage.engines.putback import ALL, HEAD, PutBackEngine, WeightPart, weight_parts
+from wfgy_triage.engines.putback import ALL, HEAD, WeightPart, put_back, weight_parts
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.evidence import CacheBack, Damage, PartDamage
 from wfgy_triage.probes.base import ProbeContext
@@ -73,13 +73,13 @@ def localize(
     scored = _enough(context.stored(), measuring, items)
     steps = 2 + ANSWERED_PARTS
     context.progress(STAGE, STAGE_LABEL, 0, steps)
-    engines = {_PART + p.id: PutBackEngine(context.exl2, context.fp16, p) for p in parts}
-    measuring.compare_many(engines, scored)
+    engines = put_back(context.exl2, context.fp16, parts)
+    measuring.compare_many({_PART + part: engine for part, engine in engines.items()}, scored)
     left = _kl_by_part(context.stored(), measuring, scored, parts)
     ranked = sorted((p for p in left if p != ALL), key=lambda p: left[p])
     for done, part in enumerate([ALL, *ranked[:ANSWERED_PARTS]], 1):
         context.progress(STAGE, STAGE_LABEL, done, steps)
-        measuring.answer(_BACK + part, engines[_PART + part], judge, items)
+        measuring.answer(_BACK + part, engines[part], judge, items)
     if not context.should_stop():
         context.progress(STAGE, STAGE_LABEL, steps, steps)
 
