@@ -39,7 +39,11 @@ def test_a_file_is_read_in_order_and_empty_lines_are_passed_over(tmp_path: Path)
         ('{"id": "a", "text": "  "}', "line 1: There is no text"),
         (json.dumps({"id": "a", "text": "x" * (MAX_TEXT + 1)}), "line 1: The text has 2,001 characters"),
         (json.dumps({"id": "a", "text": "x\x1b[31m"}), "line 1: The text has control characters"),
-        ('{"id": "a", "text": "\\ud800"}', "line 1: The text has control characters"),
+        ('{"id": "a", "text": "\\ud800"}', "line 1: The text has half of a character"),
+        (
+            '{"id": "a", "text": "x"}\n{"id": "b\\ud83d", "text": "x"}',
+            "line 2: the id 'b\\ud83d' has half of a",
+        ),
         ("", "has no complaints"),
         (" \n\n", "has no complaints"),
     ],

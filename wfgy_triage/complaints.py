@@ -93,7 +93,7 @@ def check_complaint(text: str) -> str:
     """Return the text as it is matched: white space made plain, nothing else changed.
 
     Raises:
-        InputError: it is empty, has no letters, is too long, or has control characters.
+        InputError: it is empty, has no letters, is too long, or has control characters or half of a character.
     """
     if len(text) > MAX_TEXT:
         raise InputError(
@@ -103,7 +103,12 @@ def check_complaint(text: str) -> str:
     plain = " ".join(text.split())
     if not plain:
         raise InputError("There is no text.", "Describe in a sentence what goes wrong.")
-    if any(unicodedata.category(c) in ("Cc", "Cs") for c in plain):
+    if _has(plain, "Cs"):
+        raise InputError(
+            "The text has half of a character in it, such as an emoji that was cut.",
+            "Write that character again, or leave it out.",
+        )
+    if _has(plain, "Cc"):
         raise InputError(
             "The text has control characters in it.", "Copy the words only, without the terminal's colours."
         )
@@ -154,10 +159,17 @@ def _read_line(name: str, number: int, line: str) -> Complaint:
     missing = [key for key in ("id", "text") if not isinstance(data.get(key), str) or not data[key]]
     if missing:
         raise _fault(name, number, f"{' and '.join(missing)} must be there, as text that is not empty.")
+    if _has(data["id"], "Cs"):  # the answer names it, and could not be written
+        raise _fault(name, number, f"the id {data['id'][:64]!r} has half of a character in it.")
     try:
         return Complaint(data["id"], check_complaint(data["text"]))
     except InputError as error:
         raise _fault(name, number, error.message) from error
+
+
+def _has(text: str, category: str) -> bool:
+    """Whether a character of a Unicode category is in a text: Cc is control, Cs half of a surrogate pair."""
+    return any(unicodedata.category(c) == category for c in text)
 
 
 def _fault(name: str, number: int, what: str) -> InputError:

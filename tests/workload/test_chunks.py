@@ -109,11 +109,28 @@ def test_embeddings_come_along(tmp_path: Path):
         ({"id": "x", "text": "t", "embedding": [10**400]}, "Line 3: embedding"),
         ({"id": "x", "text": "t", "embedding": [1.0]}, "embeddings differ in length"),
         ({"id": "a", "text": "t"}, "'a' is given twice"),
+        ({"id": "x\ud800", "text": "t"}, "Line 3: id has half of a character"),
+        ({"id": "x", "text": "t \udfff"}, "Line 3: text has half of a character"),
+        ({"id": "x", "text": "t", "title": "\ud800"}, "Line 3: title has half of a character"),
+        ({"id": "x", "text": "t", "section": "\ud800"}, "Line 3: section has half of a character"),
+        ({"id": "x", "text": "t", "questions": ["a", "\ud800"]}, "Line 3: questions has half of a character"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, record: Any, message: str):
     with pytest.raises(InputError, match=message.replace("[", r"\[")):
         load_chunks(write(tmp_path, GOOD[0], GOOD[1], record))
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_only_line_feeds_end_a_line(tmp_path: Path, ends: str):
+    texts = ["one\u2028two\u2029three", "four\u0085five", "six \U0001f600"]
+    path = tmp_path / "chunks.jsonl"
+    rows = [json.dumps({**r, "text": t}, ensure_ascii=False) for r, t in zip(GOOD, texts, strict=True)]
+    path.write_bytes(ends.join(rows).encode())
+    assert [c.text for c in load_chunks(path).chunks] == texts
+    path.write_bytes(ends.join([*rows, "{"]).encode())
+    with pytest.raises(InputError, match="Line 4 is not a JSON object"):
+        load_chunks(path)
 
 
 def test_files_that_cannot_be_used(tmp_path: Path):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -8,37 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.workload.uploads import GOOD, OTHER, SCHEMA, lines, problems, read
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.settings import REPO_ROOT
 from wfgy_triage.workload.corpus import load_corpus
 from wfgy_triage.workload.json_records import load_json_workload
 from wfgy_triage.workload.stored import BUILTIN, store_upload, stored_workload, workload_path
 from wfgy_triage.workload.upload import MAX_BYTES, UploadedFile, read_path, read_upload
-from wfgy_triage.workload.upload_formats import MAX_ROWS, SHOWN_PROBLEMS, UploadError
+from wfgy_triage.workload.upload_formats import MAX_ROWS, SHOWN_PROBLEMS
 
 PASSAGES_TEMPLATE = "passages.jsonl"  # tests/ui/test_own_passages.py reads it
 TEMPLATES = REPO_ROOT / "assets" / "templates"
-SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-
-
-def read(name: str, text: str | bytes):
-    return read_upload([UploadedFile(name, text if isinstance(text, bytes) else text.encode())])
-
-
-def lines(*rows: object) -> str:
-    return "\n".join(json.dumps(row) for row in rows)
-
-
-def problems(name: str, text: str | bytes) -> list[str]:
-    with pytest.raises(UploadError) as caught:
-        read(name, text)
-    return list(caught.value.problems)
-
-
-RECORD = {"text": "a", "record": {"n": 1}, "schema": SCHEMA}
-GOOD = {"question": "How many?", "answer": "7 pens", "context": "The box holds 7 pens. It is red."}
-OTHER = {"question": "Which?", "answer": "the red one", "context": "Take the red one. It is new."}
-
 
 QUESTION_TEMPLATES = sorted(p for p in TEMPLATES.iterdir() if p.name != PASSAGES_TEMPLATE)
 

@@ -38,14 +38,14 @@ class EmbeddedJson:
     fenced: bool
 
 
-def parse_json(text: str) -> Any:
-    """Parse the whole text as one JSON value; white space around it is allowed.
+def parse_json(text: str, longest: int = MAX_CHARS) -> Any:
+    """Parse the whole text, of at most `longest` characters, as one JSON value; white space around it is allowed.
 
     Raises:
         JsonRefused: not JSON, or beyond the limits of this module.
     """
-    if len(text) > MAX_CHARS:
-        raise JsonRefused(f"longer than {MAX_CHARS} characters")
+    if len(text) > longest:
+        raise JsonRefused(f"longer than {longest} characters")
     value, end = _decode(text, _skip_space(text, 0))
     if _skip_space(text, end) != len(text):
         raise JsonRefused(f"text after the JSON value, at character {end + 1}")

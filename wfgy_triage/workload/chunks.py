@@ -14,6 +14,7 @@ from typing import Any
 
 from wfgy_triage.errors import InputError
 from wfgy_triage.workload.corpus import Corpus, sentences
+from wfgy_triage.workload.upload_json import half_character
 
 MAX_BYTES = 64 * 2**20
 MAX_CHUNKS = 5_000
@@ -25,6 +26,7 @@ FORMAT = (
     'Each line is an object like {"id": "a-1", "text": "...", "title": "...", "section": "a", '
     '"questions": ["..."], "embedding": [0.1, ...]}; only id and text are required.'
 )
+_TEXTS = ("id", "text", "title", "section", "questions")
 _WORD = re.compile(r"[^\W\d_]{4,}")
 
 
@@ -146,7 +148,8 @@ def parse_chunks(raw: bytes, name: str) -> ChunkSet:
     """As `load_chunks`, for a file that is in memory already."""
     chunks: list[Chunk] = []
     asked: list[tuple[int, str]] = []
-    for number, line in enumerate(_decoded(raw, name).splitlines(), 1):
+    # Not splitlines: U+2028 and others that it divides at may stand in a JSON text as they are.
+    for number, line in enumerate(_decoded(raw, name).split("\n"), 1):
         if not line.strip():
             continue
         if len(chunks) == MAX_CHUNKS:
@@ -154,6 +157,7 @@ def parse_chunks(raw: bytes, name: str) -> ChunkSet:
         record = _record(line, number)
         asked += [(len(chunks), q) for q in _strings(record, "questions", number)]
         chunks.append(_chunk(record, number))
+        _check_characters(record, number)
     _check_set(chunks, name)
     digest = hashlib.sha256(raw).hexdigest()
     known_item = not asked
@@ -232,6 +236,16 @@ def _strings(record: dict[str, Any], name: str, number: int) -> list[str]:
     if any(len(v) > MAX_CHARACTERS for v in values):
         raise InputError(f"Line {number}: a question has more than {MAX_CHARACTERS:,} characters.", FORMAT)
     return values
+
+
+def _check_characters(record: dict[str, Any], number: int) -> None:
+    """Refuse half of a character in a text that is read: no tokenizer takes it."""
+    for name in _TEXTS:
+        if half := half_character(record.get(name)):
+            raise InputError(
+                f"Line {number}: {name} has half of a character in it ({half}).",
+                "Write the whole character, or leave it out.",
+            )
 
 
 def _check_set(chunks: Sequence[Chunk], name: str) -> None:

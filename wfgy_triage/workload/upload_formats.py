@@ -9,12 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from wfgy_triage.errors import InputError
-from wfgy_triage.measure.strict_json import JsonRefused, parse_json
+from wfgy_triage.measure.strict_json import JsonRefused
+from wfgy_triage.workload.upload_json import MAX_LINE, half_character, parse_line
 
 SHOWN_PROBLEMS = 20
 MAX_ROWS = 1000
@@ -24,7 +26,6 @@ LISTS = ("aliases", "paraphrases", "evidence")
 """Fields that hold several texts; in CSV and Markdown they are divided by `|`."""
 
 _MARKED = re.compile(r"^\s*(?:[-*]\s+)?(Q|A|E)\s*:\s*(.*)$")
-_HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*\s*$")
 
 
 @dataclass(frozen=True)
@@ -120,15 +121,35 @@ def _jsonl(name: str, text: str, problems: Problems) -> Iterator[Row]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
+        if len(line) > MAX_LINE:
+            problems.add(
+                name,
+                number,
+                f"the line has {len(line):,} characters; at most {MAX_LINE:,} are read. Shorten its texts, or "
+                "write their characters as they are instead of as \\u escapes.",
+            )
+            continue
         try:
-            value = parse_json(line)
+            value = parse_line(line)
         except JsonRefused as refused:
             problems.add(name, number, f"not a JSON object: {refused}.")
             continue
-        if isinstance(value, dict):
-            yield Row(name, number, value)
-        else:
+        if not isinstance(value, dict):
             problems.add(name, number, "not a JSON object; each line is one object in braces.")
+        elif _whole_characters(name, number, value, problems):
+            yield Row(name, number, value)
+
+
+def _whole_characters(name: str, number: int, fields: Mapping[str, Any], problems: Problems) -> bool:
+    """Refuse a row with half of a character anywhere in it: the set could not be written as UTF-8."""
+    halves = [(key, half) for key, value in fields.items() if (half := half_character({key: value}))]
+    for key, half in halves:
+        problems.add(
+            name,
+            number,
+            f"{key[:40]!r} has half of a character in it ({half}); write the whole character, or leave it out.",
+        )
+    return not halves
 
 
 def _csv(name: str, text: str, problems: Problems) -> Iterator[Row]:
@@ -156,7 +177,7 @@ def _csv(name: str, text: str, problems: Problems) -> Iterator[Row]:
 def _columns_fit(name: str, columns: list[str], problems: Problems) -> bool:
     missing = [c for c in CSV_REQUIRED if c not in columns]
     unknown = [c for c in columns if c not in CSV_COLUMNS]
-    doubled = sorted({c for c in columns if columns.count(c) > 1})
+    doubled = sorted(c for c, count in Counter(columns).items() if count > 1)
     for text, which in (("missing", missing), ("unknown", unknown), ("more than once", doubled)):
         if which:
             listed = ", ".join(repr(c[:40]) for c in which[:10])
@@ -169,19 +190,31 @@ def _markdown(name: str, text: str, problems: Problems) -> Iterator[Row]:
     title, section, start, body = "", "", 0, list[str]()
     questions: list[Row] = []
     for number, line in enumerate([*text.split("\n"), "## "], 1):
-        heading = _HEADING.match(f"{line} ") if line.startswith("#") else None
-        if heading and len(heading[1]) <= 2:
+        level, heading = _heading(line)
+        if 1 <= level <= 2:
             if title:
                 yield Row(name, start, {"section": section, "title": title, "text": "\n".join(body).strip()})
                 yield from questions
             elif questions:
                 problems.add(name, questions[0].line, "a question before the first '## ' heading.")
-            title = heading[2] if len(heading[1]) == 2 else ""
+            title = heading if level == 2 else ""
             section, start, body, questions = _slug(title) or f"section-{number}", number, [], []
         elif marked := _MARKED.match(line):
             _add_marked(marked[1], marked[2].strip(), Row(name, number, {}), questions, section, problems)
         else:
             body.append(line)
+
+
+def _heading(line: str) -> tuple[int, str]:
+    """Level and text of a heading (`## Text`, `## Text ##`); level 0 for any other line.
+
+    By hand: a pattern for a text between optional spaces and marks tries every way to share out a long run of spaces.
+    """
+    text = line.lstrip("#")
+    level = len(line) - len(text)
+    if not 1 <= level <= 6 or (text and not text[0].isspace()):
+        return 0, ""
+    return level, text.strip().rstrip("#").rstrip()
 
 
 def _add_marked(

@@ -14,7 +14,7 @@ _SECTION = ("section", "title", "text", "distractor_of")
 _QUESTION = ("id", "question", "answer", "aliases", "paraphrases", "evidence", "section")
 _WITH_TEXT = ("id", "question", "answer", "aliases", "paraphrases", "evidence", "context", "title")
 WORDINGS = 3
-"""How many wordings of a question the stability measures ask."""
+"""How many wordings of a question λ_observe asks: the first ones. A question with fewer does not count there."""
 
 
 def questions_file(

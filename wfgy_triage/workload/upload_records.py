@@ -52,7 +52,7 @@ def _check_record(fields: Fields, record: Any, schema: Any) -> None:
     if not isinstance(record, dict | list):
         fields.complain("'record' must be a JSON object or array: the right answer.")
         return
-    if len(json.dumps(record)) > MAX_RECORD:
+    if len(json.dumps(record, ensure_ascii=False)) > MAX_RECORD:
         fields.complain(f"'record' is longer than {MAX_RECORD:,} characters.")
         return
     try:
