@@ -34,6 +34,7 @@ def test_symptoms_lists_all_five_of_the_page(tmp_path: Path):
         (["probe", "json_breaks"], "Give --pair ID, or both --fp16 DIR and --exl2 DIR."),
         (["probe", "json_breaks", "--pair", "nope"], "There is no model pair with the id 'nope'"),
         (["probe", "nope", "--pair", "demo"], "There is no symptom with the id 'nope'"),
+        (["probe", "nope"], "There is no symptom with the id 'nope'"),
         (["probe", "json_breaks", "--pair", "demo", "--questions", "0"], "Invalid value"),
         (["probe", "json_breaks", "--pair", "demo", "--json", "/nowhere/r.json"], "does not exist"),
         (["probe", "json_breaks", "--pair", "demo", "--workload", "/nowhere/q.csv"], "cannot be read"),
@@ -46,6 +47,7 @@ def test_symptoms_lists_all_five_of_the_page(tmp_path: Path):
             ["probe", "json_breaks", "--pair", "nope", "--no-cache"],
             "There is no model pair with the id 'nope'",
         ),
+        (["gate", "--pair", "nope"], "There is no model pair with the id 'nope'"),
         (["inspect", "/nowhere"], "does not exist"),
         (["doctor", "--fp16", "."], "Give --pair ID, or both --fp16 DIR and --exl2 DIR."),
         (["doctor", "--fp16", "/nowhere", "--exl2", "."], "does not exist"),
@@ -165,18 +167,39 @@ def test_a_number_of_cached_rows_that_is_none(monkeypatch: pytest.MonkeyPatch, r
     assert "WFGY_TRIAGE_CACHE_ROWS" in caught.value.hint
 
 
+@pytest.mark.parametrize("command", [("probe", "json_breaks"), ("gate",)])
 @pytest.mark.parametrize(
     ("given", "options"),
     [
         ((), {}),
         (("--no-fix",), {"fix": "no"}),
         (("--fix-seconds", "60"), {"fix_seconds": "60"}),
-        (("--fix-seconds", "60", "--option", "k=10"), {"fix_seconds": "60", "k": "10"}),
+        (("--fix-seconds", "60", "--no-fix"), {"fix": "no"}),
+        (("--fix-seconds", "0"), {"fix_seconds": "0"}),
     ],
 )
 def test_trying_changes_can_be_bounded_and_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], options: dict[str, str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+    given: tuple[str, ...],
+    options: dict[str, str],
 ):
+    assert asked(tmp_path, monkeypatch, *command, *given).options == options
+
+
+def test_settings_of_a_probe_stand_beside_those_of_the_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    given = ("--fix-seconds", "60", "--option", "k=10")
+    assert asked(tmp_path, monkeypatch, "probe", "json_breaks", *given).options == {
+        "fix_seconds": "60",
+        "k": "10",
+    }
+
+
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> RunSpec:
+    """What a command asks to be measured on the demo pair."""
     specs: list[RunSpec] = []
 
     def run(_: Settings, spec: RunSpec, *__: object, **___: object) -> None:
@@ -186,5 +209,6 @@ def test_trying_changes_can_be_bounded_and_left_out(
     monkeypatch.setenv("WFGY_TRIAGE_HOME", str(tmp_path))
     monkeypatch.setattr(headless, "run_headless", run)
     with pytest.raises(InputError, match="Enough"):
-        app(["probe", "json_breaks", "--pair", "demo", *given], standalone_mode=False)
-    assert [s.options for s in specs] == [options]
+        app([*arguments, "--pair", "demo"], standalone_mode=False)
+    (spec,) = specs
+    return spec

@@ -11,7 +11,16 @@ from typing import Annotated
 
 import typer
 
-from wfgy_triage.cli.shared import JsonFile, app, err, finish, out, sessions
+from wfgy_triage.cli.shared import (
+    JsonFile,
+    JunitFile,
+    app,
+    check_json_folder,
+    err,
+    finish,
+    out,
+    sessions,
+)
 from wfgy_triage.errors import InputError
 from wfgy_triage.languages.known import NAMES
 from wfgy_triage.settings import load_settings
@@ -43,11 +52,13 @@ def sessions_list(limit: Annotated[int, typer.Option(min=1, max=1000)] = 50) -> 
 
 
 @sessions.command("show")
-def sessions_show(run_id: RunId, json_file: JsonFile = None) -> None:
+def sessions_show(run_id: RunId, json_file: JsonFile = None, junit_file: JunitFile = None) -> None:
     """Show one recorded session; the exit code is its verdict."""
     from wfgy_triage.runs.service import TriageService
 
-    raise typer.Exit(finish(TriageService(load_settings()).get(run_id), json_file))
+    check_json_folder(json_file)
+    check_json_folder(junit_file, "--junit")
+    raise typer.Exit(finish(TriageService(load_settings()).get(run_id), json_file, junit_file))
 
 
 @sessions.command("export")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from wfgy_triage.errors import InputError
@@ -41,17 +43,56 @@ Questions = Annotated[
     int, typer.Option("--questions", "-n", min=1, max=200, help="How many questions to ask.")
 ]
 JunitFile = Annotated[
-    Path | None, typer.Option("--junit", help="Also write the verdict as JUnit XML to this file, for CI.")
+    Path | None,
+    typer.Option("--junit", help="Also write the verdict as JUnit XML to this file, for CI.", dir_okay=False),
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the result as JSON to this file.")]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", help="Also write the result as JSON to this file.", dir_okay=False),
+]
 
 
 def check_json_folder(json_file: Path | None, option: str = "--json") -> None:
-    """Refuse a file in a folder that does not exist, before anything is measured."""
-    if json_file is not None and not json_file.parent.is_dir():
+    """Refuse a file that cannot be written, or whose folder does not exist, before anything is measured."""
+    if json_file is None:
+        return
+    folder = json_file.parent
+    if not folder.is_dir():
         raise InputError(
             f"The folder of {json_file} does not exist.", f"Create it first or choose another {option} file."
         )
+    # Asked, not tried: opening it would leave an empty file behind, or wait for the reader of a pipe.
+    there = json_file.exists()
+    place, needed = (json_file, os.W_OK) if there else (folder, os.W_OK | os.X_OK)
+    if not os.access(place, needed, effective_ids=os.access in os.supports_effective_ids):
+        what = "this file" if there else f"the folder {folder}"
+        raise InputError(
+            f"{json_file} cannot be written: {what} may not be changed by this user.",
+            f"Allow it, or choose another {option} file.",
+        )
+
+
+def say_error(message: str, hint: str) -> None:
+    """Say on standard error what is wrong, and below it what to do."""
+    err.print(f"[bold red]Error:[/] {escape(message)}", highlight=False)
+    if hint:
+        # Not broken into lines: a command in it is to be copied whole.
+        err.print(hint, highlight=False, markup=False, soft_wrap=True)
+
+
+def write_file(file: Path, content: bytes, hint: str) -> bool:
+    """Write what was asked for beside the terminal; where that fails say so, with what to do, and return False."""
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        say_error(f"{file} could not be written: {error.strerror or error}.", hint)
+        return False
+    return True
+
+
+def as_json(value: Any) -> bytes:
+    """A result as the file of `--json` has it."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def chosen_pair(pair: str | None, fp16: Path | None, exl2: Path | None) -> Pair | None:
@@ -85,23 +126,41 @@ def _holds_a_model(option: str, folder: Path) -> None:
 
 def finish(record: RunRecord, json_file: Path | None, junit_file: Path | None = None) -> int:
     """Show a recorded run, write it to the files that were asked for, and return its exit code."""
-    from wfgy_triage.report.junit import junit_xml
+    # Shown first: a full disk must not cost what took an hour. Written even where nobody reads on (`| head`).
+    try:
+        code = _show(record)
+    finally:
+        written = _write(record, json_file, junit_file)
+    return code if written else EXIT_ERROR
+
+
+def _show(record: RunRecord) -> int:
     from wfgy_triage.report.terminal import show_result
 
-    if junit_file is not None:
-        junit_file.write_bytes(junit_xml(record))
     if record.result is None:
-        err.print(
-            f"Session {record.id} is {record.status}: {record.error_message or 'it has no result yet.'}"
-        )
+        said = f"Session {record.id} is {record.status}: {record.error_message or 'it has no result yet.'}"
+        err.print(said, markup=False)
         if record.error_hint:
-            err.print(record.error_hint)
+            err.print(record.error_hint, markup=False)
         return EXIT_ERROR
     result = Result.from_json(record.result)
     show_result(out, result)
-    if json_file is not None:
-        json_file.write_text(json.dumps(record.result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return EXIT_CODES[result.state]
+
+
+def _write(record: RunRecord, json_file: Path | None, junit_file: Path | None) -> bool:
+    """Write each file, whatever becomes of the other; False where one could not be written."""
+    from wfgy_triage.report.junit import junit_xml
+
+    again = (
+        f"Session {record.id} is kept. Write the file with: python -m wfgy_triage sessions show {record.id}"
+    )
+    written = True
+    if junit_file is not None:
+        written = write_file(junit_file, junit_xml(record), f"{again} --junit FILE")
+    if json_file is not None and record.result is not None:
+        written = write_file(json_file, as_json(record.result), f"{again} --json FILE") and written
+    return written
 
 
 @contextmanager

@@ -12,10 +12,12 @@ import typer
 
 from wfgy_triage.cli.shared import (
     EXIT_CODES,
+    EXIT_ERROR,
     JsonFile,
     JunitFile,
     Questions,
     app,
+    as_json,
     check_json_folder,
     chosen_pair,
     err,
@@ -23,6 +25,7 @@ from wfgy_triage.cli.shared import (
     finish,
     out,
     progress_bars,
+    write_file,
 )
 from wfgy_triage.errors import InputError
 from wfgy_triage.result import State
@@ -63,13 +66,22 @@ def match(
 PairId = Annotated[str | None, typer.Option(help="Id of a registered model pair.")]
 Fp16Folder = Annotated[Path | None, typer.Option(help="FP16 folder, instead of --pair.", file_okay=False)]
 Exl2Folder = Annotated[Path | None, typer.Option(help="EXL2 folder, instead of --pair.", file_okay=False)]
-Seed = Annotated[int, typer.Option(min=0, help="Base seed of every request.")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Base seed of answers that are drawn: the repeated ones of acceptance_gate, and those of some changes "
+        "that are tried. Greedy questions do not depend on it.",
+    ),
+]
 OwnQuestions = Annotated[
     Path | None, typer.Option(help="Your own questions: a .jsonl, .csv or .md file, or a folder of them.")
 ]
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Measure all of it anew: no FP16 answers of earlier runs.")
 ]
+NoFix = Annotated[bool, typer.Option("--no-fix", help="Measure only: try no changes after a FAIL.")]
+FixSeconds = Annotated[int, typer.Option(min=0, max=MOST_SECONDS, help="How long trying changes may take.")]
 
 
 @app.command()
@@ -93,21 +105,20 @@ def probe(
         list[str] | None,
         typer.Option(help="A setting of the probe, as name=value; may be repeated. See docs/measuring.md."),
     ] = None,
-    no_fix: Annotated[
-        bool, typer.Option("--no-fix", help="Measure only: try no changes after a FAIL.")
-    ] = False,
-    fix_seconds: Annotated[
-        int, typer.Option(min=0, max=MOST_SECONDS, help="How long trying changes may take.")
-    ] = DEFAULT_SECONDS,
+    no_fix: NoFix = False,
+    fix_seconds: FixSeconds = DEFAULT_SECONDS,
     no_cache: NoCache = False,
     json_file: JsonFile = None,
     junit_file: JunitFile = None,
 ) -> None:
     """Measure one symptom on one pair, here and now; after a FAIL, try changes. The exit code is the verdict."""
+    from wfgy_triage.catalog import load_catalog
     from wfgy_triage.runs.headless import run_headless
     from wfgy_triage.store.records import RunSpec
 
     settings = load_settings(cache_rows=0 if no_cache else None)
+    # Looked up for its message: somebody who mistypes it is not to be asked for models first.
+    load_catalog().symptoms[symptom]
     chosen = chosen_pair(pair, fp16, exl2)
     check_json_folder(json_file)
     check_json_folder(junit_file, "--junit")
@@ -130,6 +141,8 @@ def gate(
     questions: Questions = 20,
     seed: Seed = 0,
     workload: OwnQuestions = None,
+    no_fix: NoFix = False,
+    fix_seconds: FixSeconds = DEFAULT_SECONDS,
     no_cache: NoCache = False,
     json_file: JsonFile = None,
     junit_file: JunitFile = None,
@@ -143,6 +156,8 @@ def gate(
         questions,
         seed,
         workload,
+        no_fix=no_fix,
+        fix_seconds=fix_seconds,
         no_cache=no_cache,
         json_file=json_file,
         junit_file=junit_file,
@@ -171,8 +186,9 @@ def doctor(
         findings = run_doctor(lane_of(settings), chosen, report)
     show_findings(out, findings)
     record = doctor_object(findings, chosen)
-    if json_file is not None:
-        json_file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    hint = "Nothing of it is kept: give the same command again with another --json file."
+    if json_file is not None and not write_file(json_file, as_json(record), hint):
+        raise typer.Exit(EXIT_ERROR)
     raise typer.Exit(EXIT_CODES[State(record["state"])])
 
 
