@@ -97,10 +97,10 @@ def test_a_line_beyond_its_bound_says_so():
         ('{"record": -Infinity}', "-Infinity is not JSON"),
         ('{"record": 1e999}', "the number 1e999 is too large"),
         ('{"record": ' + "9" * 5000 + "}", "a number with too many digits"),
-        ('{"record": ' + "[" * 64 + "]" * 64 + "}", "nested deeper than 64 levels"),
-        ('{"record": ' + '{"a":' * 64 + "1" + "}" * 65, "nested deeper than 64 levels"),
+        ('{"record": ' + "[" * 65 + "]" * 65 + "}", "nested deeper than 64 levels"),
+        ('{"record": ' + '{"a":' * 65 + "1" + "}" * 66, "nested deeper than 64 levels"),
         ("[" * 10_000 + "]" * 10_000, "nested deeper than 64 levels"),
-        ('{"question": "a"} {', "text after the JSON value, at character 19"),
+        ('{"question": "a"} {', "text after the JSON value, at character 18"),
         ('{"question": "a\tb"}', "Invalid control character at character 16"),
     ],
 )
