@@ -3,7 +3,8 @@
 Held out: `fixmap/held_out.jsonl`, on which the factor on `none` was chosen and from which nothing was learned. Test:
 `data/complaints.jsonl`, from which nothing was learned; what was chosen on it, docs/matching.md says. Second test:
 `data/collected.jsonl`, collected later, two thirds of it near neighbours of a complaint; nothing was learned from it
-either. All are restated in other words than those of the thread that they come from.
+either. Plain: `data/plain.jsonl`, complaints about other software, as they came. All are restated in other words than
+those of the thread that they come from.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from wfgy_triage.settings import load_settings
 
 COMPLAINTS = Path(__file__).parent / "data" / "complaints.jsonl"
 COLLECTED = COMPLAINTS.with_name("collected.jsonl")
+PLAIN = COMPLAINTS.with_name("plain.jsonl")
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,12 @@ def read_test(file: Path = COMPLAINTS) -> list[Labelled]:
     """The complaints of the first test, or of the second."""
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     return [Labelled(x["text"], tuple(x["symptoms"]), x["source"], x["second"]) for x in lines]
+
+
+def read_plain() -> list[Labelled]:
+    """Complaints about software that has nothing to do with language models."""
+    lines = [json.loads(line) for line in PLAIN.read_text(encoding="utf-8").splitlines()]
+    return [Labelled(x["text"], (NONE,), x["source"]) for x in lines]
 
 
 def read_held_out() -> list[Labelled]:
@@ -127,6 +135,10 @@ def run(fast: bool = False) -> dict[str, Any]:
     results["second_test"] = _report("second test", judge(second, further), listed=False)
     together = judge([*complaints, *second], [*answers, *further])
     results["together"] = _report("both tests", together, listed=False)
+    plain = read_plain()
+    elsewhere = [m.symptom for m in matcher.match([c.text for c in plain])]
+    results["plain"] = _share(sum(answer != NONE for answer in elsewhere), len(plain))
+    print(f"plain: forced into a symptom {results['plain']['count']} of {results['plain']['of']}\n")
     results["load_seconds"] = round(loading.seconds, 2)
     results["ms_each"] = round(1000 * watch.seconds / len(complaints), 1)
     results["foreign"] = watch.foreign

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bench_matching import COLLECTED, judge, read_test
+from benchmarks.bench_matching import COLLECTED, judge, read_plain, read_test
 from tests.commands import ROOT, Here, call
 from tests.conftest import lend_model
 from wfgy_triage import matching
@@ -110,14 +110,15 @@ def test_related_wishes_and_questions_get_none(matcher: SymptomMatcher):
 
 def test_the_data_are_sound_and_the_test_split_is_not_learned_from():
     learned, held, test = read_restated(), read_restated(HELD_OUT), read_test() + read_test(COLLECTED)
+    plain = read_plain()
     known = {*MATCHED, NONE}
     assert {e.symptom for e in learned} == {e.symptom for e in held} == {c.symptoms[0] for c in test} == known
     assert len(held) >= len(learned) / 5
     assert all(len(set(c.symptoms)) == len(c.symptoms) and set(c.symptoms) <= known for c in test)
-    sources = [e.source for e in learned + held] + [c.source for c in test]
+    sources = [e.source for e in learned + held] + [c.source for c in test + plain]
     assert len(set(sources)) == len(sources)
     assert all(s.startswith("https://github.com/") for s in sources)
-    texts = [e.text for e in learned + held] + [c.text for c in test]
+    texts = [e.text for e in learned + held] + [c.text for c in test + plain]
     assert all(check_complaint(text) for text in texts)
     written = read_written()
     assert {e.symptom for e in written} == known
