@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +44,52 @@ def stream(*parts: str | bytes | type[Exception], content_type: str = "text/even
     return lambda body: StreamingResponse(send(), media_type=content_type)
 
 
-def says(text: str, end: str = "stop", tokens: int | None = None, prompt: int | None = None) -> Answer:
-    """A healthy answer, a word at a time."""
+def prompt_tokens(body: Mapping[str, Any]) -> int:
+    """What a server with the tests' own tokenizer counts: a token a byte, one for each mark; a template adds some."""
+    prompt = body.get("prompt")
+    if isinstance(prompt, list):
+        return len(prompt)
+    texts = [prompt] if isinstance(prompt, str) else [m["content"] for m in body["messages"]]
+    return sum(len(re.sub("</?s>", "x", t).encode()) for t in texts) + 5 * len(body.get("messages", ()))
+
+
+def says(
+    text: str, end: str = "stop", tokens: int | None = None, reads: int | None = None, **counted: Any
+) -> Answer:
+    """A healthy answer, a word at a time.
+
+    Args:
+        text: the answer.
+        end: why it ends.
+        tokens: what it says that the answer has; one a word.
+        reads: the most tokens of a prompt that it reads; it cuts longer ones without a word.
+        counted: further fields of its usage.
+    """
     words = [w + " " for w in text.split(" ")]
     words[-1] = words[-1].rstrip(" ")
-    counted = {
-        "completion_tokens": tokens if tokens is not None else len(words),
-        "prompt_tokens": prompt or 3,
-    }
-    return stream(*(event(w) for w in words), event(end=end), event(usage=counted), "data: [DONE]\n\n")
+
+    def answer(body: dict[str, Any]) -> Response:
+        read = prompt_tokens(body)
+        usage = {
+            "completion_tokens": tokens if tokens is not None else len(words),
+            "prompt_tokens": read if reads is None else min(read, reads),
+            **counted,
+        }
+        parts = (*(event(w) for w in words), event(end=end), event(usage=usage), "data: [DONE]\n\n")
+        return stream(*parts)(body)
+
+    return answer
+
+
+def draws(seeds: bool = True) -> Answer:
+    """Answers that are drawn where there is a temperature: by the seed of the request, or each time another one."""
+    drawn = count()
+
+    def answer(body: dict[str, Any]) -> Response:
+        number = body["seed"] if seeds else next(drawn)
+        return says(f"drawn {number}" if body["temperature"] else "the likeliest")(body)
+
+    return answer
 
 
 def status(code: int, headers: Mapping[str, str] | None = None, body: Any = None) -> Answer:

@@ -129,6 +129,18 @@ def test_a_seed_gives_the_same_answer_again_and_another_gives_another(served, he
 
     assert draw(3) == draw(3)
     assert len({draw(seed) for seed in range(4)}) > 1
+    said = " ".join(engine.info.notes)
+    assert "with one seed at temperature 1.5, the server drew the same text." in said
+
+
+@pytest.mark.parametrize("settings", [{}, {"token_ids": False}, {"endpoint": "chat"}])
+def test_its_count_of_a_prompt_includes_what_it_remembers_of_it(served, here, settings):
+    engine = there(served, here, **settings)
+    assert "cuts long prompts" not in " ".join(engine.info.notes)
+    ids = here.encode(here.render_chat([{"role": "user", "content": "hi " * 100}]))
+    asked = GenerationRequest("q", ids, 4, messages=(("user", "hi " * 100),))
+    for _ in range(2):  # an answer to a prompt that was cut is an error
+        assert [c.id for c in engine.generate([asked])] == ["q"]
 
 
 def test_an_answer_ends_at_a_stop_string(served, here):

@@ -83,6 +83,10 @@ def test_a_pair_is_checked_in_plain_words(served):
     assert (found.side, found.answers) == ("EXL2", True)
     assert any("answered a short question" in line for line in found.lines)
     assert any("not known to be offered" in line for line in found.lines)
+    said = " ".join(found.lines)
+    # It draws only where the model's own generation_config.json asks for it, whatever the temperature of a request.
+    assert "the same text with two different seeds at temperature 1.5, as if it drew nothing" in said
+    assert "cuts long prompts" not in said, "it counts as the tokenizer here does"
 
 
 def test_a_local_fp16_is_measured_against_a_served_exl2_and_the_result_holds_no_address(

@@ -20,6 +20,7 @@ from wfgy_triage.probes.acceptance import Acceptance
 from wfgy_triage.probes.base import Evaluation
 from wfgy_triage.probes.citations_missing import PROBE as CITATIONS
 from wfgy_triage.probes.json_breaks import PROBE as JSON
+from wfgy_triage.probes.latency import NO_COUNTS, ONE_SERVER, TIMED
 from wfgy_triage.probes.long_chain import LongChain
 from wfgy_triage.probes.served import AGAIN, latency_gains
 from wfgy_triage.probes.wrong_snippet import WrongSnippet
@@ -170,10 +171,15 @@ def test_the_gate_compares_the_times_of_two_servers_and_says_so(stubs, folder):
     assert (found.exl2, found.state) == (pytest.approx(0.5), State.PASS)
     assert found.floor == pytest.approx(0.1)
     assert "Server against server" in found.note
+    assert bench.side(TIMED) == []
+    for sample in bench.side("exl2"):
+        sample.payload["seconds_a_token"] = None  # type: ignore[index]
+    uncounted = metric(bench.evaluate(), "latency_gain")
+    assert (uncounted.state, uncounted.note) == (State.NOT_MEASURED, NO_COUNTS)
     for sample in bench.side("fp16"):
         sample.payload.pop("served")  # type: ignore[attr-defined]
     alone = metric(bench.evaluate(), "latency_gain")
-    assert (alone.state, "between two servers" in alone.note) == (State.NOT_MEASURED, True)
+    assert (alone.state, alone.note) == (State.NOT_MEASURED, ONE_SERVER)
     assert latency_gains(tuple(bench.samples.values())) == ({}, {})
 
 

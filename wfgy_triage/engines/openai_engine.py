@@ -28,6 +28,7 @@ from wfgy_triage.engines.openai_calls import Called, run_calls, run_once
 from wfgy_triage.engines.openai_client import ServerClient
 from wfgy_triage.engines.openai_faults import ServerFault
 from wfgy_triage.engines.openai_flavours import Flavour
+from wfgy_triage.engines.openai_prompts import PromptCheck, demand_whole
 from wfgy_triage.engines.openai_requests import RequestWriter
 from wfgy_triage.engines.openai_stream import Answer, read_answer
 from wfgy_triage.engines.requests import check_generation
@@ -56,6 +57,7 @@ class Server:
         model: the name to ask for; empty leaves it out.
         logprobs: it gives log-probabilities of its own tokens.
         tokenizes: its tokenizer answered.
+        prompts: how it is seen that it has cut a prompt.
     """
 
     settings: ServerSettings
@@ -64,6 +66,7 @@ class Server:
     model: str
     logprobs: bool
     tokenizes: bool
+    prompts: PromptCheck
 
     def __repr__(self) -> str:
         return f"Server({self.flavour.name or 'unknown kind'})"
@@ -92,7 +95,6 @@ class ServedEngine(TokenizerSide):
         self.capabilities = Capabilities(
             score=False,
             embed=False,
-            latency=True,
             grammar=holds,
             grammars=("json_schema",) if holds else (),
             served=True,
@@ -168,6 +170,14 @@ class ServedEngine(TokenizerSide):
                 return await read_answer(response, began, request.stop_strings, client.quoted)
 
         answer = await client.patiently(attempt)
+        flavour = self._server.flavour
+        await demand_whole(
+            self._server.prompts,
+            body,
+            answer.prompt_tokens,
+            self.encode,
+            lambda text: token_ids(client, flavour, text),
+        )
         return Completion(
             request.id,
             answer.text,

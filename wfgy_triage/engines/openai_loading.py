@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from transformers import AutoTokenizer
 
-from wfgy_triage.engines.base import EngineInfo, GenerationRequest, Mode
+from wfgy_triage.engines.base import EngineInfo, Mode
 from wfgy_triage.engines.openai_calls import run_once
-from wfgy_triage.engines.openai_client import ServerClient, read_key
-from wfgy_triage.engines.openai_engine import ServedEngine, Server, token_ids
+from wfgy_triage.engines.openai_client import read_key
+from wfgy_triage.engines.openai_engine import ServedEngine
 from wfgy_triage.engines.openai_facts import ServerFacts, ask_facts
-from wfgy_triage.engines.openai_faults import UNREACHABLE, ServerFault
-from wfgy_triage.engines.openai_flavours import Flavour
-from wfgy_triage.engines.openai_requests import RequestWriter
-from wfgy_triage.engines.openai_stream import Answer, read_answer
+from wfgy_triage.engines.openai_faults import UNREACHABLE
+from wfgy_triage.engines.openai_trial import Trial, try_server
 from wfgy_triage.engines.prepare import LOAD_ERRORS, first_line
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.headers import check_folder_safe
 from wfgy_triage.server_settings import ServerSettings
 
-HELLO = (("user", "Say hello."),)
-HELLO_TOKENS = 4
 DEFAULT_CONTEXT = 4096
 """Where neither the pair, nor the server, nor the model's configuration says how long a text may be."""
 
@@ -39,7 +34,7 @@ def open_served(
     mode: Mode,
     twin: Any = None,
 ) -> ServedEngine:
-    """Open one side of a pair on a server, with one short answer as a trial.
+    """Open one side of a pair on a server, with a few short answers as a trial.
 
     Args:
         settings: where and how.
@@ -63,7 +58,7 @@ def open_served(
         # What waits in the server's line would be counted as time to the first word.
         settings = replace(settings, concurrency=min(settings.concurrency, facts.at_once))
     key = read_key(settings)
-    hello, server = run_once(_say_hello(settings, key, facts, tokenizer), what)
+    trial = run_once(try_server(settings, key, facts, tokenizer), what)
     if facts.loaded and facts.loaded != facts.model:
         # It was asked for another model than it had loaded: either it has loaded that one now, or it passes names over.
         facts = _demand_loaded(ask_facts(settings, what), what)
@@ -79,10 +74,10 @@ def open_served(
         memory_bytes=0,
         vocab_size=max(len(tokenizer), 1),
         max_context=context,
-        notes=_notes(settings, facts, server, hello),
+        notes=_notes(settings, facts, trial),
         cache="",
     )
-    return ServedEngine(server, tokenizer, info, name)
+    return ServedEngine(trial.server, tokenizer, info, name)
 
 
 def _demand_loaded(facts: ServerFacts, what: str) -> ServerFacts:
@@ -94,46 +89,6 @@ def _demand_loaded(facts: ServerFacts, what: str) -> ServerFacts:
             UNREACHABLE,
         )
     return facts
-
-
-async def _say_hello(
-    settings: ServerSettings, key: str, facts: ServerFacts, tokenizer: Any
-) -> tuple[Answer, Server]:
-    """One short answer: shows that the server generates, counts, and gives log-probabilities or not."""
-
-    def encode(text: str) -> tuple[int, ...]:
-        return tuple(tokenizer.encode(text, add_special_tokens=False))
-
-    request = GenerationRequest("hello", encode(HELLO[0][1]), HELLO_TOKENS, messages=HELLO)
-    async with ServerClient(settings, key) as client:
-
-        async def answer(asked: ServerSettings) -> Answer:
-            writer = RequestWriter(asked, facts.flavour, facts.model, tokenizer, encode)
-            body = writer.body(request)
-
-            async def attempt() -> Answer:
-                began = time.monotonic()
-                async with client.open("POST", writer.path, body) as response:
-                    return await read_answer(response, began, (), client.quoted)
-
-            return await client.patiently(attempt)
-
-        try:
-            hello = await answer(settings)
-        except ServerFault as fault:
-            if fault.passing or fault.whole or not settings.logprobs:
-                raise
-            # Some servers refuse a request for probabilities that they do not give.
-            hello = await answer(replace(settings, logprobs=False))
-        tokenizes = await _tokenizes(client, facts.flavour)
-    return hello, Server(settings, key, facts.flavour, facts.model, bool(hello.logprobs), tokenizes)
-
-
-async def _tokenizes(client: ServerClient, flavour: Flavour) -> bool:
-    try:
-        return bool(await token_ids(client, flavour, HELLO[0][1]))
-    except ServerFault:
-        return False
 
 
 def _tokenizer(folder: Path | None, side: str) -> Any:
@@ -169,7 +124,7 @@ def _trained_context(folder: Path | None, twin: Any) -> int:
         return DEFAULT_CONTEXT
 
 
-def _notes(settings: ServerSettings, facts: ServerFacts, server: Server, hello: Answer) -> tuple[str, ...]:
+def _notes(settings: ServerSettings, facts: ServerFacts, trial: Trial) -> tuple[str, ...]:
     """What a reader of the numbers must know. The address is left out: results are shown to others."""
     address = hashlib.sha256(settings.url.encode()).hexdigest()[:12]
     notes = [
@@ -179,13 +134,18 @@ def _notes(settings: ServerSettings, facts: ServerFacts, server: Server, hello: 
     ]
     if facts.told.get("cache_mode"):
         notes.append(f"The server says that its cache is {facts.told['cache_mode']}.")
-    if not server.logprobs and settings.logprobs:
+    prompts = trial.server.prompts
+    if prompts.by is None:
+        notes.append(f"Whether the server cuts long prompts is not seen: {prompts.why_not}.")
+    if not trial.server.logprobs and settings.logprobs:
         notes.append("The server gives no log-probabilities of its answers.")
     if not facts.flavour.seeds:
         notes.append("The server takes no seed, so an answer that is drawn does not come again.")
+    if trial.seeds:
+        notes.append(trial.seeds)
     if facts.flavour.caution:
         notes.append(facts.flavour.caution)
-    if hello.completion_tokens is None:
+    if trial.hello.completion_tokens is None:
         notes.append("The server does not count its tokens, so times for each token are not measured.")
     return tuple(notes)
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from wfgy_triage.probes.paired import Payload, distance_metric, missing_metric
+from wfgy_triage.probes.first_word import first_word_metric
+from wfgy_triage.probes.paired import Payload, distance_metric
 from wfgy_triage.result import Metric, State
 from wfgy_triage.store.records import Sample
 
@@ -19,9 +20,6 @@ AGAIN = "exl2_again"
 """Side of the second answers of an EXL2 model that is asked on a server."""
 REPEAT = "server_repeat_rate"
 NAMES = {"fp16": "FP16", "exl2": "EXL2"}
-NO_TIMES = (
-    "Times are compared between two servers; here a side is not asked on one, or its server counts no tokens."
-)
 
 
 def of_side(samples: Sequence[Sample], side: str) -> dict[str, Payload]:
@@ -60,7 +58,8 @@ def with_server_facts(
         replace(m, note=reason) if m.state is State.NOT_MEASURED and m.gate is None and not m.primary else m
         for m in metrics
     ]
-    return (*told, *_repeat_metric(samples, level))
+    first, second, again = (of_side(samples, side) for side in ("fp16", "exl2", AGAIN))
+    return (*told, *first_word_metric(first, second, again, level), *_repeat_metric(samples, level))
 
 
 def _repeat_metric(samples: Sequence[Sample], level: float) -> tuple[Metric, ...]:
@@ -88,7 +87,7 @@ def again_shift(samples: Sequence[Sample], read: Callable[[Payload], float | Non
 def latency_gains(samples: Sequence[Sample]) -> tuple[dict[str, float], dict[str, float]]:
     """Share of the time for each further token that EXL2 saves, by question; and the server's own noise of that.
 
-    Only answers of two servers are compared: what is computed here runs other kernels.
+    Of two servers alone; what is computed here is timed apart (`latency.py`).
     """
     if set(served_sides(samples)) != set(NAMES):
         return {}, {}
@@ -96,22 +95,6 @@ def latency_gains(samples: Sequence[Sample]) -> tuple[dict[str, float], dict[str
     gains = {q: 1 - exl2[q] / fp16[q] for q in fp16 if q in exl2}
     noise = {q: abs(1 - again[q] / exl2[q]) for q in exl2 if q in again}
     return gains, noise
-
-
-def latency_metric(samples: Sequence[Sample], level: float, otherwise: str) -> Metric:
-    """The rule on time saved.
-
-    Args:
-        samples: everything stored for the run.
-        level: two-sided level of the intervals.
-        otherwise: why it is not measured where no side is asked on a server.
-    """
-    gains, noise = latency_gains(samples)
-    if not gains:
-        return missing_metric("latency_gain", NO_TIMES if served_sides(samples) else otherwise, level, True)
-    metric = distance_metric("latency_gain", gains, noise, level, True)
-    said = "Server against server, as their streams arrived here: network and load are part of it."
-    return replace(metric, note=f"{metric.note} {said}".strip())
 
 
 def _times(answers: Mapping[str, Payload]) -> dict[str, float]:
