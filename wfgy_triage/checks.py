@@ -48,12 +48,25 @@ class CheckText:
 
 @dataclass(frozen=True)
 class WheelRow:
-    """Prebuilt wheels of one release for one PyTorch: CUDA as `128`, Python as `311`."""
+    """Prebuilt wheels of one release for one PyTorch: CUDA as `128`, Python as `311`.
+
+    Attributes:
+        release: of exllamav2.
+        torch: the PyTorch that they were built for.
+        cuda: the CUDA versions.
+        python: the Python versions.
+        lacking: by platform (`win32`), the Python versions that have none there.
+    """
 
     release: str
     torch: str
     cuda: tuple[str, ...]
     python: tuple[str, ...]
+    lacking: Mapping[str, tuple[str, ...]]
+
+    def has(self, cuda: str, python: str, platform: str) -> bool:
+        """Whether there is a wheel for a CUDA, a Python and a platform."""
+        return cuda in self.cuda and python in self.python and python not in self.lacking.get(platform, ())
 
 
 @dataclass(frozen=True)
@@ -140,7 +153,14 @@ def load_versions(folder: Path = FIXMAP) -> Versions:
         wheel_url=data["wheel_url"],
         platforms=data["platforms"],
         wheels=tuple(
-            WheelRow(w["release"], w["torch"], tuple(w["cuda"]), tuple(w["python"])) for w in data["wheels"]
+            WheelRow(
+                w["release"],
+                w["torch"],
+                tuple(w["cuda"]),
+                tuple(w["python"]),
+                {platform: tuple(pythons) for platform, pythons in w.get("lacking", {}).items()},
+            )
+            for w in data["wheels"]
         ),
         architectures=tuple(
             ArchitectureRow(tuple(a["cuda"]), a["oldest"], a["newest"]) for a in data["architectures"]

@@ -28,6 +28,7 @@ TEXTS = {
     "nvcc_missing": "/bin/sh: 1: /usr/bin/nvcc: not found",
     "ninja_missing": "RuntimeError: Ninja is required to load C++ extensions",
     "cuda_headers_missing": "CUDAContextLight.h:10:10: fatal error: cusparse.h: No such file or directory",
+    "build_lock": 'UserWarning: Waited on lock file "/c/exllamav2_ext/lock" for 300 seconds.',
     "build_stopped": "ninja: build stopped: subcommand failed.",
     "extension_absent": "ModuleNotFoundError: No module named 'exllamav2_ext'",
     "tokenizers_absent": "ModuleNotFoundError: No module named 'tokenizers'",
@@ -36,6 +37,15 @@ TEXTS = {
     "head_absent": "ValueError:  ## Could not find lm_head.* in model",
     "unexpected_quant": "TypeError: ExLlamaV2.__init__() got an unexpected keyword argument 'quant'",
     "filter_too_old": "AttributeError: 'ExLlamaV2TokenEnforcerFilter' object has no attribute 'background_drop'",
+}
+
+
+OLDER_GPU = {
+    "found": True,
+    "version": "2.9.0+cu128",
+    "cuda": "12.8",
+    "available": True,
+    "gpus": [{"name": "NVIDIA A10", "capability": [8, 6]}, {"name": "Tesla T4", "capability": [7, 5]}],
 }
 
 
@@ -108,6 +118,11 @@ def test_a_matching_stack_passes():
         ),
         ({"packages": {"exllamav2": "0.2.8"}}, "attention_backend", "PASS", "0.2.8"),
         ({"packages": {"exllamav2": "0.3.2", "flash-attn": "2.5.6"}}, "attention_backend", "WARN", "flash-attn"),
+        ({"torch": OLDER_GPU}, "attention_backend", "WARN", "needs compute capability 8.0; a GPU here has 7.5"),
+        (
+            {"torch": OLDER_GPU, "variables": {"EXLLAMA_NO_FLASH_ATTN": "1", "EXLLAMA_NO_SDPA": "1"}},
+            "attention_backend", "PASS", "EXLLAMA_NO_SDPA",
+        ),
         ({"exllamav2": {"found": False, "extension": False}, "packages": {}}, "exllamav2_installed", "SKIPPED", "not"),
         ({"exllamav2": {"found": False, "extension": False}}, "exllamav2_installed", "FAIL", "files are not there"),
         ({"torch": {"found": True, "error": "OSError: libcudart.so.12"}}, "torch_imports", "FAIL", "libcudart"),
@@ -129,6 +144,24 @@ def test_what_is_installed_is_judged(changes: dict, check: str, state: str, said
 def test_gpu_architecture(capability: list[int], state: Outcome):
     torch = {**facts()["torch"], "gpus": [{"name": "G", "capability": capability}]}
     assert judged(torch=torch)["gpu_architecture"].state is state
+
+
+def test_an_older_gpu_is_told_how_to_go_on_without_flash_attention():
+    found = judged(torch=OLDER_GPU)["attention_backend"]
+    assert found.patch.text == "EXLLAMA_NO_FLASH_ATTN=1\nEXLLAMA_NO_SDPA=1"
+    assert found.patch.values == {"EXLLAMA_NO_FLASH_ATTN": "1", "EXLLAMA_NO_SDPA": "1"}
+    assert "first prompt" in found.means
+
+
+@pytest.mark.parametrize(
+    ("platform", "python", "there"),
+    [("linux", "313", True), ("win32", "313", False), ("win32", "312", True), ("linux", "314", False)],
+)
+def test_wheels_that_one_system_lacks(platform: str, python: str, there: bool):
+    torch = {**facts()["torch"], "version": "2.5.1+cu121", "cuda": "12.1"}
+    line = pin_line(facts(torch=torch, platform=platform, python=python), VERSIONS)
+    assert (line is not None) is there
+    assert line is None or f"torch2.5.0-cp{python}-cp{python}-" in line.text
 
 
 def test_the_pin_names_every_part_of_the_stack():
@@ -193,6 +226,14 @@ def test_an_import_that_hangs_is_ended(fake_library):
     found = judge_import(try_import(seconds=1.5), VERSIONS)
     assert (found.state, found.cause) == (Outcome.FAIL, "extension_missing")
     assert "compiling" in found.seen
+
+
+def test_an_import_that_takes_too_long_is_told_its_limit_and_what_a_build_takes():
+    found = judge_import(Ended("timeout", "Building C++/CUDA extension", seconds=1515.0), VERSIONS)
+    assert (found.state, found.cause) == (Outcome.FAIL, "extension_missing")
+    assert "within 25 minutes" in found.seen
+    assert "13.5 minutes" in found.means
+    assert "without a limit" in found.do
 
 
 def test_an_import_that_crashes_its_process(fake_library):

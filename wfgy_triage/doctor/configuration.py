@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from wfgy_triage.doctor.finding import Finding, Patch, failed, passed, skipped, warned
+from wfgy_triage.doctor.finding import Finding, Outcome, Patch, failed, finding, passed, skipped, warned
 from wfgy_triage.doctor.patches import json_patch, server_patch
 from wfgy_triage.doctor.side import Side
-from wfgy_triage.exl2.positions import LIBRARY_THETA, nested_theta, number, rope_theta
+from wfgy_triage.exl2.positions import (
+    LIBRARY_SCALINGS,
+    LIBRARY_SHARE,
+    LIBRARY_THETA,
+    applied,
+    library_scaling,
+    library_share,
+    nested_theta,
+    number,
+    rope_theta,
+    rotated_share,
+    scaling,
+    top_level,
+)
 
-LIBRARY_SCALINGS = {"linear", "su", "longrope", "llama3", "yarn", "mrope", "default"}
-"""Kinds of RoPE scaling that exllamav2 applies; it ignores any other without a word."""
 SIZES = (
     "model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "head_dim", "num_experts", "num_local_experts", "num_experts_per_tok",
@@ -118,6 +129,21 @@ def _rope(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Finding:
         return failed(
             "same_rope", f"Scaling: FP16 {_shown(scaling(ours))}, EXL2 {_shown(scaling(theirs))}.", patch
         )
+    if applied(library_scaling(theirs)) != applied(scaling(ours)):
+        return failed(
+            "same_rope",
+            f"Scaling: FP16 {_shown(scaling(ours))}. The EXL2 config.json has it in rope_parameters; ExLlamaV2 reads "
+            f"rope_scaling at the top level, where there is {_shown(library_scaling(theirs))}.",
+            patch,
+        )
+    share, read = rotated_share(ours), library_share(theirs)
+    if share is not None and not _same(share, read):
+        return failed(
+            "same_rope",
+            f"Rotated share of each head (partial_rotary_factor): FP16 {share:g}; ExLlamaV2 reads the top level of the "
+            f"EXL2 config.json and takes {read:g}.",
+            patch,
+        )
     return passed("same_rope", f"Position settings are the same (rope_theta {used:g}).")
 
 
@@ -133,19 +159,15 @@ def _rope_supported(config: Mapping[str, Any]) -> Finding:
     kind = str(scaling(config).get("type") or "default")
     if kind not in LIBRARY_SCALINGS:
         return warned("rope_supported", f"The EXL2 config.json asks for {kind!r} scaling.")
+    if applied(library_scaling(config)) != applied(scaling(config)):
+        return finding(
+            "rope_supported",
+            Outcome.WARN,
+            f"The EXL2 config.json asks for {kind!r} scaling in rope_parameters and not in rope_scaling.",
+            means="exllamav2 does not look into rope_parameters, so texts are read without this scaling.",
+            do="Put the scaling into rope_scaling at the top level as well.",
+        )
     return passed("rope_supported", f"Scaling is {kind!r}.")
-
-
-def scaling(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The RoPE scaling in one form: older configurations have `rope_scaling`, newer ones `rope_parameters`."""
-    blocks = [config.get(key) for key in ("rope_scaling", "rope_parameters")]
-    found = [b for b in blocks if isinstance(b, Mapping)]
-    kinds = [b.get("rope_type") or b.get("type") for b in found]
-    kind = next((k for k in kinds if k), "default")
-    settings = {k: v for block in reversed(found) for k, v in block.items()}
-    for name in ("rope_theta", "rope_type", "type", "partial_rotary_factor"):
-        settings.pop(name, None)
-    return {} if kind == "default" else {"type": kind, **settings}
 
 
 def end_tokens(side: Side) -> dict[str, list[int]]:
@@ -225,16 +247,22 @@ def _config_patch(differing: Mapping[str, tuple[Any, Any]]) -> Patch | None:
 
 def _rope_values(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
     """What has to be set for EXL2 to read positions as FP16 does; None takes a key away."""
-    kind = scaling(ours)
+    stated = top_level(ours)
     wanted = {
-        "rope_theta": rope_theta(ours),
-        "rope_scaling": {"rope_type" if k == "type" else k: v for k, v in kind.items()} or None,
+        "rope_theta": None,
+        "rope_scaling": None,
         "rope_parameters": ours.get("rope_parameters"),
+        **stated,
     }
     if theirs.get("rope_parameters") is None:
         wanted.pop("rope_parameters")
-    if scaling(theirs) == kind and theirs.get("rope_parameters") == wanted.get("rope_parameters"):
+    # The same in other words: `type` for `rope_type`, 1.0 for nothing.
+    if applied(library_scaling(theirs)) == applied(scaling(ours)) and scaling(
+        {**theirs, "rope_parameters": wanted.get("rope_parameters")}
+    ) == scaling(ours):
         wanted.pop("rope_scaling")
+    if _same(wanted.get("partial_rotary_factor", LIBRARY_SHARE), library_share(theirs)):
+        wanted.pop("partial_rotary_factor", None)
     return {k: v for k, v in wanted.items() if theirs.get(k) != v}
 
 

@@ -7,29 +7,23 @@ its import would try to compile an extension; what its files say is read all the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from wfgy_triage.checks import ArchitectureRow, Versions, load_checks, load_versions
+from wfgy_triage.doctor.attention import Facts, capabilities, judge_attention
 from wfgy_triage.doctor.finding import Finding, Patch, failed, finding, in_order, passed, skipped, warned
 from wfgy_triage.doctor.finding import Outcome as Found
 from wfgy_triage.doctor.patches import environment_patch, pin_patch
-from wfgy_triage.doctor.subprocesses import IMPORT_SECONDS, Outcome, read_facts, try_import
+from wfgy_triage.doctor.subprocesses import BUILD_SECONDS, Outcome, read_facts, try_import
 
 NOT_INSTALLED = "exllamav2 is not installed for this Python."
 _WHEEL_TAG = re.compile(r"\+cu(?P<cuda>\d{3})\.torch(?P<torch>\d+\.\d+\.\d+)")
 
-Facts = Mapping[str, Any]
 
-
-def check_environment(
-    *, import_always: bool = False, import_seconds: float = IMPORT_SECONDS
-) -> tuple[Finding, ...]:
+def check_environment(*, import_always: bool = False) -> tuple[Finding, ...]:
     """Check what exllamav2 needs here, in the order of the list; never raises for what is installed.
 
     Args:
         import_always: try the import even where no GPU is usable.
-        import_seconds: time limit of the import, building included.
     """
     facts = read_facts()
     if isinstance(facts, Outcome):
@@ -44,9 +38,7 @@ def check_environment(
         why = "There is no usable GPU, and without one the import would only try to compile."
         imported = skipped("extension_imports", why)
     else:
-        imported = judge_import(
-            try_import(seconds=import_seconds), load_versions(), pin_line(facts, load_versions())
-        )
+        imported = judge_import(try_import(), load_versions(), pin_line(facts, load_versions()))
     return in_order((*found, imported))
 
 
@@ -80,9 +72,7 @@ def judge_import(outcome: Outcome, versions: Versions, pin: Patch | None = None)
         return passed(check, "import exllamav2 succeeded in a process of its own.")
     known = versions.classify(outcome.text)
     if outcome.kind == "timeout" and known is None:
-        seen = f"The import did not end within its time limit. Last words: {_last_line(outcome.text)}"
-        means = "The extension is probably being compiled, or the import hangs."
-        return finding(check, Found.FAIL, seen, patch=pin, means=means)
+        return _too_long(outcome, pin)
     if known is None and outcome.kind == "crashed":
         seen = f"The import killed its process ({outcome.signal}). Last words: {_last_line(outcome.text)}"
         means = "Compiled code crashed: it usually was built for another PyTorch, CUDA or driver."
@@ -96,12 +86,26 @@ def judge_import(outcome: Outcome, versions: Versions, pin: Patch | None = None)
     return finding(check, Found.FAIL, seen, patch=patch, means=known.says, do=known.do, cause=known.cause)
 
 
+def _too_long(outcome: Outcome, pin: Patch | None) -> Finding:
+    minutes = f"{outcome.seconds / 60:.0f}"
+    return finding(
+        "extension_imports",
+        Found.FAIL,
+        f"The import did not end within {minutes} minutes and was ended. Last words: {_last_line(outcome.text)}",
+        patch=pin,
+        means=f"Building the extension takes about {BUILD_SECONDS / 60:.1f} minutes of processor time, shared among "
+        "the cores; the limit left room for several times that. It takes longer here, or the import hangs.",
+        do="Install the prebuilt wheel. Or build it once without a limit: run python -c 'import exllamav2' with the "
+        "Python that serves your model. What was compiled is kept, so it goes on from there.",
+    )
+
+
 def pin_line(facts: Facts, versions: Versions) -> Patch | None:
     """The wheel for this PyTorch, CUDA, Python and system, as a line for requirements.txt; None where there is none."""
     torch, cuda, python = _stack(facts)
     row = versions.wheel_row(torch)
     platform = versions.platforms.get(str(facts["platform"]))
-    if row is None or cuda not in row.cuda or python not in row.python or platform is None:
+    if row is None or platform is None or not row.has(cuda, python, str(facts["platform"])):
         return None
     url = versions.wheel_url.format(
         release=row.release, cuda=cuda, torch=row.torch, python=python, platform=platform
@@ -143,20 +147,19 @@ def _gpu(facts: Facts) -> Finding:
 
 
 def _architecture(facts: Facts, versions: Versions) -> Finding:
-    gpus = facts["torch"].get("gpus") or ()
-    if not gpus:
+    found = capabilities(facts)
+    if not found:
         return skipped("gpu_architecture", "There is no GPU that PyTorch can use.")
     row = _architectures(_stack(facts)[1], versions)
-    capabilities = [g["capability"][0] + g["capability"][1] / 10 for g in gpus]
-    weakest = min(capabilities)
-    told = f"Compute capability {', '.join(f'{c:.1f}' for c in capabilities)}"
+    weakest = min(found)
+    told = f"Compute capability {', '.join(f'{c:.1f}' for c in found)}"
     if row is None:
         return skipped(
             "gpu_architecture", f"{told}; no wheel is built for this CUDA, so there is nothing to compare."
         )
     if weakest < row.oldest:
         return failed("gpu_architecture", f"{told}; the wheels begin at {row.oldest:.1f}.")
-    if max(capabilities) > row.newest:
+    if max(found) > row.newest:
         return passed(
             "gpu_architecture", f"{told}; newer than {row.newest:.1f}, runs by forward-compatible code (PTX)."
         )
@@ -171,7 +174,12 @@ def _library(facts: Facts, versions: Versions) -> list[Finding]:
     if not facts["exllamav2"]["found"]:
         checks = ("wheel_matches", "compiled_extension", "stale_build", "attention_backend")
         return [skipped(check, NOT_INSTALLED) for check in checks]
-    return [_wheel(facts, versions), _extension(facts, versions), _stale(facts), _attention(facts, versions)]
+    return [
+        _wheel(facts, versions),
+        _extension(facts, versions),
+        _stale(facts),
+        judge_attention(facts, versions),
+    ]
 
 
 def _wheel(facts: Facts, versions: Versions) -> Finding:
@@ -232,37 +240,11 @@ def _stale(facts: Facts) -> Finding:
     )
 
 
-def _attention(facts: Facts, versions: Versions) -> Finding:
-    check, packages, variables = "attention_backend", facts["packages"], facts["variables"]
-    version = _release(packages.get("exllamav2") or "")
-    first, last = (_release(v) for v in versions.unmasked_sdpa)
-    flash = packages.get("flash-attn")
-    if (
-        flash
-        and _release(flash) >= _release(versions.flash_attention)
-        and not variables.get("EXLLAMA_NO_FLASH_ATTN")
-    ):
-        return passed(check, f"flash-attn {flash} is installed.")
-    if packages.get("xformers") and not variables.get("EXLLAMA_NO_XFORMERS"):
-        return passed(check, f"xformers {packages['xformers']} is installed.")
-    if variables.get("EXLLAMA_NO_SDPA"):
-        return passed(check, "EXLLAMA_NO_SDPA is set, so the back end that keeps its mask is used.")
-    if not version or first <= version <= last:
-        seen = f"Neither a fitting flash-attn nor xformers is installed (exllamav2 {packages.get('exllamav2', '')})."
-        return warned(check, seen, environment_patch("EXLLAMA_NO_SDPA=1"))
-    return passed(check, f"exllamav2 {packages['exllamav2']} is not among the versions without a mask.")
-
-
 def _stack(facts: Facts) -> tuple[str, str, str]:
     """PyTorch `2.9.0`, CUDA `128` (empty without), Python `311`."""
     torch = facts["torch"]
     version = str(torch.get("version") or facts["packages"].get("torch") or "").split("+")[0]
     return version, str(torch.get("cuda") or "").replace(".", ""), str(facts["python"])
-
-
-def _release(version: str) -> tuple[int, ...]:
-    found = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(int(part) for part in found[0].split(".")[:3]) if found else ()
 
 
 def _dotted(python: str) -> str:

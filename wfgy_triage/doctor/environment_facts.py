@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from wfgy_triage.doctor.builds import build_folders
+
 PACKAGES = ("exllamav2", "torch", "flash-attn", "xformers", "tokenizers", "safetensors", "ninja")
 VARIABLES = (
     "EXLLAMA_NO_SDPA",
@@ -39,7 +41,7 @@ def collect_facts() -> dict[str, Any]:
         "variables": {name: os.environ[name] for name in VARIABLES if os.environ.get(name)},
         "tools": [tool for tool in TOOLS if shutil.which(tool)],
         "nvidia_smi": _nvidia_smi(),
-        "left_over_builds": _left_over_builds(),
+        "left_over_builds": [str(folder) for folder in build_folders()],
         "torch": _torch(),
     }
 
@@ -79,12 +81,6 @@ def _nvidia_smi() -> list[str]:
     except (OSError, subprocess.TimeoutExpired):
         return []
     return outcome.stdout.strip().splitlines() if outcome.returncode == 0 else []
-
-
-def _left_over_builds() -> list[str]:
-    """Folders of earlier builds in torch's cache, with the time at which each was last written."""
-    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions")
-    return sorted(str(p) for p in root.glob("**/exllamav2_ext*") if p.is_dir()) if root.is_dir() else []
 
 
 def _torch() -> dict[str, Any]:

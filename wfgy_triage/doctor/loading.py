@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from wfgy_triage.catalog import load_catalog
 from wfgy_triage.checks import load_checks
 from wfgy_triage.doctor.finding import Finding, Outcome, finding, in_order, skipped
+from wfgy_triage.engines.device_faults import DEVICE_CAUSES
 from wfgy_triage.errors import PrerequisiteError
 
 
@@ -18,7 +20,14 @@ def not_loaded(error: PrerequisiteError | None = None) -> tuple[Finding, ...]:
         load = skipped("models_load", "Loading was not tried, because a check of the folders failed.")
     else:
         why = "A model does not load."
-        load = finding("models_load", Outcome.FAIL, error.message, do=error.hint or None, cause=error.cause)
+        load = finding(
+            "models_load",
+            Outcome.FAIL,
+            error.message,
+            means=load_catalog().causes[error.cause].explanation if error.cause in DEVICE_CAUSES else None,
+            do=error.hint or None,
+            cause=error.cause,
+        )
     rest = [
         c.id
         for c in load_checks().values()

@@ -21,10 +21,9 @@ def server_patch(values: Mapping[str, Any]) -> Patch:
     return Patch("server", dict(values), ", ".join(f"{k}={v!r}" for k, v in values.items()))
 
 
-def environment_patch(line: str) -> Patch:
-    """A variable to set before the server starts."""
-    name, _, value = line.partition("=")
-    return Patch("environment", {name: value}, line)
+def environment_patch(*lines: str) -> Patch:
+    """Variables to set before the server starts, each as `NAME=value`."""
+    return Patch("environment", dict(line.split("=", 1) for line in lines), "\n".join(lines))
 
 
 def pin_patch(line: str) -> Patch:

@@ -9,15 +9,25 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from wfgy_triage.doctor.builds import EXTENSION, locks, remove_abandoned, remove_left_by_killed
 from wfgy_triage.settings import REPO_ROOT
 
 FACTS_SECONDS = 120.0
 IMPORT_SECONDS = 300.0
-"""A first import may compile the extension, which takes a minute on 16 cores."""
+"""An import that builds nothing takes seconds; the rest is for slow disks. A choice."""
+BUILD_SECONDS = 810.0
+"""Processor time of a build: 13.5 minutes, measured with nvcc 13.0 for one kind of GPU (docs/gpu.md)."""
+BUILD_ALLOWANCE = 3.0
+"""How many times that a build may take: a slower processor, code for several kinds of GPU. A choice."""
+CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 KEPT_TEXT = 6000
 """Characters of a process's output that are kept, from its end."""
 _IMPORT = "import sys, exllamav2; open(sys.argv[1], 'w').write('imported')"
@@ -25,11 +35,19 @@ _IMPORT = "import sys, exllamav2; open(sys.argv[1], 'w').write('imported')"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a process ended: `done`, `failed`, `crashed` (by a signal) or `timeout`; `text` is the end of its output."""
+    """How a process ended.
+
+    Attributes:
+        kind: `done`, `failed`, `crashed` (by a signal) or `timeout`.
+        text: the end of its output.
+        signal: by which it crashed.
+        seconds: the limit that it passed.
+    """
 
     kind: str
     text: str
     signal: str = ""
+    seconds: float = 0.0
 
 
 def read_facts(python: str = sys.executable, seconds: float = FACTS_SECONDS) -> Mapping[str, Any] | Outcome:
@@ -45,14 +63,52 @@ def read_facts(python: str = sys.executable, seconds: float = FACTS_SECONDS) -> 
         return facts
 
 
-def try_import(python: str = sys.executable, seconds: float = IMPORT_SECONDS) -> Outcome:
-    """Import exllamav2 in a process of its own. Done means that the import statement ended without an error."""
+def try_import(python: str = sys.executable, seconds: float | None = None) -> Outcome:
+    """Import exllamav2 in a process of its own. Done means that the import statement ended without an error.
+
+    A lock that nobody holds any more is removed before, so that a build killed at some time does not stop this one.
+
+    Args:
+        python: the Python that imports it.
+        seconds: time limit, building included; None for one that fits this machine.
+    """
+    limit = import_limit() if seconds is None else seconds
+    remove_abandoned()
+    before = set(locks())
     with tempfile.TemporaryDirectory() as folder:
         marker = Path(folder) / "imported"
-        outcome = _run([python, "-c", _IMPORT, str(marker)], folder, seconds)
+        outcome = _run([python, "-c", _IMPORT, str(marker)], folder, limit)
         if outcome.kind == "done" and not marker.is_file():
             return Outcome("failed", outcome.text or "The process ended before the import did.")
-        return outcome
+    if outcome.kind in ("timeout", "crashed"):
+        remove_left_by_killed(before)
+    if outcome.kind == "timeout":
+        waited = [lock for lock in sorted(before) if lock.is_file()]
+        if waited:
+            # PyTorch waits without a word; these are the words it has for other waits.
+            told = f'Waited on lock file "{waited[0]}" for {limit:.0f} seconds.'
+            return replace(outcome, text=f"{outcome.text}\n{told}".strip())
+    return outcome
+
+
+def import_limit() -> float:
+    """Seconds that an import may take here: more where the extension is not installed, so that it is built first."""
+    if find_spec(EXTENSION) is not None:
+        return IMPORT_SECONDS
+    return IMPORT_SECONDS + BUILD_ALLOWANCE * BUILD_SECONDS / _build_jobs()
+
+
+def _build_jobs() -> float:
+    """Processors that a build can use: those of this process, fewer where MAX_JOBS or the container says so."""
+    able = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    counts = [float(able)]
+    asked = os.environ.get("MAX_JOBS", "")
+    if asked.isdigit() and int(asked) > 0:
+        counts.append(float(asked))
+    with suppress(OSError, ValueError, ZeroDivisionError):  # no such file, or `max`: no quota
+        quota, period = CGROUP_QUOTA.read_text(encoding="utf-8").split()
+        counts.append(float(int(quota) / int(period)))
+    return min(counts)
 
 
 def _run(command: list[str], folder: str, seconds: float) -> Outcome:
@@ -68,13 +124,24 @@ def _run(command: list[str], folder: str, seconds: float) -> Outcome:
         try:
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:
-            # With its children: a build leaves compilers running.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return Outcome("timeout", _end_of(log))
+            _kill(process)
+            return Outcome("timeout", _end_of(log), seconds=seconds)
     if code < 0:
         return Outcome("crashed", _end_of(log), signal.Signals(-code).name)
     return Outcome("done" if code == 0 else "failed", _end_of(log))
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that came from it: ninja gives each compiler of a build a process group of its own."""
+    children: list[psutil.Process] = []
+    with suppress(psutil.Error):
+        children = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGKILL)
+    for child in children:
+        with suppress(psutil.Error):
+            child.kill()
+    process.wait()
+    psutil.wait_procs(children, timeout=5)
 
 
 def _end_of(path: Path) -> str:

@@ -17,6 +17,7 @@ import torch
 
 from wfgy_triage.checks import load_versions
 from wfgy_triage.engine_settings import CacheKind
+from wfgy_triage.engines.device_faults import NO_GPU, device_fault, device_refusal
 from wfgy_triage.errors import PrerequisiteError
 
 CACHES: Mapping[CacheKind, str] = {
@@ -38,7 +39,11 @@ LOAD_ERRORS = (
     RuntimeError,
 )
 """What the library raises for a folder that it cannot load, lack of GPU memory included."""
-_OUT_OF_MEMORY = ("out of memory", "Insufficient VRAM", "Insufficient space in device allocation")
+ROOM = (
+    "Close other programs on the GPU, set a smaller `context` or `cache: Q8` in the pair's engine block, or use more "
+    "GPUs with `device: cuda`."
+)
+"""What makes room for the library."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def check_gpu() -> None:
     """Refuse a machine whose GPU PyTorch cannot use.
 
     Raises:
-        PrerequisiteError: there is none; names the cause where a build of PyTorch is to blame.
+        PrerequisiteError: there is none.
     """
     if torch.cuda.is_available():
         return
@@ -87,7 +92,21 @@ def check_gpu() -> None:
         f"exllamav2 computes on a GPU only, and PyTorch {torch.__version__}, {built}, sees none.",
         "Run this on a machine with a GPU that PyTorch can use ('python -m wfgy_triage doctor' checks it), or set "
         "`backend: reference` in the pair's engine block.",
+        NO_GPU,
     )
+
+
+def flash_attention_fits(device: str) -> bool:
+    """Whether flash-attn, where it is installed, runs on every GPU of a device.
+
+    Args:
+        device: `cuda` (every visible GPU) or `cuda:N`.
+    """
+    named, count = device.partition(":")[2], torch.cuda.device_count()
+    used = [int(named)] if named else list(range(count))
+    weakest = load_versions().flash_attention_capability
+    found = [torch.cuda.get_device_capability(i) for i in used if i < count]
+    return all(major + minor / 10 >= weakest for major, minor in found)
 
 
 @contextmanager
@@ -155,17 +174,19 @@ def explained(error: BaseException, what: str, cause: str | None = None) -> Prer
         error: what was raised; what caused it is looked at too.
         what: what did not work.
         cause: of an error that no signature fits; None leaves it to the check that reports it.
+
+    Raises:
+        BaseException: the error itself where it says that the GPU stopped, which says nothing about what was loaded.
     """
+    fault = device_fault(error)
+    if fault is not None and fault.kind == "stopped":
+        raise error
+    if (refused := device_refusal(error, what, ROOM)) is not None:
+        return refused
     text = "".join(traceback.format_exception(error))
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     seen = f"{what}: {(lines[-1] if lines else type(error).__name__)[:300]}"
     known = load_versions().classify(text)
     if known is not None:
         return PrerequisiteError(f"{seen} {known.says}", known.do, known.cause)
-    if any(mark in text for mark in _OUT_OF_MEMORY):
-        return PrerequisiteError(
-            f"{what}: the GPU memory does not suffice.",
-            "Close other programs on the GPU, set a smaller `context` or `cache: Q8` in the pair's engine block, or "
-            "use more GPUs with `device: cuda`.",
-        )
     return PrerequisiteError(seen, "Check the folder with 'python -m wfgy_triage doctor'.", cause)

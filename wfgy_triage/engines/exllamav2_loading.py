@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,20 +21,24 @@ from wfgy_triage.engines.exllamav2_library import (
     Library,
     check_gpu,
     explained,
+    flash_attention_fits,
     load_library,
     stream_kept,
 )
+from wfgy_triage.engines.exllamav2_positions import place_positions
 from wfgy_triage.engines.prepare import LOAD_ERRORS as TOKENIZER_ERRORS
 from wfgy_triage.engines.prepare import first_line
 from wfgy_triage.engines.tokens import end_ids
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.headers import check_folder_safe
-from wfgy_triage.exl2.positions import nested_theta, rope_theta
 
 BATCH_TOKENS = 16 * 1024
 """Tokens of the cache for answers that are made together; a single context may need more."""
 PROMPT_CHUNK = 512
 """Tokens of a prompt that are read in one step, which cannot be stopped."""
+LOGITS_BYTES = 256 * 1024**2
+"""Kept free on every GPU for the logits of a chunk: 128 rows of 150,000 tokens, in 16 and in 32 bits, are 115 MB. More
+than the 192 MiB and 64 MiB that the library leaves by itself."""
 ATOMICS_NOTE = (
     "exllamav2 adds 16-bit numbers in an order that changes from run to run (atomic additions, block sizes chosen by "
     "timing): the same prompt can give other last digits, and near ties can be decided otherwise."
@@ -66,8 +69,8 @@ def open_exllamav2(
 
     Args:
         folder: config.json, tokenizer.json and safetensors.
-        side: of the pair. A baseline is given the position base that its model was trained with, whatever the library
-            reads; the EXL2 side is run as a server would run it.
+        side: of the pair. A baseline is given the position settings that its model was trained with, whatever the
+            library reads, a causal mask and an exact cache; the EXL2 side is run as a server would run it.
         mode: told in `info`; the library computes in one way.
         settings: device, cache, context, attention.
 
@@ -76,8 +79,8 @@ def open_exllamav2(
             future in spite of everything.
     """
     if side == "fp16":
-        # The baseline shows what the model can do; what a cache costs is for the EXL2 side to show.
-        settings = replace(settings, cache=EXACT)
+        # The baseline shows what the model can do; what a cache or a missing mask costs is for the EXL2 side to show.
+        settings = replace(settings, cache=EXACT, attention="causal")
     check_folder_safe(folder)
     check_gpu()
     library = load_library()
@@ -116,15 +119,22 @@ def configure(
     Raises:
         PrerequisiteError: the library does not take the folder.
     """
+    fits = flash_attention_fits(settings.device)
     try:
         config = library.config(str(folder))
+        # It uses flash-attn wherever it is installed, and the first prompt then ends with an error on an older GPU.
+        config.no_flash_attn = config.no_flash_attn or not fits
         config.arch_compat_overrides(quiet=True)
     except LOAD_ERRORS as error:
         raise explained(error, f"exllamav2 cannot read {folder.name}", "config_mismatch") from error
     config.max_seq_len = min(int(config.max_seq_len), settings.context)
     flash = library.flash_attention and not config.no_flash_attn
     xformers = library.xformers and not config.no_xformers
-    notes = [ATOMICS_NOTE, *_position_notes(config, folder, side)]
+    notes = [ATOMICS_NOTE, *place_positions(config, folder, side)]
+    if library.flash_attention and not fits:
+        notes.append(
+            "flash-attn is installed, but a GPU used here is older than it needs; exllamav2 runs without it."
+        )
     if flash or xformers:
         attention = "flash-attn" if flash else "xformers"
     elif settings.attention == "causal" or config.no_sdpa:
@@ -139,39 +149,21 @@ def configure(
     return Configured(config, attention, paged, tuple(notes))
 
 
-def _position_notes(config: Any, folder: Path, side: Literal["fp16", "exl2"]) -> list[str]:
-    """See to the position base; returns what there is to say about it."""
-    data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    # transformers, and so the baseline, looks into rope_parameters first; the library at the top level only.
-    nested = nested_theta(data)
-    trained = rope_theta(data) if nested is None else nested
-    read = float(config.rotary_embedding_base)
-    if trained is None or trained == read:
-        return []
-    if side == "exl2":
-        return [
-            f"exllamav2 reads rope_theta {read:g} from this folder, and the model was trained with {trained:g}; it is "
-            "run as the library reads it."
-        ]
-    config.rotary_embedding_base = trained
-    return [
-        f"rope_theta {trained:g} is taken from rope_parameters, where exllamav2 does not look ({read:g} without)."
-    ]
-
-
 def _load(
     library: Library, folder: Path, side: Literal["fp16", "exl2"], settings: EngineSettings
 ) -> tuple[Configured, LoadedModel]:
     configured = configure(library, folder, side, settings)
-    model = library.model(configured.config)
+    model: Any = None
     try:
         with stream_kept():
+            model = library.model(configured.config)
             return configured, _place(library, model, configured, settings)
     except LOAD_ERRORS as error:
         problem = explained(error, f"exllamav2 cannot load {folder.name}")
     # Outside the handler, where the error no longer holds on to what is to be freed.
-    with suppress(*LOAD_ERRORS):  # some modules do not unload what they never loaded
-        model.unload()
+    if model is not None:
+        with suppress(*LOAD_ERRORS):  # some modules do not unload what they never loaded
+            model.unload()
     torch.cuda.empty_cache()
     raise problem
 
@@ -186,9 +178,19 @@ def _place(library: Library, model: Any, configured: Configured, settings: Engin
         cache = kind(model, max_seq_len=tokens)
     else:
         cache = kind(model, max_seq_len=tokens, lazy=True)
-        model.load_autosplit(cache)
+        model.load_autosplit(cache, reserve_vram=_reserve(config))
     place = _Place(library, model, configured, library.tokenizer(config), tokens)
     return _serve(place, settings.cache, cache)
+
+
+def _reserve(config: Any) -> int:
+    """Bytes to keep free on every GPU beside the weights and the generator's cache.
+
+    Scoring makes a second cache, at most for the longest sequence and at most in 16 bits. It lies where the layers are;
+    how they will be shared out is not known beforehand, so that each GPU has room for all of it.
+    """
+    numbers = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
+    return int(_pages(config.max_seq_len) * numbers * torch.float16.itemsize + LOGITS_BYTES)
 
 
 @dataclass(frozen=True)
@@ -252,12 +254,13 @@ def _tokenizer(folder: Path) -> tuple[Any, frozenset[int]]:
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        ends = end_ids(folder, config, tokenizer)
     except TOKENIZER_ERRORS as error:
         raise PrerequisiteError(
             f"The tokenizer or configuration in {folder.name} does not load: {first_line(error)}",
             "The folder needs config.json and tokenizer.json (and tokenizer_config.json) of the model.",
         ) from error
-    return tokenizer, end_ids(folder, config, tokenizer)
+    return tokenizer, ends
 
 
 def _check_causal(engine: ExLlamaV2Engine) -> None:

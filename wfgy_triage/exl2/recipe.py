@@ -10,6 +10,7 @@ from wfgy_triage import __version__
 from wfgy_triage.errors import InputError
 from wfgy_triage.exl2.inspect import report_contents
 from wfgy_triage.exl2.modules import FolderContents
+from wfgy_triage.exl2.positions import top_level
 
 Method = Literal["gptq", "rtn"]
 FORMAT_VERSION = "0.3.2"
@@ -85,10 +86,8 @@ def whole_config(
         calibration: on what.
     """
     out = dict(config)
-    rope = config.get("rope_parameters")
-    if isinstance(rope, dict) and "rope_theta" in rope:
-        # exllamav2 reads the top level only and would silently use 10000.
-        out.setdefault("rope_theta", rope["rope_theta"])
+    # exllamav2 reads position settings at the top level only, and takes its own values where they are not there.
+    out |= {key: value for key, value in top_level(config).items() if config.get(key) is None}
     out["quantization_config"] = {
         "quant_method": "exl2",
         "version": FORMAT_VERSION,

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import Match
-from wfgy_triage.doctor.finding import Finding, Outcome
+from wfgy_triage.doctor.finding import Finding, Outcome, failures, unchecked
 from wfgy_triage.report.doctor import GROUPS, OUTCOME_LOOKS, counts_words, findings_of
 from wfgy_triage.report.fix import why_not_tried
 from wfgy_triage.report.format import shift, spread
@@ -129,12 +129,20 @@ def show_findings(console: Console, findings: Sequence[Finding]) -> None:
 
 
 def doctor_object(findings: Sequence[Finding], pair: Pair | None) -> dict[str, Any]:
-    """The JSON object of the command `doctor` (`wfgy-triage/doctor-1`)."""
-    failed = any(f.state is Outcome.FAIL for f in findings)
+    """The JSON object of the command `doctor` (`wfgy-triage/doctor-1`).
+
+    Its state is that of a run of `deploy_mismatch`: where an essential check was not made, nothing is said to be right.
+    Without a pair there are the checks of the machine alone, none of which is essential.
+    """
+    state = State.PASS
+    if failures(findings):
+        state = State.FAIL
+    elif pair is not None and unchecked(findings):
+        state = State.NOT_MEASURED
     folders = {"id": pair.id, "fp16": pair.fp16.name, "exl2": pair.exl2.name} if pair else None
     return {
         "schema": "wfgy-triage/doctor-1",
-        "state": str(State.FAIL if failed else State.PASS),
+        "state": str(state),
         "pair": folders,
         "findings": [f.to_json() for f in findings],
     }

@@ -1,0 +1,87 @@
+"""Builds of exllamav2's extension in PyTorch's cache, and the file that keeps two of them from going on at once.
+
+PyTorch holds that file open while it builds and removes it at the end. A build that is killed leaves it behind, and
+every later import then waits for it without end. Standard library only, so that a broken PyTorch does not matter.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+EXTENSION = "exllamav2_ext"
+LOCK = "lock"
+QUIET_SECONDS = 300.0
+"""Without a file written for so long nothing is being built: each of the 47 sources takes about 20 s of a processor."""
+
+
+def build_folders() -> list[Path]:
+    """Folders of builds, of any Python and CUDA, where PyTorch puts them."""
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path(caches, "torch_extensions"))
+    return sorted(p for p in root.glob(f"**/{EXTENSION}*") if p.is_dir()) if root.is_dir() else []
+
+
+def locks() -> list[Path]:
+    """The lock files that are there now."""
+    return [folder / LOCK for folder in build_folders() if (folder / LOCK).is_file()]
+
+
+def remove_abandoned() -> None:
+    """Remove the locks of builds that ended without removing theirs."""
+    for lock in locks():
+        with suppress(OSError):  # the build ended in between, and its folder was deleted
+            if not is_held(lock) and _quiet_for(lock.parent) > QUIET_SECONDS:
+                _remove(lock)
+
+
+def remove_left_by_killed(before: set[Path]) -> None:
+    """Remove what a build of ours left, once its processes are killed.
+
+    Args:
+        before: the locks that were there before it began; they are another build's.
+    """
+    for lock in locks():
+        if lock not in before and not is_held(lock):
+            _remove(lock)
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process has a lock open, as PyTorch's does while it builds; true where that cannot be seen."""
+    try:
+        owner = lock.stat().st_uid
+    except OSError:
+        return False
+    # What other people's processes have open is not shown, and outside Linux nobody's is shown this way.
+    if os.geteuid() not in (0, owner) or not Path("/proc/self/fd").is_dir():
+        return True
+    wanted = os.path.realpath(lock)
+    return any(target == wanted for target in _open_files())
+
+
+def _open_files() -> Iterator[str]:
+    """What the processes that can be looked into have open."""
+    for folder in Path("/proc").glob("[0-9]*/fd"):
+        links: list[Path] = []
+        with suppress(OSError):  # the process ended, or is somebody else's
+            links = list(folder.iterdir())
+        for link in links:
+            with suppress(OSError):  # closed since
+                yield os.readlink(link)
+
+
+def _quiet_for(folder: Path) -> float:
+    """Seconds since anything in a folder was written."""
+    newest = 0.0
+    for path in (folder, *folder.iterdir()):
+        with suppress(OSError):
+            newest = max(newest, path.stat().st_mtime)
+    return time.time() - newest
+
+
+def _remove(lock: Path) -> None:
+    with suppress(OSError):  # gone, or not ours to remove: the import then tells of it
+        lock.unlink()

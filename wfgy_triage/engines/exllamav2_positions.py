@@ -1,0 +1,126 @@
+"""Position settings of a folder in exllamav2: as the library reads them, or for a baseline as its model was trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.exl2.positions import (
+    ORIGINAL_CONTEXT,
+    applied,
+    library_scaling,
+    nested_theta,
+    rope_theta,
+    rotated_share,
+    scaling,
+)
+
+_SU = {
+    "scale_long_factor": "long_factor",
+    "scale_short_factor": "short_factor",
+    "original_max_seq_len": ORIGINAL_CONTEXT,
+}
+SCALINGS: Mapping[str, tuple[str | None, Mapping[str, str]]] = {
+    "linear": (None, {"scale_pos_emb": "factor"}),
+    "su": ("su", _SU),
+    "longrope": ("su", _SU),
+    "yarn": (
+        "yarn",
+        {"yarn_rope_factor": "factor", "yarn_rope_original_max_position_embeddings": ORIGINAL_CONTEXT},
+    ),
+    "llama3": (
+        "llama3",
+        {
+            "l3_rope_factor": "factor",
+            "l3_rope_low_freq_factor": "low_freq_factor",
+            "l3_rope_high_freq_factor": "high_freq_factor",
+            "l3_rope_original_max_position_embeddings": ORIGINAL_CONTEXT,
+        },
+    ),
+}
+"""By kind of scaling: the library's method, and which of its fields takes which setting (its config.py, `prepare`)."""
+UNSCALED = ("default", "mrope", "dynamic")
+"""Kinds that move no position of a text: `mrope` is about images, `dynamic` about texts beyond the model's context."""
+
+
+def place_positions(config: Any, folder: Path, side: Literal["fp16", "exl2"]) -> list[str]:
+    """See to base, scaling and rotated share of the positions; returns what there is to say about them.
+
+    Args:
+        config: `ExLlamaV2Config` of the folder; changed for a baseline.
+        folder: the model folder.
+        side: a baseline is given what its model was trained with; the EXL2 side stays as the library reads it.
+
+    Raises:
+        PrerequisiteError: a baseline whose scaling the library cannot compute.
+    """
+    data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    notes = (
+        _base(config, data, side),
+        _scaling(config, data, folder, side),
+        _share(config, data, side),
+    )
+    return [note for note in notes if note]
+
+
+def _base(config: Any, data: Mapping[str, Any], side: str) -> str:
+    # transformers, and so the baseline, looks into rope_parameters first; the library at the top level only.
+    nested = nested_theta(data)
+    trained = rope_theta(data) if nested is None else nested
+    read = float(config.rotary_embedding_base)
+    if trained is None or trained == read:
+        return ""
+    if side == "exl2":
+        return (
+            f"exllamav2 reads rope_theta {read:g} from this folder, and the model was trained with {trained:g}; it is "
+            "run as the library reads it."
+        )
+    config.rotary_embedding_base = trained
+    return f"rope_theta {trained:g} is taken from rope_parameters, where exllamav2 does not look ({read:g} without)."
+
+
+def _scaling(config: Any, data: Mapping[str, Any], folder: Path, side: str) -> str:
+    wanted, read = scaling(data), library_scaling(data)
+    kind = str(wanted.get("type", "default"))
+    if kind in UNSCALED or (kind in SCALINGS and applied(wanted) == applied(read)):
+        return ""
+    if side == "exl2":
+        named = read.get("type", "none") if applied(read) else "none"
+        return (
+            f"exllamav2 takes the position scaling {named} from this folder, and the model was trained with {kind}; it "
+            "is run as the library reads it."
+        )
+    method, fields = SCALINGS.get(kind, (None, {}))
+    # A model that keeps the length it was first trained on beside its other settings means that one.
+    settings = {ORIGINAL_CONTEXT: data.get("max_position_embeddings"), **wanted}
+    settings[ORIGINAL_CONTEXT] = data.get(ORIGINAL_CONTEXT) or settings[ORIGINAL_CONTEXT]
+    lacking = [key for key in fields.values() if settings.get(key) is None]
+    if not fields or lacking:
+        why = f"its config.json lacks {', '.join(lacking)}" if lacking else "the library does not know it"
+        raise PrerequisiteError(
+            f"exllamav2 cannot run {folder.name} with the position scaling {kind} that the model was trained with: "
+            f"{why}.",
+            "Let transformers run the FP16 side: leave `baseline` out of the pair's engine block.",
+            cause="rope_mismatch",
+        )
+    for field, key in fields.items():
+        setattr(config, field, settings[key])
+    if method is not None:
+        config.alt_rope_method = method
+    return f"The position scaling {kind} is taken from rope_parameters, where exllamav2 does not look."
+
+
+def _share(config: Any, data: Mapping[str, Any], side: str) -> str:
+    trained, read = rotated_share(data), float(config.partial_rotary_factor)
+    if trained is None or trained == read:
+        return ""
+    if side == "exl2":
+        return (
+            f"exllamav2 rotates {read:g} of each head as this folder says at the top level, and the model was trained "
+            f"with {trained:g}; it is run as the library reads it."
+        )
+    config.partial_rotary_factor = trained
+    return f"partial_rotary_factor {trained:g} is taken from rope_parameters, where exllamav2 does not look."
