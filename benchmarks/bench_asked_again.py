@@ -18,7 +18,8 @@ from wfgy_triage.engines.base import Completion, Engine, GenerationRequest, Scor
 from wfgy_triage.engines.scoring import score_pair
 from wfgy_triage.engines.transformers_engine import TransformersEngine
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.probes.acceptance import SEEDS, TEMPERATURE, answer_item
+from wfgy_triage.probes.acceptance import TEMPERATURE, answer_item
+from wfgy_triage.probes.acceptance_samples import SEEDS
 from wfgy_triage.workload.citations import load_citations
 
 QUESTIONS, REPEATS = 20, 3

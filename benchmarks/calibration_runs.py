@@ -87,6 +87,7 @@ def compose(passes: Sequence[Pass], drawing: Drawing, exl2: str, compared: int |
         *_taken(one, "fp16", "fp16", asked),
         *_taken(one, "fp16_runs", "fp16_runs", asked),
         *_taken(third, "fp16_floor", "fp16_floor", few),
+        *_taken(third, "fp16_runs", "fp16_floor_runs", few),
     ]
     if exl2 == SAME:
         return [

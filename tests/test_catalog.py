@@ -43,6 +43,7 @@ weights_too_few_bits head_bits_too_few kv_cache_bits rope_mismatch tokenizer_mis
 special_tokens_mismatch sampler_settings context_overflow checkpoint_corrupt checkpoint_mismatch noncausal_prefill
 kernel_version_skew extension_missing schema_unconstrained prompt_contract_missing index_model_mismatch
 index_fragmented index_metric_mismatch baseline_also_fails within_noise unknown config_mismatch model_not_loadable
+main_memory
 """
 
 

@@ -46,6 +46,10 @@ def test_an_address_is_a_path_or_a_whole_one(text, path, url):
             )
         ),
         *(("WFGY_TRIAGE_KEEP_DAYS", v) for v in ("0", "-1", "a week", "1.5", "٣", "99999")),
+        *(
+            ("WFGY_TRIAGE_LANES", v)
+            for v in ("gpu", "cuda:", "cuda:01", "cpu cuda", "cpu,,cuda", "cuda:0,cuda:0")
+        ),
         ("WFGY_TRIAGE_METRICS", "yes"),
         ("WFGY_TRIAGE_METRICS_TOKEN", "short"),
         ("WFGY_TRIAGE_LOG", "xml"),
@@ -65,3 +69,8 @@ def test_a_token_switches_the_metrics_on_and_days_are_read():
     found = load_hosting({"WFGY_TRIAGE_METRICS_TOKEN": TOKEN, "WFGY_TRIAGE_KEEP_DAYS": "90"})
     assert (found.metrics, found.metrics_token, found.keep_days) == (True, TOKEN, 90)
     assert load_hosting({"WFGY_TRIAGE_METRICS": "1"}) == Hosting(metrics=True)
+
+
+def test_lanes_are_devices_in_the_order_given():
+    assert load_hosting({"WFGY_TRIAGE_LANES": " cuda:10, cuda,cpu "}).lanes == ("cuda:10", "cuda", "cpu")
+    assert load_hosting({"WFGY_TRIAGE_LANES": " "}).lanes == ()

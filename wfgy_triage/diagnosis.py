@@ -26,6 +26,9 @@ EQUAL_IN_THIS_RUN = ("sampler_settings", "kv_cache_bits", "kernel_version_skew")
 WHOLE_CACHE = "cache_unrounded"
 """The check that keys and values are kept as they are computed. Absent in older sessions, where they always were."""
 KV_CACHE = "kv_cache_bits"
+KERNELS = "kernel_version_skew"
+ENGINE_BACK = "engine_exchanged"
+"""The check (the other part of rung 7) that answers stay lost when the reference engine computes the same weights."""
 CACHE_BACK = "cache_put_back"
 """The check (rung 9) that answers stay lost when the cache rounds nothing."""
 
@@ -44,7 +47,7 @@ def diagnose(evidence: Evidence, checks: Sequence[Check], damage: Damage | None 
     Args:
         evidence: what was measured.
         checks: pre-checks already made (rungs 1 to 4); those not made are simply absent.
-        damage: what putting FP16 weights back showed (rung 8); None when it was not tried.
+        damage: what exchanging engine, weights and cache showed (rungs 7 to 9); None when it was not tried.
     """
     ruled_out = list(ruled_out_by(checks))
     rungs = _rungs(evidence, damage)
@@ -57,8 +60,10 @@ def diagnose(evidence: Evidence, checks: Sequence[Check], damage: Damage | None 
     coarse = any(c.check == WHOLE_CACHE and c.result != OK for c in checks)
     back = damage.cache if damage else None
     cache_cleared = not coarse or (back is not None and back.share < MOSTLY)
-    cause, confidence = _measured_cause(evidence, one_engine and cache_cleared, damage)
-    if one_engine and evidence.measured:
+    engine = damage.engine if damage else None
+    engine_cleared = one_engine or (engine is not None and engine.share < MOSTLY)
+    cause, confidence = _measured_cause(evidence, engine_cleared and cache_cleared, damage)
+    if engine_cleared and evidence.measured:
         ruled_out += [c for c in EQUAL_IN_THIS_RUN if c != KV_CACHE or cache_cleared]
     by_rung = {"baseline_passes": "baseline_also_fails", "above_noise": "within_noise"}
     ruled_out += [by_rung[r.check] for r in rungs if r.check in by_rung and r.result == OK]
@@ -91,6 +96,8 @@ def _measured_cause(e: Evidence, only_weights: bool, damage: Damage | None) -> t
         return "within_noise", "high" if e.state is State.PASS else "medium"
     if damage is not None and damage.cache is not None and damage.cache.share >= MOSTLY:
         return KV_CACHE, "high" if e.certain or damage.cache.share >= ENDED else "medium"
+    if damage is not None and damage.engine is not None and damage.engine.share >= MOSTLY:
+        return KERNELS, "high" if e.certain or damage.engine.share >= ENDED else "medium"
     if not only_weights:
         return "unknown", "low"
     certain = e.certain and e.kld_above_floor
@@ -123,7 +130,9 @@ def _baseline_rung(e: Evidence) -> Check:
 def _noise_rung(e: Evidence) -> Check:
     if not e.measured:
         return Check("above_noise", UNKNOWN, "No question was answered on both sides.")
-    return Check("above_noise", OK if e.above_noise else FAULT, e.noise_detail)
+    # Beyond chance is not yet beyond noise: that takes a floor to hold it against.
+    beyond = OK if e.floor_known else UNKNOWN
+    return Check("above_noise", beyond if e.above_noise else FAULT, e.noise_detail)
 
 
 def _divergence_rung(e: Evidence) -> Check:
@@ -135,11 +144,18 @@ def _divergence_rung(e: Evidence) -> Check:
 
 
 def _damage_rungs(damage: Damage) -> Iterator[Check]:
-    """What putting the cache and weights back showed: the cache, all weights, and the part that causes most."""
+    """What exchanging one thing showed: the cache, the engine, all weights, and the part that causes most."""
     if damage.cache is not None:
         back = damage.cache
         words = f"With a cache that rounds nothing {back.restored} of {back.asked} lost answers come back."
         yield Check(CACHE_BACK, FAULT if back.share >= MOSTLY else OK, words)
+    if damage.engine is not None:
+        again = damage.engine
+        words = f"The same weights in the reference engine bring {again.restored} of {again.asked} lost answers back."
+        yield Check(ENGINE_BACK, FAULT if again.share >= MOSTLY else OK, words)
+    elif damage.engine_left_out:
+        why = f"The same weights were not asked in the reference engine: {damage.engine_left_out}"
+        yield Check(ENGINE_BACK, UNKNOWN, why)
     everything = next((p for p in damage.parts if p.id == "all"), None)
     if everything is not None:
         ended = damage.share(everything) >= ENDED

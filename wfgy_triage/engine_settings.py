@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
 from wfgy_triage.errors import InputError
+from wfgy_triage.hosting import DEVICE
 from wfgy_triage.server_settings import ServerSettings, server_settings
 
 Backend = Literal["auto", "reference", "exllamav2"]
 Baseline = Literal["transformers", "exllamav2"]
 CacheKind = Literal["FP16", "Q8", "Q6", "Q4"]
 Attention = Literal["causal", "installed"]
+Side = Literal["fp16", "exl2"]
 
 PAGE = 256
 """Tokens of one page of the library's cache; its size is a multiple of this."""
-_DEVICE = re.compile(r"cpu|cuda(?::\d{1,2})?")
+CPU = "cpu"
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "backend": get_args(Backend),
     "baseline": get_args(Baseline),
@@ -26,8 +28,12 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 SERVERS = ("server", "baseline_server")
 """Settings that name a running server."""
-_SIDE_SETTINGS = (("server", "backend"), ("baseline_server", "baseline"))
-"""A server, and the setting of the same side that says nothing beside it."""
+_SIDE_SETTINGS = (
+    ("server", "backend"),
+    ("baseline_server", "baseline"),
+    ("baseline_server", "baseline_device"),
+)
+"""A server, and a setting of the same side that says nothing beside it."""
 _HINT = "Correct its `engine:` block in the pairs file; docs/pairs.md lists the settings."
 
 
@@ -36,7 +42,9 @@ class EngineSettings:
     """How the two sides of a pair are run.
 
     Attributes:
-        device: `cpu`, `cuda` (every visible GPU, filled one after the other), or `cuda:N`.
+        device: of both sides: `cpu`, `cuda:N`, or `cuda`: every visible GPU, filled one after the other, in exllamav2;
+            the first one in transformers, which splits no model here.
+        baseline_device: of the FP16 side, where it is another one; None: the same.
         backend: what runs the EXL2 side: `reference` (decoded weights in transformers' class), `exllamav2` (the
             library itself), or `auto`: the library on a CUDA device, the reference elsewhere.
         baseline: what runs the FP16 side.
@@ -56,20 +64,55 @@ class EngineSettings:
     attention: Attention = "causal"
     server: ServerSettings | None = None
     baseline_server: ServerSettings | None = None
-
-    @property
-    def on_cuda(self) -> bool:
-        """Whether the device is a GPU."""
-        return self.device.startswith("cuda")
+    baseline_device: str | None = None
 
     @property
     def served(self) -> bool:
         """Whether either side is asked on a server."""
         return self.server is not None or self.baseline_server is not None
 
-    def server_of(self, side: Literal["fp16", "exl2"]) -> ServerSettings | None:
+    def server_of(self, side: Side) -> ServerSettings | None:
         """The server that answers for a side; None for a folder that is loaded here."""
         return self.server if side == "exl2" else self.baseline_server
+
+    def device_of(self, side: Side) -> str:
+        """The device of a side that is loaded here."""
+        return self.device if side == "exl2" or self.baseline_device is None else self.baseline_device
+
+    def uses_library(self, side: Side) -> bool:
+        """Whether a side runs in exllamav2 itself. Where `auto` meets an installed library on a GPU it does."""
+        if self.server_of(side) is not None:
+            return False
+        if side == "fp16":
+            return self.baseline == "exllamav2"
+        if self.backend == "auto":
+            return _on_gpu(self.device) and find_spec("exllamav2") is not None
+        return self.backend == "exllamav2"
+
+    def places(self, side: Side, gpus: Callable[[], int]) -> tuple[str, ...]:
+        """The devices that a side's model is put on, in the order in which they are filled; none for a served side.
+
+        Args:
+            side: of the pair.
+            gpus: tells how many GPUs are visible; asked only where a model may use all of them.
+        """
+        device = self.device_of(side)
+        if self.server_of(side) is not None:
+            return ()
+        if device != "cuda":
+            return (device,)
+        return tuple(f"cuda:{n}" for n in range(max(gpus(), 1) if self.uses_library(side) else 1))
+
+    def devices(self, gpus: Callable[[], int]) -> tuple[str, ...]:
+        """Every device that the pair computes on, in the order in which all processes take them."""
+        found = {*self.places("fp16", gpus), *self.places("exl2", gpus)}
+        # What servers answer is judged here.
+        return tuple(sorted(found or {CPU}, key=lambda name: (name != CPU, int(name.partition(":")[2] or 0))))
+
+    def main_device(self, gpus: Callable[[], int]) -> str:
+        """Where most of the work is done: the EXL2 side's device, `cuda` where that is several GPUs."""
+        places = self.places("exl2", gpus) or self.places("fp16", gpus) or (CPU,)
+        return places[0] if len(places) == 1 else "cuda"
 
 
 def engine_settings(values: Mapping[str, Any], pair_id: str) -> EngineSettings:
@@ -106,23 +149,33 @@ def engine_settings(values: Mapping[str, Any], pair_id: str) -> EngineSettings:
                 " here.",
                 f"Leave {local} out.",
             )
-    _check(found, pair_id, uses_library)
+    _check(found, pair_id)
     return found
 
 
-def _check(settings: EngineSettings, pair_id: str, uses_library: bool) -> None:
-    if not isinstance(settings.device, str) or not _DEVICE.fullmatch(settings.device):
-        raise InputError(
-            f"The pair {pair_id!r} has the device {settings.device!r}; it is cpu, cuda or cuda:N.", _HINT
-        )
+def _on_gpu(device: str) -> bool:
+    return device.startswith("cuda")
+
+
+def _check(settings: EngineSettings, pair_id: str) -> None:
+    for name in ("device", "baseline_device"):
+        device = getattr(settings, name)
+        unsaid = name == "baseline_device" and device is None
+        if not unsaid and (not isinstance(device, str) or not DEVICE.fullmatch(device)):
+            raise InputError(
+                f"The pair {pair_id!r} has the {name} {device!r}; it is cpu, cuda or cuda:N.", _HINT
+            )
     context = settings.context
     if isinstance(context, bool) or not isinstance(context, int) or context < PAGE:
         raise InputError(
             f"The pair {pair_id!r} has the context {context!r}; it is a number of tokens from {PAGE} up.",
             _HINT,
         )
-    if uses_library and not settings.on_cuda:
-        raise InputError(
-            f"The pair {pair_id!r} asks for exllamav2 on the device {settings.device!r}; it computes on a GPU only.",
-            "Set device: cuda, or leave backend and baseline out.",
-        )
+    asked: tuple[tuple[Side, str], ...] = (("exl2", settings.backend), ("fp16", settings.baseline))
+    for side, engine in asked:
+        device = settings.device_of(side)
+        if engine == "exllamav2" and not _on_gpu(device):
+            raise InputError(
+                f"The pair {pair_id!r} asks for exllamav2 on the device {device!r}; it computes on a GPU only.",
+                "Set device: cuda (and no baseline_device, or cuda there too), or leave backend and baseline out.",
+            )

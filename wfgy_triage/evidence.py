@@ -32,8 +32,8 @@ class PartDamage:
 
 
 @dataclass(frozen=True)
-class CacheBack:
-    """What a cache that keeps numbers as they are computed does in place of the quantized one (rung 9).
+class AnswersBack:
+    """What lost questions show that are asked again with one thing exchanged: the engine (rung 7) or the cache (9).
 
     Attributes:
         restored: lost questions that are answered well again.
@@ -51,15 +51,23 @@ class CacheBack:
 
 @dataclass(frozen=True)
 class Damage:
-    """The localization of a failure: drift of EXL2 as it is (`kl`, nats), and what each part put back leaves.
+    """The localization of a failure.
 
-    `cache` is None where the cache rounds nothing, or cannot be exchanged; `parts` are empty where the cache alone was.
+    Attributes:
+        kl: drift of the EXL2 weights as they are, nats; in the reference engine where parts were put back in that.
+        questions: whose answers it was measured on.
+        parts: what each part put back leaves of it; empty where none was.
+        cache: lost questions with a cache that rounds nothing; None where it rounds nothing, or cannot be exchanged.
+        engine: lost questions asked of the same EXL2 weights in the reference engine; None where these were not asked.
+        engine_left_out: why they were not, where they should have been.
     """
 
     kl: float
     questions: int
     parts: tuple[PartDamage, ...]
-    cache: CacheBack | None = None
+    cache: AnswersBack | None = None
+    engine: AnswersBack | None = None
+    engine_left_out: str = ""
 
     def share(self, part: PartDamage) -> float:
         """Share of the drift that goes away with the part back; below 0 where it grows."""
@@ -82,8 +90,9 @@ class Evidence:
             nothing about FP16 alone.
         measured: whether both sides answered at least one question.
         worse: whether the EXL2 side is the worse one on this sample.
-        above_noise: whether it is worse beyond chance, and by more than FP16 differs from itself.
-        certain: whether chance is all but excluded (p at most 0.01, or an interval of that level).
+        above_noise: whether it is worse beyond chance, and by more than FP16 differs from itself, where that is known.
+        floor_known: whether it was measured how much the same model differs from itself.
+        certain: whether chance is all but excluded (p at most 0.01, or an interval of that level) and the floor known.
         noise_detail: the numbers behind it, in one sentence.
         kld: mean KL(FP16‖EXL2) in nats; None when not measured.
         kld_floor: the same between FP16 and its twin.
@@ -94,6 +103,7 @@ class Evidence:
     measured: bool
     worse: bool
     above_noise: bool
+    floor_known: bool
     certain: bool
     noise_detail: str
     kld: float | None
@@ -139,13 +149,15 @@ class RateEvidence:
     def evidence(self) -> Evidence:
         """The form that the ladder reads."""
         real = above_noise(self)
+        known = self.floor_flips is not None or self.again_flips is not None
         return Evidence(
             state=self.state,
             baseline_state=self.baseline_state,
             measured=self.p_value is not None,
             worse=self.lost > self.won,
             above_noise=real,
-            certain=self.p_value is not None and self.p_value <= CERTAIN,
+            floor_known=known,
+            certain=known and self.p_value is not None and self.p_value <= CERTAIN,
             noise_detail=_rate_words(self, real),
             kld=self.kld,
             kld_floor=self.kld_floor,
@@ -202,10 +214,11 @@ class MeanEvidence:
         loss: mean of FP16 − EXL2 over questions; None without any.
         interval: 95 % interval of the loss; None under two questions.
         certain_interval: the same at 99 %.
-        floor: |mean difference| between FP16 and its twin; None when not measured.
+        floor: mean |difference| between an answer of FP16 and its twin's; None when not measured. Larger than the
+            |mean difference| that tables show, where changes cancel out: what is called a loss is beyond both.
         kld: mean KL(FP16‖EXL2) in nats; None when not measured.
         kld_floor: the same between FP16 and its twin.
-        again: |mean difference| between two times that EXL2's server was asked; None where it is not asked on one.
+        again: the same between two times that EXL2's server was asked; None where it is not asked on one.
     """
 
     state: State
@@ -223,12 +236,13 @@ class MeanEvidence:
         """The form that the ladder reads."""
         loss = self.loss or 0.0
         beyond_chance = self.interval is not None and self.interval[0] > ROUNDING
-        beyond_floor = all(f is None or loss > f for f in (self.floor, self.again))
+        floors = [f for f in (self.floor, self.again) if f is not None]
+        beyond_floor = all(loss > f for f in floors)
         spread = "" if self.interval is None else f" ({self.interval[0]:.3g} to {self.interval[1]:.3g})"
         twin = (
             "how much FP16 differs from itself was not measured"
             if self.floor is None
-            else f"FP16 against itself differs by {self.floor:.3g}"
+            else f"an answer of FP16 against itself differs by {self.floor:.3g}"
         )
         if self.again is not None:
             twin += f", EXL2's server against itself by {self.again:.3g}"
@@ -238,7 +252,9 @@ class MeanEvidence:
             measured=self.loss is not None,
             worse=loss > 0,
             above_noise=beyond_chance and beyond_floor,
-            certain=self.certain_interval is not None
+            floor_known=bool(floors),
+            certain=bool(floors)
+            and self.certain_interval is not None
             and self.certain_interval[0] > ROUNDING
             and beyond_floor,
             noise_detail=f"Over {self.questions} questions EXL2 loses {loss:.3g} on average{spread}; {twin}.",

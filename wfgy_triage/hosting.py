@@ -13,6 +13,8 @@ from wfgy_triage.errors import InputError
 LOG_FORMS = ("text", "json")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 SHORTEST_TOKEN = 16
+DEVICE = re.compile(r"cpu|cuda(?::(?:0|[1-9]\d?))?")
+"""A device by name: the processor, every visible GPU, or GPU N."""
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 
@@ -28,6 +30,7 @@ class Hosting:
         metrics_token: what has to be shown there; empty: nothing.
         log_form: `text` or `json`, one line an event.
         log_level: the least important lines that are written.
+        lanes: the devices that have a worker of their own, as they are named; empty: one worker serves them all.
         ahead: whether an idle worker asks FP16 of the demo pair ahead what runs will ask it.
         log_files: whether child processes write into files under `logs/`; else to standard error, as containers do.
     """
@@ -39,6 +42,7 @@ class Hosting:
     metrics_token: str = ""
     log_form: str = "text"
     log_level: str = "info"
+    lanes: tuple[str, ...] = ()
     ahead: bool = True
     log_files: bool = True
 
@@ -65,6 +69,7 @@ def load_hosting(env: Mapping[str, str] | None = None) -> Hosting:
         metrics_token=token,
         log_form=_one_of(env, "WFGY_TRIAGE_LOG", LOG_FORMS, "text"),
         log_level=_one_of(env, "WFGY_TRIAGE_LOG_LEVEL", LOG_LEVELS, "info"),
+        lanes=_lanes(env.get("WFGY_TRIAGE_LANES", "")),
         ahead=_switch(env, "WFGY_TRIAGE_AHEAD", True),
         log_files=_switch(env, "WFGY_TRIAGE_LOG_FILES", True),
     )
@@ -99,6 +104,17 @@ def _days(text: str) -> int | None:
             "Set WFGY_TRIAGE_KEEP_DAYS to 1 or more, or leave it out to keep every session.",
         )
     return int(text)
+
+
+def _lanes(text: str) -> tuple[str, ...]:
+    lanes = tuple(word.strip() for word in text.split(",")) if text.strip() else ()
+    wrong = [word for word in lanes if not DEVICE.fullmatch(word) or lanes.count(word) > 1]
+    if wrong:
+        raise InputError(
+            f"WFGY_TRIAGE_LANES names {wrong[0][:40]!r}, which is no device or stands there twice.",
+            "Set WFGY_TRIAGE_LANES to cpu, cuda and cuda:N, each once and with commas between: cpu,cuda:0,cuda:1.",
+        )
+    return lanes
 
 
 def _switch(env: Mapping[str, str], name: str, usual: bool) -> bool:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu_check`: run the parts, write one JSON report, print a table. Exit code 2 without CUDA."""
+"""`python -m benchmarks.gpu_check`: run the parts, write one JSON report, print a table. Exit code 2: nothing ran."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from benchmarks.gpu_check.headers import library_headers
 from benchmarks.gpu_check.part import ON_CPU, Bench
 from benchmarks.gpu_check.table import markdown
 from benchmarks.library_on_cpu.host import library_on_cpu
+from wfgy_triage.errors import PrerequisiteError, TriageError
 
 PARTS: Mapping[str, str] = {
     "extension": "extension",
@@ -32,27 +33,33 @@ PARTS: Mapping[str, str] = {
 }
 """The parts in their order, and the module of each."""
 SECONDS = 3 * 3600
-NO_CUDA = 2
+NOTHING_RUN = 2
 WITHOUT_GPU = ("weights", "logits", "traps")
 """Parts that `--on-cpu` runs: those about numbers, not about speed or this machine."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what was asked for; 0 where every part passed, 1 where one did not, 2 without a GPU."""
+    """Run what was asked for; 0 where every part passed, 1 where one did not, 2 without a GPU or without models."""
     options = _parse(arguments)
     import torch
 
     if not torch.cuda.is_available() and not options.on_cpu:
         print(f"There is no GPU here that PyTorch {torch.__version__} can use. Nothing was checked.")
-        return NO_CUDA
+        return NOTHING_RUN
     if options.inner:
         return _inner(options)
     default = WITHOUT_GPU if options.on_cpu else PARTS
     chosen = [p for p in options.parts or default if p not in options.skip]
-    if options.on_cpu:
-        print("Compiling the library for the CPU, where that was not done before (minutes) ...", flush=True)
-        _compiled()
-    fp16, exl2 = _folders(options)
+    try:
+        if options.on_cpu:
+            print(
+                "Compiling the library for the CPU, where that was not done before (minutes) ...", flush=True
+            )
+            _compiled()
+        fp16, exl2 = _folders(options)
+    except TriageError as error:
+        print(f"{error} Nothing was checked.")
+        return NOTHING_RUN
     parts: dict[str, Any] = {}
     for name in PARTS:
         if name not in chosen:
@@ -148,13 +155,25 @@ def _compiled() -> ModuleType:
 
 
 def _folders(options: argparse.Namespace) -> tuple[Path, list[Path]]:
-    """The folders given, else those of the demo, which are prepared first."""
+    """The folders given, else those of the demo, which are prepared first.
+
+    Raises:
+        PrerequisiteError: the demo cannot be prepared here; says what else can be given.
+    """
     from wfgy_triage.demo import SIBLINGS, exl2_folder, fp16_folder, prepare_demo
     from wfgy_triage.settings import load_settings
 
     settings = load_settings()
     if not (options.fp16 and options.exl2):
-        prepare_demo(settings, lambda step, share: None)
+        print(
+            "Preparing the demo models, where that was not done before (a download, then minutes) ...",
+            flush=True,
+        )
+        try:
+            prepare_demo(settings, lambda step, share: None)
+        except PrerequisiteError as error:
+            hint = f"{error.hint} Or name folders that are there, with --fp16 DIR and --exl2 DIR."
+            raise PrerequisiteError(error.message, hint.strip()) from error
     return (
         options.fp16 or fp16_folder(settings),
         options.exl2 or [exl2_folder(settings, s) for s in SIBLINGS],

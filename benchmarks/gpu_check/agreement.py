@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpu_check.part import REAL, REFERENCE, SAME, Bench, Outcome, passed_if
-from wfgy_triage.engine_settings import EngineSettings
+from wfgy_triage.engine_settings import EngineSettings, Side
 from wfgy_triage.engines.base import Engine, ScoreRequest, TokenScores
 from wfgy_triage.engines.causality import future_effect, sees_the_future
-from wfgy_triage.engines.loading import Side, open_engine
+from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.engines.scoring import score_pair
 from wfgy_triage.exl2.walker import evaluation_text
 

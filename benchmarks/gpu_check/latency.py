@@ -1,28 +1,36 @@
 """Part `latency`: time to the first token and time for each further one, the arms in turn, warmed up, medians.
 
-Times are those of this program's own calls, log-probabilities included, so they compare the arms with one another;
-they are not the most that the library can do. No verdict hangs on them.
+Beside each median stands its 95 % interval by order statistics, which takes six repeats. Times are those of this
+program's own calls, log-probabilities included, so they compare the arms with one another; they are not the most that
+the library can do. No verdict hangs on them.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scipy import stats
+
 from benchmarks.gpu_check.part import REAL, REFERENCE, SAME, Bench, Outcome
 from benchmarks.gpu_check.synthetic import SHAPES, make_pair, room_for
-from wfgy_triage.engines.base import Engine, GenerationRequest
+from wfgy_triage.engines.base import Completion, Engine, GenerationRequest
 from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.exl2.checkpoint import Checkpoint
 
 PROMPTS, BATCHES = (128, 1024), (1, 8)
 NEW_TOKENS, FAST_NEW_TOKENS = 64, 16
 REPEATS, FAST_REPEATS = 7, 2
+LEAST_STEPS = 8
+"""A call whose longest answer has fewer tokens says little about the time of one."""
+LEVEL = 0.95
 RANDOM_WEIGHTS = "random weights, speed only"
 
 
@@ -63,6 +71,15 @@ def time_pair(fp16: Path, exl2: Path, fast: bool) -> list[dict[str, Any]]:
         return time_arms(arms, new, repeats)
 
 
+@dataclass(frozen=True)
+class Times:
+    """What a repeat took, in seconds: to the first token and for each further step; answers that ended early."""
+
+    first: float
+    further: float
+    early: int
+
+
 def time_arms(
     arms: Mapping[str, Engine], new: int, repeats: int, clock: Callable[[], float] = time.perf_counter
 ) -> list[dict[str, Any]]:
@@ -70,45 +87,67 @@ def time_arms(
     rows = []
     for prompt in PROMPTS:
         for batch in BATCHES:
-            found: dict[str, list[tuple[float, float]]] = {name: [] for name in arms}
+            found: dict[str, list[Times]] = {name: [] for name in arms}
             for repeat in range(repeats + 1):
                 for name, engine in arms.items():
-                    pair = time_once(engine, prompt, batch, new, repeat, clock)
-                    if repeat and pair is not None:
-                        found[name].append(pair)
-            for name, pairs in found.items():
-                rows.append({"arm": name, "prompt": prompt, "batch": batch, **medians(pairs)})
+                    times = time_once(engine, prompt, batch, new, repeat, clock)
+                    if repeat and times is not None:
+                        found[name].append(times)
+            for name, counted in found.items():
+                rows.append({"arm": name, "prompt": prompt, "batch": batch, **medians(counted)})
     return rows
 
 
-def medians(pairs: Sequence[tuple[float, float]]) -> dict[str, float | int | None]:
-    """Median first-token time and median time per further token, in milliseconds; None where nothing was timed."""
-    first = statistics.median(p[0] for p in pairs) * 1e3 if pairs else None
-    further = statistics.median(p[1] for p in pairs) * 1e3 if pairs else None
-    return {"ttft_ms": first, "tpot_ms": further, "repeats": len(pairs)}
+def medians(counted: Sequence[Times]) -> dict[str, Any]:
+    """Medians with their intervals, in milliseconds; None where nothing, or too little, was timed."""
+    first, further = [1e3 * t.first for t in counted], [1e3 * t.further for t in counted]
+    return {
+        "ttft_ms": statistics.median(first) if counted else None,
+        "ttft_interval": median_interval(first),
+        "tpot_ms": statistics.median(further) if counted else None,
+        "tpot_interval": median_interval(further),
+        "repeats": len(counted),
+        "early": sum(t.early for t in counted),
+    }
+
+
+def median_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
+    """The interval of a median by order statistics; None where so few values give none at this level."""
+    if not values:
+        return None
+    found = stats.quantile_test(values, p=0.5).confidence_interval(level)
+    low, high = float(found.low), float(found.high)
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
 def time_once(
     engine: Engine, prompt: int, batch: int, new: int, repeat: int, clock: Callable[[], float]
-) -> tuple[float, float] | None:
-    """Seconds to the first token of a batch, and seconds for each further step; None where answers ended early.
+) -> Times | None:
+    """Seconds to the first token of a batch, and seconds for each further step; None where every answer was short.
 
-    The two are timed on prompts of their own, so that no beginning is found in the cache.
+    The two are timed on prompts of their own, so that no beginning is found in the cache. A batch takes as many steps
+    as its longest answer has tokens; one that ends early leaves the others going on.
     """
     begun = clock()
-    list(engine.generate(requests(engine, prompt, batch, 1, f"first {repeat}")))
+    list(engine.generate(requests(engine, prompt, batch, 1, f"first {prompt} {batch} {repeat}")))
     first = clock() - begun
     begun = clock()
-    answers = list(engine.generate(requests(engine, prompt, batch, new, f"whole {repeat}")))
+    answers = list(engine.generate(requests(engine, prompt, batch, new, f"whole {prompt} {batch} {repeat}")))
     whole = clock() - begun
-    steps = max((len(a.token_ids) for a in answers), default=0)
-    if steps < 2 or any(len(a.token_ids) < new for a in answers):
+    taken = [steps(a) for a in answers]
+    if not taken or max(taken) < min(LEAST_STEPS, new):
         return None
-    return first, max(0.0, whole - first) / (steps - 1)
+    early = sum(a.finish_reason != "length" for a in answers)
+    return Times(first, max(0.0, whole - first) / (max(taken) - 1), early)
+
+
+def steps(answer: Completion) -> int:
+    """Tokens that the model computed for an answer: its own, and the end token where there was one."""
+    return len(answer.token_ids) + (answer.finish_reason == "stop")
 
 
 def requests(engine: Engine, prompt: int, batch: int, new: int, seed: str) -> list[GenerationRequest]:
-    """Prompts of random tokens, the same for every arm."""
+    """Prompts of random tokens, the same for every arm; no two seeds share a beginning."""
     draw = random.Random(seed)  # noqa: S311 - not for secrets
     low, high = engine.info.vocab_size // 8, engine.info.vocab_size
     prompts = [tuple(draw.randrange(low, high) for _ in range(prompt)) for _ in range(batch)]

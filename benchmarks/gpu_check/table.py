@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+LATENCY = (
+    "model", "arm", "prompt", "batch", "ttft_ms", "ttft_interval", "tpot_ms", "tpot_interval", "repeats", "early",
+)  # fmt: skip
+
 
 def markdown(report: Mapping[str, Any]) -> str:
     """One line a part, then the tables of logits and latency where they were measured."""
@@ -16,7 +20,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines += [f"| {name} | {p['state']} | {_cell(p['said'])} |" for name, p in report["parts"].items()]
     for name, columns in (
         ("logits", ("kind", "folder", "positions", "mean_kl", "median_kl", "p99_kl", "same_top")),
-        ("latency", ("model", "arm", "prompt", "batch", "ttft_ms", "tpot_ms", "repeats")),
+        ("latency", LATENCY),
     ):
         rows = report["parts"].get(name, {}).get("rows") or []
         if rows:
@@ -29,5 +33,7 @@ def _cell(value: Any) -> str:
     """A value as it stands in a cell: nothing measured says so."""
     if value is None:
         return "NOT MEASURED"
+    if isinstance(value, list | tuple):
+        return " to ".join(map(_cell, value))
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return " ".join(text.split()).replace("|", "\\|")[:300]

@@ -29,7 +29,13 @@ class ExLlamaV2Config:
         self.architecture = data["architectures"][0]
         self.vocab_size, self.hidden_size = data["vocab_size"], data["hidden_size"]
         self.num_hidden_layers, self.max_seq_len = data["num_hidden_layers"], data["max_position_embeddings"]
+        self.num_key_value_heads, self.head_dim = data["num_key_value_heads"], data["head_dim"]
         self.rotary_embedding_base = float(data.get("rope_theta", 10000.0))
+        self.partial_rotary_factor = float(data.get("partial_rotary_factor", 1.0))
+        self.scale_pos_emb, self.alt_rope_method = 1.0, None
+        found = data.get("rope_scaling") or {}
+        if found.get("rope_type") == "llama3":
+            self.alt_rope_method, self.l3_rope_factor = "llama3", found["factor"]
         self.max_input_len, self.max_batch_size = 2048, 1
         self.no_flash_attn = self.no_xformers = self.no_sdpa = False
 
@@ -54,7 +60,7 @@ class ExLlamaV2:
         self.gpu_split = gpu_split
         self._fill()
 
-    def load_autosplit(self, cache):
+    def load_autosplit(self, cache, reserve_vram=None):
         assert cache.lazy, "a cache that the weights are to be placed with is made lazily"
         self._fill()
 
@@ -199,6 +205,11 @@ class ExLlamaV2DynamicGenerator:
 
     def warmup(self):
         self.warm = True
+
+    def reset_page_table(self):
+        assert not self.pending_jobs, "pages are in use"
+        assert not self.active_jobs, "pages are in use"
+        STOPPED.append("pages")
 
     def enqueue(self, job):
         assert len(job.ids) + job.max_new_tokens <= self.cache.max_seq_len

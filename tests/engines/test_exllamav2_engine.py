@@ -282,3 +282,14 @@ def test_a_grammar_needs_a_token_to_end_with(engine):
     request = GenerationRequest("a", (1,), 4, grammar=DIGITS)
     with pytest.raises(InputError, match="no token that ends"):
         TokenChooser(request, engine._grammars, frozenset(), engine.info.vocab_size)
+
+
+def test_its_speed_tells_and_it_forgets_prompts_before_a_call_is_timed(engine, opened, make_folder):
+    mine = opened(make_folder("llama"), side="exl2")
+    assert mine.capabilities.speed_tells
+    assert mine.with_cache("Q8").capabilities.speed_tells
+    before = by_id(mine.generate(ask(engine, 1)))
+    fake.STOPPED.clear()
+    mine.forget_prompts()
+    assert fake.STOPPED == ["pages"]
+    equal(by_id(mine.generate(ask(engine, 1))), before)

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import shutil
 import sys
 import types
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.engines import fake_exllamav2 as fake
+from tests.engines.conftest import own_model
 from tests.engines.fake_exllamav2 import fake_library
+from tests.remedies.library_sources import class_of
 from wfgy_triage.engine_settings import EngineSettings
 from wfgy_triage.engines import exllamav2_library, exllamav2_loading
 from wfgy_triage.engines.base import GenerationRequest
 from wfgy_triage.engines.caches import exact_cache
+from wfgy_triage.engines.causality import future_effect, sees_the_future
 from wfgy_triage.engines.exllamav2_library import CACHES, explained, load_library
-from wfgy_triage.engines.exllamav2_loading import BATCH_TOKENS, configure, open_exllamav2
+from wfgy_triage.engines.exllamav2_loading import BATCH_TOKENS, LOGITS_BYTES, configure, open_exllamav2
+from wfgy_triage.engines.exllamav2_positions import SCALINGS
 from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.exl2.positions import LIBRARY_SCALINGS
 
 CUDA = EngineSettings(device="cuda", backend="exllamav2")
 
@@ -63,6 +71,46 @@ def test_flash_attention_that_the_architecture_switches_off_does_not_count(make_
     assert (found.attention, found.paged, found.config.no_sdpa) == ("matmul", False, True)
 
 
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch):
+    """A machine with GPUs of these compute capabilities."""
+
+    def make(*capabilities: tuple[int, int]) -> None:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda i: capabilities[i])
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "device", "used"),
+    [
+        ([(8, 0)], "cuda", True),
+        ([(9, 0), (7, 5)], "cuda", False),
+        ([(9, 0), (7, 5)], "cuda:0", True),
+        ([(9, 0), (7, 5)], "cuda:1", False),
+    ],
+)
+def test_flash_attention_is_kept_from_gpus_that_it_does_not_run_on(
+    make_folder, gpus, capabilities, device, used
+):
+    gpus(*capabilities)
+    found = configure(
+        fake_library(flash=True), make_folder("llama"), "exl2", EngineSettings(device, "exllamav2")
+    )
+    assert found.config.no_flash_attn is not used
+    assert (found.attention, found.paged) == (("flash-attn", True) if used else ("matmul", False))
+    assert any("older than it needs" in note for note in found.notes) is not used
+
+
+def test_an_older_gpu_goes_on_to_xformers_and_hears_nothing_of_what_is_not_installed(make_folder, gpus):
+    gpus((7, 5))
+    both = configure(fake_library(flash=True, xformers=True), make_folder("llama"), "exl2", CUDA)
+    assert (both.attention, both.config.no_sdpa) == ("xformers", False)
+    neither = configure(fake_library(), make_folder("llama"), "exl2", CUDA)
+    assert not any("older than it needs" in note for note in neither.notes)
+
+
 @pytest.mark.parametrize("kind", CACHES)
 def test_the_cache_is_the_one_asked_for_and_said(make_folder, on_gpu, kind):
     engine = opened(make_folder("llama"), EngineSettings("cuda", "exllamav2", cache=kind))
@@ -85,6 +133,21 @@ def test_devices_context_and_room_for_a_batch(make_folder, on_gpu):
     assert (every.info.max_context, every.loaded.cache.max_seq_len) == (512, BATCH_TOKENS)
     for engine in (one, every):
         engine.close()
+
+
+def test_room_for_a_second_cache_and_for_logits_is_kept_on_every_gpu(make_folder, on_gpu):
+    kept = []
+
+    class Recording(fake.ExLlamaV2):
+        def load_autosplit(self, cache, reserve_vram=None):
+            kept.append(reserve_vram)
+            super().load_autosplit(cache)
+
+    on_gpu["library"] = fake_library(model=Recording)
+    engine = opened(make_folder("llama"), EngineSettings("cuda", "exllamav2", cache="Q4", context=300))
+    # Keys and values of 3 layers, 2 heads of 16 numbers, 2 bytes each, for two pages of 256 tokens.
+    assert kept == [2 * 3 * 2 * 16 * 2 * 512 + LOGITS_BYTES]
+    engine.close()
 
 
 def test_what_is_loaded_is_said_and_called_not_deterministic(make_folder, on_gpu):
@@ -116,6 +179,160 @@ def test_a_position_base_that_the_library_does_not_find(make_folder, tmp_path, s
     assert not any("rope_theta" in note for note in configure(fake_library(), right, side, CUDA).notes)
 
 
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 5e4,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 128,
+}
+FACTORS = [1.0] * 8
+
+
+@pytest.mark.parametrize(
+    ("rope", "expected"),
+    [
+        (
+            LLAMA3,
+            {
+                "alt_rope_method": "llama3",
+                "l3_rope_factor": 8.0,
+                "l3_rope_low_freq_factor": 1.0,
+                "l3_rope_high_freq_factor": 4.0,
+                "l3_rope_original_max_position_embeddings": 128,
+            },
+        ),
+        (
+            {"rope_type": "yarn", "rope_theta": 5e4, "factor": 4.0},
+            {
+                "alt_rope_method": "yarn",
+                "yarn_rope_factor": 4.0,
+                "yarn_rope_original_max_position_embeddings": 512,
+            },
+        ),
+        (
+            {"rope_type": "linear", "rope_theta": 5e4, "factor": 2.0},
+            {"alt_rope_method": None, "scale_pos_emb": 2.0},
+        ),
+        (
+            {
+                "rope_type": "longrope",
+                "rope_theta": 5e4,
+                "long_factor": FACTORS,
+                "short_factor": FACTORS,
+                "original_max_position_embeddings": 128,
+            },
+            {
+                "alt_rope_method": "su",
+                "scale_long_factor": FACTORS,
+                "scale_short_factor": FACTORS,
+                "original_max_seq_len": 128,
+            },
+        ),
+    ],
+    ids=["llama3", "yarn", "linear", "longrope"],
+)
+def test_a_scaling_that_the_library_does_not_find_is_set_for_a_baseline_alone(
+    make_folder, tmp_path, rope, expected
+):
+    changes = {"rope_parameters": rope, "rope_theta": None, "rope_scaling": None}
+    folder = changed_config(make_folder("llama"), tmp_path / "m", **changes)
+    found = configure(fake_library(), folder, "fp16", CUDA)
+    assert {name: getattr(found.config, name) for name in expected} == expected
+    assert any(f"position scaling {rope['rope_type']} is taken" in note for note in found.notes)
+    as_read = configure(fake_library(), folder, "exl2", CUDA)
+    assert (as_read.config.alt_rope_method, as_read.config.scale_pos_emb) == (None, 1.0)
+    assert any("position scaling none" in note and rope["rope_type"] in note for note in as_read.notes)
+
+
+def test_a_scaling_that_the_library_finds_by_itself_is_left_to_it(make_folder, tmp_path):
+    scaling = {k: v for k, v in LLAMA3.items() if k != "rope_theta"}
+    changes = {"rope_parameters": LLAMA3, "rope_theta": 5e4, "rope_scaling": scaling}
+    folder = changed_config(make_folder("llama"), tmp_path / "m", **changes)
+    for side in ("fp16", "exl2"):
+        found = configure(fake_library(), folder, side, CUDA)
+        assert found.config.l3_rope_factor == 8.0
+        assert not any("scaling" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("place", "rope", "said"),
+    [
+        ("rope_parameters", {"rope_type": "spiral", "factor": 2.0}, "does not know it"),
+        ("rope_scaling", {"rope_type": "spiral", "factor": 2.0}, "does not know it"),
+        (
+            "rope_parameters",
+            {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0},
+            "lacks high_freq_factor",
+        ),
+    ],
+)
+def test_a_baseline_whose_scaling_cannot_be_computed_is_refused(make_folder, tmp_path, place, rope, said):
+    changes = {"rope_parameters": None, "rope_theta": 1e4, place: rope}
+    folder = changed_config(make_folder("llama"), tmp_path / "m", **changes)
+    with pytest.raises(PrerequisiteError, match=said) as refused:
+        configure(fake_library(), folder, "fp16", CUDA)
+    assert "`baseline`" in refused.value.hint
+    assert refused.value.cause == "rope_mismatch"
+    assert any(rope["rope_type"] in note for note in configure(fake_library(), folder, "exl2", CUDA).notes)
+
+
+def test_scaling_beyond_the_models_own_context_is_no_difference(make_folder, tmp_path):
+    rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
+    folder = changed_config(make_folder("llama"), tmp_path / "m", rope_parameters=rope, rope_theta=1e4)
+    for side in ("fp16", "exl2"):
+        assert not any("scaling" in n for n in configure(fake_library(), folder, side, CUDA).notes)
+
+
+@pytest.mark.parametrize(("side", "share"), [("exl2", 1.0), ("fp16", 0.5)])
+def test_a_rotated_share_that_the_library_does_not_find(make_folder, tmp_path, side, share):
+    rope = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}
+    folder = changed_config(make_folder("llama"), tmp_path / "m", rope_parameters=rope)
+    found = configure(fake_library(), folder, side, CUDA)
+    assert found.config.partial_rotary_factor == share
+    assert any("0.5" in note for note in found.notes)
+
+
+def test_what_is_set_is_what_the_library_sets_itself():
+    """Its `prepare`, read from its source: which field gets which setting of rope_scaling."""
+    prepare = next(
+        n
+        for n in class_of("config.py", "ExLlamaV2Config").body
+        if isinstance(n, ast.FunctionDef) and n.name == "prepare"
+    )
+    text = ast.unparse(prepare)
+    for kind, (method, fields) in SCALINGS.items():
+        assert f"scaling_type == '{kind}'" in text
+        assert method is None or f"self.alt_rope_method = '{method}'" in text
+        for field, key in fields.items():
+            read = (f"rs['{key}']", f"rs.get('{key}', 1.0)", f"read_config['{key}']")
+            assert any(f"self.{field} = {value}" in text for value in read), (kind, field)
+    known = set(re.findall(r"scaling_type == '(\w+)'", text))
+    assert known == set(LIBRARY_SCALINGS) - {"default"}
+    assert "self.partial_rotary_factor = read(read_config, float, 'partial_rotary_factor', 1.0)" in text
+
+
+def test_the_library_turns_positions_as_transformers_does_with_what_is_set(make_folder):
+    """Its rope.py computes on plain numbers, so it runs here as it is installed."""
+    folder = make_folder("llama3-rope")
+    config = configure(fake_library(), folder, "fp16", CUDA).config
+    config.scale_alpha_value, config.arch = (
+        1.0,
+        types.SimpleNamespace(lm=types.SimpleNamespace(rope_freq_half=False)),
+    )
+    path = Path(find_spec("exllamav2").origin).parent / "rope.py"
+    spec = spec_from_file_location("library_rope", path)
+    rope = module_from_spec(spec)
+    spec.loader.exec_module(rope)
+    found, scale = rope.get_rope_params("cpu", config, config.rotary_embedding_base)
+    wanted = own_model(folder).model.rotary_emb
+    assert torch.allclose(found, wanted.inv_freq, rtol=1e-6)
+    assert scale == wanted.attention_scaling == 1.0
+    config.alt_rope_method = None
+    assert not torch.allclose(rope.get_rope_params("cpu", config, 1e4)[0], wanted.inv_freq, rtol=0.1)
+
+
 def test_attention_that_sees_the_future_is_refused_unless_asked_for(make_folder, on_gpu):
     class Unmasked(fake.ExLlamaV2):
         def forward_chunk(self, input_ids, *given, **how):
@@ -142,8 +359,9 @@ def test_attention_that_sees_the_future_is_refused_unless_asked_for(make_folder,
         (ModuleNotFoundError("No module named 'tokenizers'"), "extension_missing", "tokenizers"),
         (ValueError(" ## Could not find lm_head.* in model"), "config_mismatch", "output head"),
         (FileNotFoundError("No supported tokenizer found."), "tokenizer_mismatch", "tokenizer.json"),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), None, "memory does not suffice"),
-        (RuntimeError("Insufficient VRAM for model and cache"), None, "memory does not suffice"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "gpu_memory", "memory does not suffice"),
+        (RuntimeError("Insufficient VRAM for model and cache"), "gpu_memory", "memory does not suffice"),
+        (RuntimeError("CUDA error: invalid device ordinal"), "no_gpu", "cannot use the GPU"),
         (RuntimeError("something new"), "unknown", "something new"),
     ],
 )  # fmt: skip
@@ -155,7 +373,7 @@ def test_errors_of_the_library_in_plain_words(error, cause, said):
 
 def test_a_folder_that_does_not_load_frees_the_gpu(make_folder, on_gpu):
     class Full(fake.ExLlamaV2):
-        def load_autosplit(self, cache):
+        def load_autosplit(self, cache, reserve_vram=None):
             raise RuntimeError("Insufficient VRAM for model and cache")
 
     on_gpu["library"] = fake_library(model=Full)
@@ -163,6 +381,36 @@ def test_a_folder_that_does_not_load_frees_the_gpu(make_folder, on_gpu):
     with pytest.raises(PrerequisiteError, match="memory"):
         opened(make_folder("llama"))
     assert fake.STOPPED == ["model"]
+
+
+def test_a_model_that_cannot_be_built_is_explained(make_folder, on_gpu):
+    class Unknown(fake.ExLlamaV2):
+        def __init__(self, config, lazy_load=False, archparams=None):
+            raise ValueError("unknown norm type")
+
+    on_gpu["library"] = fake_library(model=Unknown)
+    fake.STOPPED.clear()
+    with pytest.raises(PrerequisiteError, match="cannot load .*unknown norm type") as refused:
+        opened(make_folder("llama"))
+    assert "doctor" in refused.value.hint
+    assert fake.STOPPED == []
+
+
+def test_generation_settings_that_are_no_json_are_explained(make_folder, on_gpu, tmp_path):
+    folder = Path(shutil.copytree(make_folder("llama"), tmp_path / "m"))
+    (folder / "generation_config.json").write_text("{")
+    with pytest.raises(PrerequisiteError, match=r"does not load.*generation_config\.json"):
+        opened(folder)
+
+
+def test_a_gpu_that_stops_while_loading_is_no_property_of_the_folder(make_folder, on_gpu):
+    class Stops(fake.ExLlamaV2):
+        def load_autosplit(self, cache, reserve_vram=None):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    on_gpu["library"] = fake_library(model=Stops)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        opened(make_folder("llama"))
 
 
 def test_the_import_leaves_the_number_of_threads_and_its_error_is_explained(monkeypatch):
@@ -209,6 +457,7 @@ def test_without_a_gpu_nothing_is_imported(make_folder, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(PrerequisiteError, match="on a GPU only") as refused:
         opened(make_folder("llama"))
+    assert refused.value.cause == "no_gpu"
     assert "backend: reference" in refused.value.hint
     assert "exllamav2" not in sys.modules
 
@@ -249,3 +498,12 @@ def test_a_baseline_keeps_its_keys_and_values_whatever_the_exl2_side_does(make_f
     engine = opened(make_folder("llama"), settings, side="fp16")
     assert type(engine.loaded.cache).__name__ == CACHES["FP16"]
     engine.close()
+
+
+def test_a_baseline_keeps_its_mask_whatever_the_exl2_side_does(make_folder, on_gpu):
+    settings = EngineSettings("cuda", "exllamav2", "exllamav2", attention="installed")
+    for side, attention, sees in (("fp16", "matmul", False), ("exl2", "sdpa", True)):
+        engine = opened(make_folder("llama"), settings, side=side)
+        assert attention in engine.info.engine_version
+        assert sees_the_future(engine, future_effect(engine)) is sees
+        engine.close()

@@ -11,9 +11,9 @@ import pytest
 from tests.probes.desk import Desk
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.diagnosis import CHECK_CAUSES, ONLY_WEIGHTS
-from wfgy_triage.probes.acceptance import PROBE_STAGES, SEEDS, Acceptance
+from wfgy_triage.probes.acceptance import PROBE_STAGES, Acceptance
 from wfgy_triage.probes.acceptance_rules import RULES
-from wfgy_triage.probes.acceptance_samples import K_SWEEP, SWEEP_QUESTIONS
+from wfgy_triage.probes.acceptance_samples import K_SWEEP, SEEDS, SWEEP_QUESTIONS, WORDINGS
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.report.figures import build_figures, figure_table
 from wfgy_triage.result import Check, State
@@ -67,7 +67,7 @@ def test_equal_answers_hold_every_measured_rule_and_speed_is_not_measured():
     assert found.state is State.NOT_MEASURED
     assert "Time saved per word" in found.headline
     assert "4 of the 4 that were measured" in found.page_rule
-    per_side = 20 * (1 + 3 * SEEDS) + len(K_SWEEP) * SWEEP_QUESTIONS
+    per_side = 20 * (1 + WORDINGS * SEEDS) + len(K_SWEEP) * SWEEP_QUESTIONS
     assert len(desk.exl2.asked) == per_side
     assert len(desk.fp16.asked) == per_side
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.engines.conftest import FAMILIES, build_model, save_tokenizer
+from tests.probes.foreign import DIFFERENT, Foreign
 from wfgy_triage.diagnosis import CACHE_BACK, KV_CACHE, ONLY_WEIGHTS, WHOLE_CACHE, diagnose
 from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.evidence import CacheBack, Damage, Evidence, PartDamage
+from wfgy_triage.evidence import AnswersBack, Damage, Evidence, PartDamage
 from wfgy_triage.probes.base import ProbeContext, ProbeSettings
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.localize import damage, localize, part_label
@@ -42,13 +45,21 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return made
 
 
-def measured(folders: dict[str, Path], broken: str, piece: int = 10_000) -> dict[object, Sample]:
-    """Samples of four prompts, all of them lost, from passes that are stopped after `piece` samples."""
+def measured(
+    folders: dict[str, Path],
+    broken: str,
+    piece: int = 10_000,
+    changed: Callable[[ProbeContext], ProbeContext] = lambda context: context,
+) -> dict[object, Sample]:
+    """Samples of four prompts, all of them lost, from passes that are stopped after `piece` samples.
+
+    `changed` gives the context of a pass that is not on the two models as they are loaded.
+    """
     stored: dict[object, Sample] = {}
     fp16, exl2 = (open_engine(folders[name], side="fp16") for name in ("fp16", broken))
 
     def context() -> ProbeContext:
-        return ProbeContext(
+        as_loaded = ProbeContext(
             fp16=fp16,
             exl2=exl2,
             open_floor=lambda: fp16,
@@ -59,6 +70,7 @@ def measured(folders: dict[str, Path], broken: str, piece: int = 10_000) -> dict
             progress=lambda *_: None,
             should_stop=lambda: len(stored) >= limit,
         )
+        return changed(as_loaded)
 
     items = [Item(f"q{i}", tuple(range(60 + i, 90 + i)), 8, group="g") for i in range(QUESTIONS)]
 
@@ -112,6 +124,53 @@ def test_every_part_reads_no_more_answers_than_tell_parts_apart(folders, monkeyp
     assert {p.asked for p in result.parts if p.id in ("all", "mlp 1-1")} == {QUESTIONS}
 
 
+def test_a_baseline_in_another_engine_leaves_the_weights_where_they_are(folders):
+    samples = measured(folders, "head", changed=lambda c: replace(c, fp16=Foreign(c.fp16)))
+    assert {s.key.side for s in samples.values()} == {"fp16", "exl2", "fp16_floor", "pair", "pair_floor"}
+    rows = list(samples.values())
+    assert damage(rows, Sides.of(rows).pair, bool) is None
+
+
+def test_a_baseline_on_another_device_leaves_the_weights_where_they_are(folders):
+    def elsewhere(context: ProbeContext) -> ProbeContext:
+        context.fp16.info = replace(context.fp16.info, device="cuda:1")
+        return context
+
+    assert not any(":" in s.key.side for s in measured(folders, "head", changed=elsewhere).values())
+
+
+def through_reference(folders: dict[str, Path]) -> Callable[[ProbeContext], ProbeContext]:
+    """EXL2 in an engine of its own, and the weights that it is said to hold in the reference engine."""
+
+    def changed(context: ProbeContext) -> ProbeContext:
+        return replace(
+            context,
+            exl2=Foreign(context.exl2),
+            findings=DIFFERENT,
+            open_decoded=lambda: open_engine(folders["head"], side="fp16"),
+        )
+
+    return changed
+
+
+def test_weights_that_the_reference_engine_loses_with_too_are_put_back_in_that_engine(folders):
+    samples = measured(folders, "mlp", changed=through_reference(folders))
+    result = found(samples)
+    assert (result.engine, result.engine_left_out) == (AnswersBack(0, QUESTIONS), "")
+    # The drift is that of the weights in the reference engine, and not what the other engine adds or hides.
+    kept = [s.payload["kl"] for s in samples.values() if s.key.side == "part:engine"]
+    assert result.kl == pytest.approx(np.mean(np.concatenate(kept)))
+    assert result.worst is not None
+    assert (result.worst.id, result.worst.restored) == ("head", QUESTIONS)
+    assert result.share(result.worst) > 0.999
+    assert {p.id for p in result.parts}.isdisjoint({"engine", "cache"})
+
+
+def test_a_pass_in_pieces_through_the_reference_engine_stores_the_same(folders):
+    whole = measured(folders, "mlp", changed=through_reference(folders))
+    assert measured(folders, "mlp", piece=3, changed=through_reference(folders)) == whole
+
+
 def test_nothing_lost_is_nothing_to_localize(folders):
     samples = measured(folders, "head")
     plain = [s for s in samples.values() if ":" not in s.key.side]
@@ -119,7 +178,7 @@ def test_nothing_lost_is_nothing_to_localize(folders):
 
 
 def evidence() -> Evidence:
-    return Evidence(State.FAIL, State.PASS, True, True, True, True, "", 0.5, 0.001)
+    return Evidence(State.FAIL, State.PASS, True, True, True, True, True, "", 0.5, 0.001)
 
 
 def parts(head: float, everything: float = 0.001) -> Damage:
@@ -222,7 +281,7 @@ COARSE = (*CHECKS, Check(WHOLE_CACHE, "unknown", ""))
 
 @pytest.mark.parametrize(("restored", "cause"), [(6, "kv_cache_bits"), (2, "weights_too_few_bits")])
 def test_most_lost_answers_back_with_a_full_cache_is_the_cache(restored, cause):
-    found = diagnose(evidence(), COARSE, replace(parts(head=0.4), cache=CacheBack(restored, 8)))
+    found = diagnose(evidence(), COARSE, replace(parts(head=0.4), cache=AnswersBack(restored, 8)))
     assert found.cause == cause
     rung = next(c for c in found.evidence if c.check == CACHE_BACK)
     assert (rung.result, f"{restored} of 8 lost answers" in rung.detail) == (
@@ -239,6 +298,6 @@ def test_a_coarse_cache_that_was_not_put_back_blames_no_weights():
 
 
 def test_the_cache_alone_is_evidence_where_weights_cannot_be_exchanged():
-    found = diagnose(evidence(), COARSE, Damage(0.0, 0, (), CacheBack(4, 5)))
+    found = diagnose(evidence(), COARSE, Damage(0.0, 0, (), AnswersBack(4, 5)))
     assert (found.cause, found.confidence) == (KV_CACHE, "high")
-    assert diagnose(evidence(), COARSE, Damage(0.0, 0, (), CacheBack(1, 5))).cause == "weights_too_few_bits"
+    assert diagnose(evidence(), COARSE, Damage(0.0, 0, (), AnswersBack(1, 5))).cause == "weights_too_few_bits"

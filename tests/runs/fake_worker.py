@@ -18,10 +18,10 @@ LOG = "said.log"
 """In the home: what the worker logs."""
 
 
-def main(home: Path, database_url: str = "") -> int:
+def main(home: Path, database_url: str = "", device: str = "") -> int:
     upset(home)
     logging.getLogger("wfgy_triage.runs").addHandler(logging.FileHandler(home / LOG))
-    return worker.main(make_settings(home, database_url), lambda: fake_tools(home))
+    return worker.main(make_settings(home, database_url), lambda: fake_tools(home), device)
 
 
 def upset(home: Path) -> None:
@@ -47,4 +47,4 @@ def upset(home: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), device=sys.argv[-1] if "--device" in sys.argv else ""))

@@ -45,6 +45,28 @@ def spec(questions: int = 6, **options: Any) -> RunSpec:
     return RunSpec(SYMPTOM, "tiny", questions=questions, seed=7, options=options)
 
 
+class AcceleratorError(RuntimeError):
+    """What PyTorch raises for an error of CUDA."""
+
+
+class Gpu:
+    """The GPU as this process has it: once stopped, every use of it raises."""
+
+    stopped = False
+
+
+def use_gpu(home: Path | None = None) -> None:
+    """Raise as PyTorch does where the GPU has stopped; a file `gpu-stops` in the home makes it stop, once."""
+    if home is not None and (home / "gpu-stops").exists():
+        (home / "gpu-stops").unlink()
+        Gpu.stopped = True
+    if Gpu.stopped:
+        raise AcceleratorError(
+            "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported "
+            "at some other API call.\nCompile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n"
+        )
+
+
 def die_once(home: Path, point: str) -> None:
     """Kill this process when the file `die-POINT` asks for it; the file goes, so that it happens once."""
     marker = home / f"die-{point}"
@@ -64,6 +86,7 @@ class FakeEngine:
 
     def close(self) -> None:
         self.closed.append(self.name)
+        use_gpu()
 
 
 class FakeProbe:
@@ -99,6 +122,7 @@ class FakeProbe:
     def _measure(self, context: ProbeContext, key: SampleKey, number: int) -> None:
         options = context.settings.options
         time.sleep(options.get("pause", 0.0))
+        use_gpu(self.home)
         if options.get("fail_at") == number:
             raise ProbeError("The engine gave numbers that are not finite.", "Check the checkpoint.")
         if options.get("crash_at") == number:
@@ -157,6 +181,7 @@ def fake_tools(
         "check_folders": check_folders,
         "check_engines": check_engines,
         "describe_pair": fake_description,
+        "state_room": lambda pair, settings, twin, loaded: "",
         **changes,
     }
     return RunTools(**parts)

@@ -56,7 +56,7 @@ def test_without_a_gpu_it_ends_before_any_import(pair, monkeypatch):
         machine.cache().acquire(asking(pair, backend="exllamav2"))
     assert (machine.tried, machine.opened) == (0, ["fp16-reproducible"])
     found = not_loaded(refused.value)[0]
-    assert (found.check, found.state) == ("models_load", Outcome.FAIL)
+    assert (found.check, found.state, found.cause) == ("models_load", Outcome.FAIL, "no_gpu")
 
 
 @pytest.mark.parametrize(

@@ -54,11 +54,11 @@ def symptoms() -> None:
 
 
 @app.command(hidden=True)
-def worker() -> None:
+def worker(device: Annotated[str, typer.Option(help="The device it is for.")] = "") -> None:
     """Measure queued runs; started by the web app."""
     from wfgy_triage.runs.worker import main as work
 
-    raise typer.Exit(work(load_settings()))
+    raise typer.Exit(work(load_settings(), device=device))
 
 
 @app.command(hidden=True)

@@ -183,7 +183,7 @@ def doctor(
         chosen = chosen_pair(pair, fp16, exl2) or get_pair(settings, pair or "")
     check_json_folder(json_file)
     with progress_bars() as report:
-        findings = run_doctor(lane_of(settings), chosen, report)
+        findings = run_doctor(lane_of(settings, chosen), chosen, report)
     show_findings(out, findings)
     record = doctor_object(findings, chosen)
     hint = "Nothing of it is kept: give the same command again with another --json file."

@@ -99,13 +99,14 @@ class Capabilities:
     """What the engine can do; a missing one is NOT MEASURED downstream, never guessed.
 
     `grammars` names the kinds of grammar that it holds answers to; `served`: answers come from a server, whose model,
-    arithmetic and load are not known here.
+    arithmetic and load are not known here; `speed_tells`: it computes here as a deployed model does, in 16-bit numbers
+    on a GPU, so the time that it takes says something (it is a `TimedEngine` then).
     """
 
     generate: bool = True
     score: bool = True
     embed: bool = True
-    latency: bool = False
+    speed_tells: bool = False
     grammar: bool = True
     grammars: tuple[GrammarKind, ...] = ("json_schema", "lark", "regex")
     served: bool = False
@@ -224,4 +225,12 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give the memory back; the engine is unusable afterwards."""
+        ...
+
+
+class TimedEngine(Engine, Protocol):
+    """An engine whose speed tells something (`Capabilities.speed_tells`)."""
+
+    def forget_prompts(self) -> None:
+        """Drop what earlier calls computed of prompts, so that the next call can be timed."""
         ...

@@ -21,6 +21,7 @@ from wfgy_triage.engines.prepare import (
     build_engine,
     compute_dtype,
     first_line,
+    on_device,
     prepare_model,
     share_tensors,
 )
@@ -72,18 +73,22 @@ def open_exl2_reference(
 
     Raises:
         PrerequisiteError: the folder is unsafe or broken, its tensors are not those of the model, or the rounding of
-            the cache cannot be followed for it.
+            the cache cannot be followed for it; or the device has no room for it, or is not there.
     """
     check_folder_safe(folder)
     checkpoint = Checkpoint.open(folder)
-    target = torch.device(device)
-    dtype = compute_dtype(mode, target)
-    model = empty_model(folder)
-    fill_model(model, checkpoint, folder.name, dtype, target)
-    engine = build_engine(model, folder, engine="exl2_reference", mode=mode, dtype=dtype, device=target)
-    if share_with is not None:
-        share_tensors(engine.runner, share_with.runner)
-    return engine.with_cache(cache)
+
+    def load() -> TransformersEngine:
+        target = torch.device(device)
+        dtype = compute_dtype(mode, target)
+        model = empty_model(folder)
+        fill_model(model, checkpoint, folder.name, dtype, target)
+        engine = build_engine(model, folder, engine="exl2_reference", mode=mode, dtype=dtype, device=target)
+        if share_with is not None:
+            share_tensors(engine.runner, share_with.runner)
+        return engine
+
+    return on_device(load, f"{folder.name} cannot be loaded").with_cache(cache)
 
 
 def empty_model(folder: Path) -> nn.Module:

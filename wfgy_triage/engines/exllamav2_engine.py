@@ -76,7 +76,7 @@ class ExLlamaV2Engine(TokenizerSide):
     ) -> None:
         super().__init__(tokenizer, info, end_ids)
         self._owner = owner
-        self.capabilities = Capabilities()
+        self.capabilities = Capabilities(speed_tells=True)
         self._loaded: LoadedModel | None = loaded
         self._answers: AnswerLoop | None = AnswerLoop(
             JobContext(
@@ -113,6 +113,10 @@ class ExLlamaV2Engine(TokenizerSide):
         info = replace(self.info, cache=cache, engine_version=version)
         loaded = self.loaded.exchange(cache)
         return ExLlamaV2Engine(loaded, self._tokenizer, info, self._end, owner=False)
+
+    def forget_prompts(self) -> None:
+        """Drop what earlier calls computed of prompts, so that the next call can be timed; no call may be running."""
+        self.loaded.generator.reset_page_table()
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of `text` by the library's tokenizer; see the protocol."""

@@ -14,6 +14,7 @@ from wfgy_triage.engines.prepare import (
     build_engine,
     compute_dtype,
     first_line,
+    on_device,
     own_weights,
     prepare_model,
 )
@@ -32,12 +33,16 @@ def open_fp16(folder: Path, *, mode: Mode = "reproducible", device: str = "cpu")
         device: a torch device.
 
     Raises:
-        PrerequisiteError: the folder is unsafe, broken, quantized, or of an architecture that is not supported.
+        PrerequisiteError: the folder is unsafe, broken, quantized, or of an architecture that is not supported; or
+            the device has no room for it, or is not there.
     """
     check_folder_safe(folder)
     folder_tensors(folder)
-    target = torch.device(device)
-    dtype = compute_dtype(mode, target)
+    return on_device(lambda: _load(folder, mode, torch.device(device)), f"{folder.name} cannot be loaded")
+
+
+def _load(folder: Path, mode: Mode, device: torch.device) -> TransformersEngine:
+    dtype = compute_dtype(mode, device)
     try:
         with quiet_transformers():
             model, report = AutoModelForCausalLM.from_pretrained(
@@ -56,8 +61,8 @@ def open_fp16(folder: Path, *, mode: Mode = "reproducible", device: str = "cpu")
             "It must be a causal language model of a class that transformers ships, in safetensors.",
         ) from error
     _check_report(report, folder)
-    prepare_model(model, own_weights, dtype, target)
-    return build_engine(model, folder, engine="transformers", mode=mode, dtype=dtype, device=target)
+    prepare_model(model, own_weights, dtype, device)
+    return build_engine(model, folder, engine="transformers", mode=mode, dtype=dtype, device=device)
 
 
 def _check_report(report: dict[str, Any], folder: Path) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-from wfgy_triage.engine_settings import EngineSettings
+from wfgy_triage.engine_settings import EngineSettings, Side
 from wfgy_triage.engines.base import Engine, Mode
 from wfgy_triage.engines.transformers_engine import TransformersEngine
 
-Side = Literal["fp16", "exl2"]
 DEFAULTS = EngineSettings()
 
 
@@ -41,26 +39,16 @@ def open_engine(
         from wfgy_triage.engines.openai_loading import open_served
 
         return open_served(server, path if side == "fp16" else None, side=side, mode=mode, twin=share_with)
-    if uses_library(settings, side):
+    device = settings.device_of(side)
+    if settings.uses_library(side):
         from wfgy_triage.engines.exllamav2_loading import open_exllamav2
 
-        return open_exllamav2(path, side=side, mode=mode, settings=settings)
+        return open_exllamav2(path, side=side, mode=mode, settings=replace(settings, device=device))
     if side == "fp16":
         from wfgy_triage.engines.fp16 import open_fp16
 
-        return open_fp16(path, mode=mode, device=settings.device)
+        return open_fp16(path, mode=mode, device=device)
     from wfgy_triage.engines.exl2_reference import open_exl2_reference
 
     twin = share_with if isinstance(share_with, TransformersEngine) else None
-    return open_exl2_reference(path, mode=mode, share_with=twin, device=settings.device, cache=settings.cache)
-
-
-def uses_library(settings: EngineSettings, side: Side) -> bool:
-    """Whether a side runs in exllamav2 itself. Where `auto` meets an installed library on a GPU it does."""
-    if settings.server_of(side) is not None:
-        return False
-    if side == "fp16":
-        return settings.baseline == "exllamav2"
-    if settings.backend == "auto":
-        return settings.on_cuda and find_spec("exllamav2") is not None
-    return settings.backend == "exllamav2"
+    return open_exl2_reference(path, mode=mode, share_with=twin, device=device, cache=settings.cache)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
@@ -14,6 +15,7 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from wfgy_triage.engines.base import EngineInfo, Mode
+from wfgy_triage.engines.device_faults import device_refusal
 from wfgy_triage.engines.fused import fuse_layer
 from wfgy_triage.engines.linear import (
     CompactEmbedding,
@@ -40,8 +42,39 @@ LOAD_ERRORS = (
 )
 """What transformers raises for a folder that it cannot load (a broken config.json alone has five ways)."""
 
+ROOM = (
+    "Close other programs on the GPU, set another `device` in the pair's engine block (`cpu` is slow and uses the "
+    "machine's memory), or use a smaller model pair."
+)
+"""What makes room for a model of transformers."""
+
 LinearSource = Callable[[str, nn.Linear], tuple[torch.Tensor, torch.Tensor | None]]
 """Gives weight and bias of the linear layer at a path; called once for each, so that one is held at a time."""
+
+
+_Made = TypeVar("_Made")
+
+
+def on_device(make: Callable[[], _Made], what: str) -> _Made:
+    """Make what is loaded onto a device; where that has no room, or is not there, nothing of it is left there.
+
+    Args:
+        make: holds everything that it loads itself, so that it goes with it.
+        what: what did not work, for the message.
+
+    Raises:
+        PrerequisiteError: the GPU's memory does not suffice, or PyTorch cannot use the GPU; names the cause.
+    """
+    try:
+        return make()
+    except (RuntimeError, AssertionError) as error:
+        problem = device_refusal(error, what, ROOM)
+        if problem is None:
+            raise
+    # Outside the handler, where the error no longer holds on to what is to be freed.
+    gc.collect()
+    torch.cuda.empty_cache()
+    raise problem
 
 
 def own_weights(_: str, layer: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -164,7 +197,7 @@ def build_engine(
     runner = ModelRunner(model, vocab_size, dtype, device)
     with torch.inference_mode():
         runner.check_against_class()
-    notes, deterministic = _notes(mode, dtype, config)
+    notes, deterministic = _notes(mode, dtype, device, config)
     info = EngineInfo(
         engine=engine,
         engine_version=f"transformers {transformers.__version__}, torch {torch.__version__}",
@@ -182,10 +215,13 @@ def build_engine(
     return TransformersEngine(runner, tokenizer, info, end_ids(folder, config, tokenizer))
 
 
-def _notes(mode: Mode, dtype: torch.dtype, config: Any) -> tuple[tuple[str, ...], bool]:
+def _notes(mode: Mode, dtype: torch.dtype, device: torch.device, config: Any) -> tuple[tuple[str, ...], bool]:
     """What a reader of the numbers must know, and whether text is independent of the batch."""
     notes = []
-    deterministic = mode == "reproducible"
+    # That a row's products do not depend on its batch is tested for the processor's kernels, and for no GPU's.
+    deterministic = mode == "reproducible" and device.type == "cpu"
+    if mode == "reproducible" and not deterministic:
+        notes.append("On a GPU, text may change with the composition of a batch, in fp32 too.")
     if mode == "fast" and dtype == torch.bfloat16:
         notes.append("Fast mode computes in bf16: text may change with the composition of a batch.")
     elif mode == "fast":

@@ -75,6 +75,15 @@ def weight_parts(engine: Engine, ranges: int = RANGES) -> tuple[WeightPart, ...]
     return (WeightPart(ALL, everything, 0), *parts)
 
 
+def exchangeable_parts(engine: Engine, reference: Engine) -> tuple[WeightPart, ...]:
+    """The parts that can be taken from one engine into another.
+
+    None unless both are of the class that allows it, and on one device.
+    """
+    able = isinstance(reference, TransformersEngine) and reference.info.device == engine.info.device
+    return weight_parts(engine) if able else ()
+
+
 def put_back(engine: Engine, reference: Engine, parts: Sequence[WeightPart]) -> dict[str, PutBackEngine]:
     """An engine for each part, by its id; scored on the same texts they compute once what lies below their parts.
 
@@ -134,7 +143,7 @@ class PutBackEngine:
 
     def logits(self, requests: Sequence[ScoreRequest], chunk: int = 128) -> Iterator[LogitChunk]:
         """See the protocol."""
-        around = self._below and self._below.over(requests, self._first)
+        around = None if self._below is None else self._below.over(requests, self._first)
         return self._while_swapped(self._engine.logits(requests, chunk), around)
 
     def embed(self, texts: Sequence[str], layers: Sequence[int]) -> np.ndarray:

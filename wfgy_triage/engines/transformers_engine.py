@@ -52,7 +52,7 @@ class TransformersEngine(TokenizerSide):
         cache: CacheKind = "FP16",
     ) -> None:
         super().__init__(tokenizer, _with_cache(info, cache), eos_ids)
-        self.capabilities = Capabilities()
+        self.capabilities = Capabilities(speed_tells=_speed_tells(info))
         self._runner: ModelRunner | None = runner
         self._plain = info
         shape = runner.kv_shape
@@ -121,6 +121,12 @@ class TransformersEngine(TokenizerSide):
         gc.collect()
         if self.info.device.startswith("cuda"):
             torch.cuda.empty_cache()
+
+
+def _speed_tells(info: EngineInfo) -> bool:
+    """Whether a model runs as it would be deployed: its own weights, not decoded ones, in 16-bit numbers on a GPU."""
+    own_weights, on_gpu = info.engine == "transformers", info.device.startswith("cuda")
+    return own_weights and on_gpu and info.compute_dtype in ("bfloat16", "float16")
 
 
 def _with_cache(info: EngineInfo, cache: CacheKind) -> EngineInfo:

@@ -1,19 +1,21 @@
 """Probe "Core acceptance": the page's whole list on one pair, from answers to questions with numbered passages.
 
 Sides that are stored: `fp16`, `exl2`, `fp16_floor` (greedy answers to the first wording, as the citation probe asks),
-`pair`, `pair_floor` (tokens of the FP16 answers); `fp16_runs`, `exl2_runs` (every wording under two seeds at a low
-temperature, for λ_observe); `fp16_k5`, `exl2_k5`, ... (the first questions with more passages, the k sweep);
-`distance` (ΔS between the answers of two sides). A greedy answer carries its own ΔS to the reference answer, from a
-sentence model that both sides share.
+`pair`, `pair_floor` (tokens of the FP16 answers); `fp16_runs`, `exl2_runs`, `fp16_floor_runs` (three wordings under two
+seeds at a low temperature, for λ_observe); `fp16_k5`, `exl2_k5`, ... (the first questions with more passages, the k
+sweep); `distance` (ΔS between the answers of two sides); `timed` (see `latency.py`). A greedy answer carries its own ΔS
+to the reference answer, from a sentence model that both sides share.
 
 A change is tried on what the failed rules need: the greedy answers, and the λ runs only where that rule failed. The
-k sweep decides nothing, so it is not asked again.
+k sweep decides nothing, and no change makes answers faster, so neither is asked again.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,10 +29,18 @@ from wfgy_triage.measure.citations import classify_citations, finishes_a_claim, 
 from wfgy_triage.measure.stability import claim_of
 from wfgy_triage.probes.acceptance_evaluation import evaluate_samples, lost, usable
 from wfgy_triage.probes.acceptance_rules import OF_ANSWERS, OF_RUNS, failed_rules, lost_on
-from wfgy_triage.probes.acceptance_samples import DISTANCE, K_SWEEP, SWEEP_QUESTIONS, sweep_side
+from wfgy_triage.probes.acceptance_samples import (
+    DISTANCE,
+    K_SWEEP,
+    SEEDS,
+    SWEEP_QUESTIONS,
+    WORDINGS,
+    sweep_side,
+)
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.contracts import citation_contracts
 from wfgy_triage.probes.items import RUNS, Item, arm_side, conversation
+from wfgy_triage.probes.latency import TIMED, Clock, time_answers
 from wfgy_triage.probes.localize import localize
 from wfgy_triage.probes.measuring import STAGES, Judge, Measuring
 from wfgy_triage.probes.subject import Subject
@@ -45,18 +55,21 @@ from wfgy_triage.workload.citations import (
 )
 
 SYMPTOM = "acceptance_gate"
-SEEDS, TEMPERATURE = 2, 0.3
-"""λ_observe: two seeds, at a temperature that lets a seed matter and keeps a decided model where it is."""
+TEMPERATURE = 0.3
+"""λ_observe: at a temperature that lets a seed matter and keeps a decided model where it is."""
 LENGTH_FACTOR, LENGTH_MARGIN = 2.0, 16
 """Answer budget: twice the tokens of the right answer and a margin; only runaway answers reach it."""
 COMPARED = 10
-"""Questions whose tokens are compared: evidence beside the rules, and a few hundred tokens are enough for it."""
+"""Questions whose tokens are compared, and which the twin answers: evidence beside the rules, for which a few hundred
+tokens are enough."""
 PROBE_STAGES = {
     **STAGES,
     "fp16_runs": "FP16: other wordings and seeds (λ)",
     "exl2_runs": "EXL2: other wordings and seeds (λ)",
+    "fp16_floor_runs": "FP16 again, other wordings and seeds: the noise of λ",
     **{sweep_side("fp16", k): f"FP16 with {k} passages" for k in K_SWEEP},
     **{sweep_side("exl2", k): f"EXL2 with {k} passages" for k in K_SWEEP},
+    TIMED: "Time for each word, FP16 and EXL2 in turn",
 }
 
 
@@ -75,6 +88,7 @@ class Acceptance:
         load_encoder: loads the sentence model that measures distances; it is loaded once and kept.
         compared: questions whose tokens are compared, and which the twin answers.
         sweep: numbers of passages of the k sweep.
+        clock: seconds, what answers are timed with.
     """
 
     symptom = SYMPTOM
@@ -84,8 +98,10 @@ class Acceptance:
         load_encoder: Callable[[], Encoder] = lambda: load_sentence_encoder(),
         compared: int = COMPARED,
         sweep: Sequence[int] = K_SWEEP,
+        clock: Clock = time.perf_counter,
     ) -> None:
         self._load_encoder, self._compared, self._k_sweep = load_encoder, compared, tuple(sweep)
+        self._clock = clock
         self._loaded: Encoder | None = None
 
     def workload_info(self, settings: ProbeSettings) -> Mapping[str, Any]:
@@ -103,13 +119,12 @@ class Acceptance:
         items = [replace(item, compared=n < self._compared) for n, item in enumerate(items)]
         greedy = Measuring(context, SYMPTOM, items, PROBE_STAGES)
         greedy.run(judge)
-        runs = [i for t in tasks.values() for i in _runs(workload, t, fp16, seed)]
-        lambda_runs = Measuring(context, SYMPTOM, runs, PROBE_STAGES)
-        for side, engine in (("fp16", context.fp16), ("exl2", context.exl2)):
-            lambda_runs.answer(arm_side(side, RUNS), engine, judge)
+        runs = {q: _runs(workload, t, fp16, seed) for q, t in tasks.items()}
+        self._lambda_runs(context, runs, judge)
         for k in self._k_sweep:
             self._sweep(context, k, list(tasks)[:SWEEP_QUESTIONS])
         self._distances(context, tasks)
+        time_answers(context, SYMPTOM, items, PROBE_STAGES[TIMED], self._clock)
         localize(context, greedy, judge, usable, lost(context.stored(), context.settings))
 
     def subject(self, context: ProbeContext) -> Subject | None:
@@ -145,6 +160,16 @@ class Acceptance:
     ) -> Evaluation:
         """See `acceptance_evaluation.evaluate_samples`."""
         return evaluate_samples(samples, checks, settings)
+
+    def _lambda_runs(self, context: ProbeContext, runs: Mapping[str, Sequence[Item]], judge: Judge) -> None:
+        """Every wording under every seed on both sides, and of the first questions on the twin."""
+        several = Measuring(context, SYMPTOM, list(chain(*runs.values())), PROBE_STAGES)
+        for side, engine in (("fp16", context.fp16), ("exl2", context.exl2)):
+            several.answer(arm_side(side, RUNS), engine, judge)
+        again = list(chain(*list(runs.values())[: self._compared]))
+        floor, side = Measuring(context, SYMPTOM, again, PROBE_STAGES), arm_side("fp16_floor", RUNS)
+        if floor.missing(side) and not context.should_stop():
+            floor.answer(side, context.open_floor(), judge)
 
     def _sweep(self, context: ProbeContext, k: int, questions: Sequence[str]) -> None:
         workload = load_sweep(k, context.settings.workload)
@@ -250,9 +275,9 @@ def answer_item(workload: CitationWorkload, task: CitationTask, engine: Engine, 
 
 
 def _runs(workload: CitationWorkload, task: CitationTask, engine: Engine, seed: int) -> list[Item]:
-    """Every wording of a question under every seed."""
+    """The wordings of a question under every seed."""
     found = []
-    for number in range(len(task.question.paraphrases)):
+    for number in range(min(WORDINGS, len(task.question.paraphrases))):
         item = answer_item(workload, task.worded(number), engine, seed)
         item = replace(item, paraphrase=number, temperature=TEMPERATURE, arm=RUNS)
         found += [replace(item, seed=seed + s) for s in range(SEEDS)]

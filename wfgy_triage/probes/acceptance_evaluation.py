@@ -23,6 +23,7 @@ from wfgy_triage.probes.evidence import (
     shift_evidence,
     strongest,
 )
+from wfgy_triage.probes.latency import time_metrics
 from wfgy_triage.probes.localize import damage
 from wfgy_triage.probes.paired import (
     Payload,
@@ -56,7 +57,9 @@ def evaluate_samples(
         headline=_headline(whole.state, rules),
         page_rule=_literal(rules),
         metrics=with_server_facts(
-            (*rules, *_details(measured, stored, level), *tokens.metrics), samples, level
+            (*rules, *_details(measured, stored, level), *time_metrics(samples, level), *tokens.metrics),
+            samples,
+            level,
         ),
         diagnosis=diagnose(
             _evidence(measured, stored, tokens, whole.state, whole.failed, level), checks, found

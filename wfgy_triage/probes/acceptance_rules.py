@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.measure.stability import convergent_share
 from wfgy_triage.measure.tension import Lambda
-from wfgy_triage.probes.acceptance_samples import Stored
+from wfgy_triage.probes.acceptance_samples import SEEDS, SIDES, WORDINGS, Stored
 from wfgy_triage.probes.items import RUNS, arm_side
+from wfgy_triage.probes.latency import GAIN, latency_metric, latency_of
 from wfgy_triage.probes.paired import (
     Numbers,
     Outcomes,
@@ -21,21 +22,17 @@ from wfgy_triage.probes.paired import (
     missing_metric,
     rate_metric,
 )
-from wfgy_triage.probes.served import latency_gains, latency_metric
 from wfgy_triage.result import Gate, Metric, State
 from wfgy_triage.store.records import Sample
 from wfgy_triage.verdict import Judgement, judge_difference, judge_mean, not_measured, page_rule
 
-RULES = ("ds_drift", "coverage", "lambda_rate", "accuracy", "latency_gain")
+RULES = ("ds_drift", "coverage", "lambda_rate", "accuracy", GAIN)
 """The seed's core acceptance, in the order in which the rules are shown."""
 OF_ANSWERS = ("ds_drift", "coverage", "accuracy")
 """The rules that the answers to the first wording decide."""
 OF_RUNS = "lambda_rate"
 """The rule that takes every wording under every seed."""
-NO_LATENCY = (
-    "The CPU reference engine does not run ExLlamaV2's kernels, so its speed says nothing about them."
-)
-NO_WORDINGS = "λ needs several wordings of each question; these questions have one."
+NO_WORDINGS = f"λ needs {WORDINGS} wordings of each question; these questions have fewer."
 NO_RUNS = "The questions were not asked in other wordings and with other seeds."
 
 
@@ -69,7 +66,7 @@ class Measured:
             stable=_runs(stored, convergent_share),
             chaotic=_runs(stored, lambda labels: sum(x is Lambda.CHAOTIC for x in labels) / len(labels)),
             right=stored.sides.each(lambda a: a["right"]),
-            repeated=all(stored.runs.values()),
+            repeated=all(stored.runs[side] for side in SIDES),
         )
 
 
@@ -82,12 +79,12 @@ def covered(sides: Sides) -> Numbers:
 
 
 def _runs(stored: Stored, read: Callable[[Sequence[Lambda]], float]) -> Numbers:
-    """A number of the λ runs of each question; the twin does not repeat them."""
+    """A number of the λ runs of each question that was asked in all its wordings; the twin repeats a part of them."""
     several = {
-        side: {q: read(labels) for q, labels in runs.items() if len(labels) > 2}
+        side: {q: read(labels) for q, labels in runs.items() if len(labels) == WORDINGS * SEEDS}
         for side, runs in stored.runs.items()
     }
-    return PerSide(several["fp16"], several["exl2"], {})
+    return PerSide(several["fp16"], several["exl2"], several["fp16_floor"])
 
 
 def rule_metrics(samples: Sequence[Sample], m: Measured, level: float) -> tuple[Metric, ...]:
@@ -102,7 +99,7 @@ def rule_metrics(samples: Sequence[Sample], m: Measured, level: float) -> tuple[
         mean_metric("coverage", m.covered, level, True),
         stable,
         rate_metric("accuracy", m.right, level, True),
-        latency_metric(samples, level, NO_LATENCY),
+        latency_metric(samples, level),
     )
 
 
@@ -118,10 +115,9 @@ def judgements(samples: Sequence[Sample], m: Measured, level: float) -> dict[str
         for name, found in values.items()
     }
     judged["accuracy"] = judge_difference(counts(m.right, m.right.exl2), _gate("accuracy"), level)
-    gains, _ = latency_gains(samples)
-    judged["latency_gain"] = (
-        judge_mean(list(gains.values()), _gate("latency_gain"), level) if gains else not_measured(NO_LATENCY)
-    )
+    times = latency_of(samples)
+    gains = list(times.gains.values())
+    judged[GAIN] = judge_mean(gains, _gate(GAIN), level) if gains else not_measured(times.note)
     return judged
 
 

@@ -11,10 +11,13 @@ from wfgy_triage.probes.items import RUNS, arm_side
 from wfgy_triage.probes.paired import Payload, Sides
 from wfgy_triage.store.records import Sample
 
+SIDES = ("fp16", "exl2")
 DISTANCE = "distance"
 """Side of the ΔS between the answers of two sides to one question."""
 K_SWEEP = (5, 10, 20)
 """Passages in the prompt, the values that the RAG recovery page asks to vary."""
+WORDINGS, SEEDS = 3, 2
+"""λ_observe: the first wordings of a question, each under so many seeds; a question with fewer has no λ."""
 SWEEP_QUESTIONS = 6
 """Questions of the sweep: the first ones. Twenty passages make long prompts."""
 
@@ -41,7 +44,7 @@ class Stored:
         return cls(
             sides=sides,
             distances={s.key.question: s.payload for s in samples if s.key.side == DISTANCE},
-            runs={side: _labels(samples, arm_side(side, RUNS)) for side in ("fp16", "exl2")},
+            runs={side: _labels(samples, arm_side(side, RUNS)) for side in (*SIDES, "fp16_floor")},
             sweep={
                 "fp16": {k: _swept(samples, "fp16", k, sides.fp16) for k in K_SWEEP},
                 "exl2": {k: _swept(samples, "exl2", k, sides.exl2) for k in K_SWEEP},

@@ -43,7 +43,8 @@ class ProbeContext:
     Attributes:
         fp16: the baseline engine (reproducible mode).
         exl2: the EXL2 engine (reproducible mode).
-        open_floor: opens the FP16 twin used for the noise floor (other compute dtype or batch shape).
+        open_floor: opens the FP16 twin used for the noise floor (other compute dtype or batch shape); gives an engine
+            that can do nothing where there is no room for it.
         settings: the user's choices.
         done: keys already stored by an earlier, interrupted pass; they are skipped.
         stored: everything stored so far, `save`d samples of this pass included.
@@ -55,6 +56,8 @@ class ProbeContext:
         findings: what the doctor found on the folders and the loaded models before this run.
         reuse: FP16 answers of earlier runs; None measures everything.
         ahead: measure only what later runs may take from this one (`reuse.REUSED`).
+        open_decoded: opens the EXL2 side's weights in the reference engine, for whoever closes it; None where nothing
+            can be loaded.
     """
 
     fp16: Engine
@@ -71,6 +74,7 @@ class ProbeContext:
     findings: tuple[Finding, ...] = ()
     reuse: Reuse | None = None
     ahead: bool = False
+    open_decoded: Callable[[], Engine] | None = None
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def _frames(
             messages = asked(item, remind)
             ids = engine.encode(engine.render_chat(messages))
             changed = replace(item, prompt_ids=ids, messages=conversation(messages))
-            refuse_too_long([changed], engine.info.max_context)
+            refuse_too_long([changed], engine)
             return changed
 
         return restated

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from wfgy_triage.engines.base import GenerationRequest, Grammar, ScoreRequest
+from wfgy_triage.engines.base import Engine, GenerationRequest, Grammar, ScoreRequest
 from wfgy_triage.errors import InputError
 from wfgy_triage.store.records import Sample
 
@@ -108,19 +108,40 @@ def conversation(messages: Iterable[Mapping[str, str]]) -> tuple[tuple[str, str]
     return tuple((m["role"], m["content"]) for m in messages)
 
 
-def refuse_too_long(items: Iterable[Item], max_context: int) -> None:
-    """Refuse questions that do not fit, before anything is measured.
+def _needed(item: Item) -> int:
+    """Tokens of a question and the longest answer to it."""
+    return len(item.prompt_ids) + item.max_new_tokens
+
+
+def fits(item: Item, engine: Engine) -> bool:
+    """Whether an engine's context holds a question with its answer."""
+    return _needed(item) <= engine.info.max_context
+
+
+def refuse_too_long(items: Iterable[Item], engine: Engine, *, exl2: bool = False) -> None:
+    """Refuse questions that do not fit into an engine's context, before anything is measured.
+
+    Args:
+        items: what is to be asked.
+        engine: whom.
+        exl2: whether it is the EXL2 side, whose context is not what the user looks at first.
 
     Raises:
         InputError: names them, with the tokens they need.
     """
-    needed = {i.question: len(i.prompt_ids) + i.max_new_tokens for i in items}
-    long = {q: n for q, n in needed.items() if n > max_context}
-    if long:
-        listed = ", ".join(f"{q} ({n:,})" for q, n in list(long.items())[:SHOWN_TOO_LONG])
-        more = f" and {len(long) - SHOWN_TOO_LONG} more" if len(long) > SHOWN_TOO_LONG else ""
+    long = {i.question: _needed(i) for i in items if not fits(i, engine)}
+    if not long:
+        return
+    listed = ", ".join(f"{q} ({n:,})" for q, n in list(long.items())[:SHOWN_TOO_LONG])
+    more = f" and {len(long) - SHOWN_TOO_LONG} more" if len(long) > SHOWN_TOO_LONG else ""
+    tokens = f"{engine.info.max_context:,}"
+    if exl2:
         raise InputError(
-            f"The model's context has {max_context:,} tokens; these questions need more with their answers: "
-            f"{listed}{more}.",
-            "Shorten them or leave them out.",
+            f"The EXL2 model's context has {tokens} tokens, fewer than FP16's; these questions need more with their "
+            f"answers: {listed}{more}.",
+            "Load it with a longer context (max_seq_len), shorten the questions or leave them out.",
         )
+    raise InputError(
+        f"The model's context has {tokens} tokens; these questions need more with their answers: {listed}{more}.",
+        "Shorten them or leave them out.",
+    )

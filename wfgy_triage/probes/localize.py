@@ -1,9 +1,13 @@
-"""Rungs 8 and 9 of the ladder: what does the damage? Parts are put back to FP16 one at a time, and the run looks again.
+"""Rungs 7 to 9 of the ladder: what does the damage? One thing at a time is exchanged, and the run looks again.
 
-A quantized KV cache comes first: where most lost answers come back with one that rounds nothing, no weights are asked
-for. Two kinds of samples are stored. `part:<id>`: the comparison of a few FP16 answers with the EXL2 model that has
-this part of its weights back; what drift is left shows what the part causes. `back:<id>`: new answers to questions that
-EXL2 lost, with the part (or, as `cache`, the cache) back; they show whether the symptom goes away.
+A quantized KV cache comes first: where most lost answers come back with one that rounds nothing, nothing else is asked
+for. Then, where the two sides run in different engines, the same EXL2 weights are asked in the reference engine: where
+most lost answers come back, the engine is to blame. Then FP16 weights are put back part by part.
+
+What is stored. `part:<id>`: the comparison of a few FP16 answers with the EXL2 model that has this part of its weights
+back (as `engine`: none, in the reference engine); what drift is left shows what the part causes. `back:<id>`: new
+answers to questions that EXL2 lost, with the part back (as `cache`: a cache that rounds nothing; as `engine`: the
+reference engine); they show whether the symptom goes away. `left_out:engine`: why the reference engine was not asked.
 """
 
 from __future__ import annotations
@@ -17,14 +21,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from wfgy_triage.diagnosis import MOSTLY
+from wfgy_triage.engines.base import Engine
 from wfgy_triage.engines.caches import exact_cache
-from wfgy_triage.engines.putback import ALL, HEAD, WeightPart, put_back, weight_parts
+from wfgy_triage.engines.putback import ALL, HEAD, WeightPart, exchangeable_parts, put_back
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.evidence import CacheBack, Damage, PartDamage
+from wfgy_triage.evidence import AnswersBack, Damage, PartDamage
 from wfgy_triage.probes.base import ProbeContext
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.measuring import Judge, Measuring
 from wfgy_triage.probes.paired import Payload
+from wfgy_triage.probes.reference_engine import reference_opener, why_not
 from wfgy_triage.store.records import Sample
 
 STAGE, STAGE_LABEL = "parts", "FP16 weights put back, part by part"
@@ -35,8 +41,8 @@ ANSWERED_QUESTIONS = 12
 """Lost questions that are answered again with a part back."""
 ANSWERED_PARTS = 2
 """Parts, the most damaging first, with which the lost questions are answered again; all weights come on top."""
-CACHE = "cache"
-_PART, _BACK = "part:", "back:"
+CACHE, ENGINE = "cache", "engine"
+_PART, _BACK, _LEFT_OUT = "part:", "back:", "left_out:"
 _log = logging.getLogger(__name__)
 WHOLE_KINDS = {
     ALL: "All weights",
@@ -53,7 +59,7 @@ def localize(
     useful: Callable[[Payload], bool],
     lost: Sequence[str],
 ) -> None:
-    """Measure what is left of the damage with each part put back; skips what is stored.
+    """Measure what is left of the damage with each thing exchanged; skips what is stored.
 
     Args:
         context: the run's engines and store.
@@ -67,14 +73,40 @@ def localize(
     items = measuring.items(_some(lost, ANSWERED_QUESTIONS))
     if _cache_explains(context, measuring, judge, useful, items) or context.should_stop():
         return
-    parts = weight_parts(context.exl2) if context.fp16.capabilities.score else ()
+    open_decoded = reference_opener(context)
+    if open_decoded is not None:
+        _through_the_reference(open_decoded, context, measuring, judge, useful, items)
+    else:
+        _weights_back(context, measuring, judge, items, context.exl2, {})
+
+
+def _weights_back(
+    context: ProbeContext,
+    measuring: Measuring,
+    judge: Judge,
+    items: Sequence[Item],
+    exl2: Engine,
+    as_it_is: Mapping[str, Engine],
+) -> None:
+    """Put FP16 weights back into an engine of the EXL2 weights, part by part; nothing where that is not possible.
+
+    Args:
+        context: the run's engines and store.
+        measuring: the run's pass.
+        judge: what an answer is worth.
+        items: lost questions.
+        exl2: holds the EXL2 weights.
+        as_it_is: the same without any part back, by side, where the run has not compared it yet.
+    """
+    parts = exchangeable_parts(exl2, context.fp16) if context.fp16.capabilities.score else ()
     if not parts:
         return
     scored = _enough(context.stored(), measuring, items)
     steps = 2 + ANSWERED_PARTS
     context.progress(STAGE, STAGE_LABEL, 0, steps)
-    engines = put_back(context.exl2, context.fp16, parts)
-    measuring.compare_many({_PART + part: engine for part, engine in engines.items()}, scored)
+    engines = put_back(exl2, context.fp16, parts)
+    changed = {_PART + part: engine for part, engine in engines.items()}
+    measuring.compare_many({**as_it_is, **changed}, scored)
     left = _kl_by_part(context.stored(), measuring, scored, parts)
     ranked = sorted((p for p in left if p != ALL), key=lambda p: left[p])
     for done, part in enumerate([ALL, *ranked[:ANSWERED_PARTS]], 1):
@@ -103,13 +135,56 @@ def _cache_explains(
     context.progress(STAGE, "A cache that rounds nothing", 0, 1)
     with closing(exact):
         measuring.answer(_BACK + CACHE, exact, judge, items)
-    back = _cache_back(context.stored(), useful)
+    return _explains(CACHE, context, useful)
+
+
+def _through_the_reference(
+    open_decoded: Callable[[], Engine],
+    context: ProbeContext,
+    measuring: Measuring,
+    judge: Judge,
+    useful: Callable[[Payload], bool],
+    items: Sequence[Item],
+) -> None:
+    """Ask lost questions of the same weights in the reference engine; where it loses them too, look at its parts."""
+    asked = all(measuring.has(i, _BACK + ENGINE) for i in items)
+    if measuring.has(items[0], _LEFT_OUT + ENGINE) or (asked and _explains(ENGINE, context, useful)):
+        return
+    label = "The same weights in the reference engine"
+    context.progress(STAGE, label, 0, 1)
+    try:
+        with closing(open_decoded()) as decoded:
+            measuring.answer(_BACK + ENGINE, decoded, judge, items)
+            if context.should_stop():
+                return
+            context.progress(STAGE, label, 1, 1)
+            if not _explains(ENGINE, context, useful):
+                _weights_back(context, measuring, judge, items, decoded, {_PART + ENGINE: decoded})
+    except (PrerequisiteError, RuntimeError, MemoryError) as error:
+        reason = why_not(error)
+        if reason is None:
+            raise
+        _leave_out(context, measuring, items, reason)
+
+
+def _leave_out(context: ProbeContext, measuring: Measuring, items: Sequence[Item], reason: str) -> None:
+    """Store why lost questions are not asked in the reference engine; where they were asked, that stands."""
+    _log.warning("the reference engine is not asked any further: %s", reason)
+    if not all(measuring.has(i, _BACK + ENGINE) for i in items):
+        context.save([Sample(measuring.key(items[0], _LEFT_OUT + ENGINE), {"reason": reason})])
+
+
+def _explains(exchanged: str, context: ProbeContext, useful: Callable[[Payload], bool]) -> bool:
+    """Whether most lost answers come back with the cache, or the engine, exchanged."""
+    back = _answers_back(exchanged, context.stored(), useful)
     return back is not None and back.share >= MOSTLY
 
 
-def _cache_back(samples: Sequence[Sample], useful: Callable[[Payload], bool]) -> CacheBack | None:
-    answers = [s.payload for s in samples if s.key.side == _BACK + CACHE]
-    return CacheBack(sum(useful(a) for a in answers), len(answers)) if answers else None
+def _answers_back(
+    exchanged: str, samples: Sequence[Sample], useful: Callable[[Payload], bool]
+) -> AnswersBack | None:
+    answers = [s.payload for s in samples if s.key.side == _BACK + exchanged]
+    return AnswersBack(sum(useful(a) for a in answers), len(answers)) if answers else None
 
 
 def _enough(samples: Sequence[Sample], measuring: Measuring, items: Sequence[Item]) -> list[Item]:
@@ -155,21 +230,27 @@ def damage(
 
     Args:
         samples: everything stored for the run.
-        pair: comparison of EXL2 as it is, by question.
+        pair: comparison of the EXL2 side, by question.
         useful: whether an answer is of use.
     """
     groups: dict[str, _Group] = {}
     for sample in samples:
         kind, _, part_id = sample.key.side.partition(":")
-        if kind not in ("part", "back") or part_id in ("", CACHE):
+        if kind not in ("part", "back") or part_id in ("", CACHE, ENGINE):
             continue
         group = groups.setdefault(part_id, _Group({}, {}))
         (group.part if kind == "part" else group.back)[sample.key.question] = sample.payload
-    back = _cache_back(samples, useful)
-    scored = [q for q in pair if groups and all(q in g.part for g in groups.values())]
+    reason = next((str(s.payload["reason"]) for s in samples if s.key.side == _LEFT_OUT + ENGINE), "")
+    engine = None if reason else _answers_back(ENGINE, samples, useful)
+    cache = _answers_back(CACHE, samples, useful)
+    # Parts were put back in the reference engine where that holds the EXL2 weights: its drift is what they end.
+    decoded = {s.key.question: s.payload for s in samples if s.key.side == _PART + ENGINE}
+    as_it_is = decoded or pair
+    scored = [q for q in as_it_is if groups and all(q in g.part for g in groups.values())]
     if not scored:
-        return None if back is None else Damage(0.0, 0, (), back)
-    whole = _mean_kl([pair[q] for q in scored])
+        found = cache is not None or engine is not None or bool(reason)
+        return Damage(0.0, 0, (), cache, engine, reason) if found else None
+    whole = _mean_kl([as_it_is[q] for q in scored])
     parts = [
         PartDamage(
             part_id,
@@ -180,7 +261,7 @@ def damage(
         )
         for part_id, group in sorted(groups.items())
     ]
-    return Damage(whole, len(scored), tuple(parts), back)
+    return Damage(whole, len(scored), tuple(parts), cache, engine, reason)
 
 
 def part_label(part_id: str) -> str:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from wfgy_triage.doctor.finding import Outcome
 from wfgy_triage.engines.base import Completion, Engine, GenerationRequest, ScoreRequest, TokenScores
 from wfgy_triage.engines.scoring import score_many, score_text
 from wfgy_triage.measure.fluency import mean_logprob
 from wfgy_triage.probes.base import ProbeContext
-from wfgy_triage.probes.items import Item, drafts_for, refuse_too_long
+from wfgy_triage.probes.items import Item, drafts_for, fits, refuse_too_long
 from wfgy_triage.probes.payloads import Annotate, answer_payload, comparison_payload
 from wfgy_triage.probes.reuse import REUSED, Reuse, settled_answer, settled_scores
 from wfgy_triage.probes.served import AGAIN
@@ -31,6 +32,8 @@ STAGES: Mapping[str, str] = {
     "pair_floor": "Noise of that comparison",
 }
 """Side to what the page calls the stage that fills it."""
+SHORT_CONTEXT = "same_context"
+"""The doctor's check that EXL2 accepts as long prompts as FP16."""
 ALWAYS = frozenset({"fp16", "exl2"})
 """Sides on which every item is answered; the others are for items that are compared."""
 Judge = Callable[["Item", Completion], Mapping[str, Any]]
@@ -82,10 +85,10 @@ class Measuring:
         """Everything a paired probe measures: both sides, the comparison, and the same with the FP16 twin.
 
         Raises:
-            InputError: a question does not fit into the model's context; nothing has been measured then.
+            InputError: see `refuse_too_long`.
         """
         items = list(self._items.values())
-        refuse_too_long(items, self._context.fp16.info.max_context)
+        self.refuse_too_long()
         # All at once, so that the run says once how many answers it takes from earlier ones.
         self._recall_answers("fp16", self._context.fp16, judge)
         for start in range(0, len(items), ROUND):
@@ -103,6 +106,20 @@ class Measuring:
         # Both at once: FP16 reads its answers one time for the two.
         self.compare_many(candidates, annotate=annotate)
 
+    def refuse_too_long(self) -> None:
+        """Refuse questions that a side cannot take, before anything is measured.
+
+        Where the doctor has found that EXL2's context is shorter than FP16's, that is what the run is to say: EXL2 is
+        then asked what fits.
+
+        Raises:
+            InputError: a question does not fit into the context of FP16, or of EXL2 and nobody knows why.
+        """
+        items, findings = list(self._items.values()), self._context.findings
+        refuse_too_long(items, self._context.fp16)
+        if not any(f.check == SHORT_CONTEXT and f.state is Outcome.FAIL for f in findings):
+            refuse_too_long(items, self._context.exl2, exl2=True)
+
     def repeat(self, judge: Judge) -> None:
         """Ask an EXL2 model that runs on a server a second time: what it changes against itself is its noise floor."""
         if self._context.exl2.capabilities.served:
@@ -114,11 +131,14 @@ class Measuring:
         return self._context.fp16.capabilities.score and self._context.exl2.capabilities.score
 
     def answer(self, side: str, engine: Engine, judge: Judge, items: Iterable[Item] | None = None) -> None:
-        """Generate and store the answers of one side that are not stored yet (of all items unless given)."""
+        """Generate and store the answers of one side that are not stored yet (of all items unless given).
+
+        What does not fit into the engine's context is not asked.
+        """
         among = None if items is None else list(items)
         self._recall_answers(side, engine, judge, among)
-        todo = {i.request_id: i for i in self._todo(side, among)}
-        if not todo or self._context.should_stop():
+        todo = {i.request_id: i for i in self._todo(side, among) if fits(i, engine)}
+        if not todo or self._context.should_stop() or not engine.capabilities.generate:
             return
         self._report(side)
         fresh: list[tuple[GenerationRequest, Completion]] = []
@@ -156,7 +176,7 @@ class Measuring:
 
         Nothing where a side cannot say how likely a given text is.
         """
-        candidates = {s: c for s, c in candidates.items() if self._measured(s)}
+        candidates = {s: c for s, c in candidates.items() if self._measured(s) and c.capabilities.score}
         if not candidates or not self._scored:
             return
         stored = self._answers("fp16")
@@ -166,7 +186,7 @@ class Measuring:
             self._recall_comparisons(side, candidate, answers, annotate)
         waiting: dict[tuple[tuple[str, ...], str], list[Item]] = {}
         for item in answers:
-            sides = tuple(s for s in candidates if not self.has(item, s))
+            sides = tuple(s for s, c in candidates.items() if not self.has(item, s) and fits(item, c))
             if sides:
                 waiting.setdefault((sides, item.group), []).append(item)
         for (sides, _), block in sorted(waiting.items(), key=lambda entry: entry[0]):
@@ -186,6 +206,8 @@ class Measuring:
         requests = {i.request_id: i.scoring(answer) for i, answer in answers.items()}
         try:
             for found in score_many(baseline, list(candidates.values()), list(requests.values())):
+                if self._context.should_stop():
+                    return
                 for side, measured in zip(candidates, found, strict=True):
                     item, scores = items[measured.id], settled_scores(measured)
                     self._store(side, {item: comparison_payload(item, answers[item], scores, annotate)})

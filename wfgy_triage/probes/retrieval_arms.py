@@ -107,7 +107,8 @@ def build_arms(
         *(sentence_rows(load_encoder, cache, texts, encoder_identity) for texts in (passages, questions))
     )
     report(3)
-    twin = states(context.open_floor(), "fp16").rows(questions, layer)
+    twin = context.open_floor()
+    again = states(twin, "fp16").rows(questions, layer) if twin.capabilities.embed else None
     report(4)
     index = Space.of(ours.passages)
     arms = {
@@ -115,8 +116,9 @@ def build_arms(
         "mixed": index.arm(theirs.queries),
         "rebuilt": Space.of(theirs.passages).arm(theirs.queries),
         "independent": Arm(unit_rows(ruler.passages), unit_rows(ruler.queries)),
-        "fp16_floor": index.arm(twin),
     }
+    if again is not None:
+        arms["fp16_floor"] = index.arm(again)
     facts = {**_facts(plan, index), "layer": layer, **chosen, "encoder": encoder_identity}
     if plan.given is not None:
         more, facts["given"] = _given(plan.given, ours, theirs, ruler)

@@ -19,7 +19,7 @@ from wfgy_triage.measure.tension import K_SWEEP
 from wfgy_triage.probes.acceptance import Encoder, answer_item, distance, judged
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.contracts import citation_contracts
-from wfgy_triage.probes.items import Item, refuse_too_long
+from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.measuring import STAGES, Measuring
 from wfgy_triage.probes.sixty_evaluation import evaluate_samples
 from wfgy_triage.probes.subject import Subject
@@ -55,8 +55,8 @@ class SixtySeconds:
     def run(self, context: ProbeContext) -> None:
         """Both sides and the twin with three passages, then both sides with more; skips what is stored."""
         subject = self.subject(context)
-        refuse_too_long(subject.items, context.fp16.info.max_context)
         first = Measuring(context, SYMPTOM, [i for i in subject.items if i.compared], STAGES)
+        first.refuse_too_long()
         first.answer("fp16", context.fp16, subject.judge)
         first.answer("exl2", context.exl2, subject.judge)
         first.repeat(subject.judge)

@@ -60,14 +60,15 @@ class Shop:
     """How a trial gets at other models than the loaded ones.
 
     Attributes:
-        open_exl2: loads another EXL2 folder beside the loaded pair; the caller closes it.
+        open_exl2: loads another EXL2 folder beside the loaded pair, or the pair's own with other engine settings
+            (`attention="causal"`); the caller closes it.
         examine: the doctor's findings on the pair with this folder as its EXL2 side, models loaded for it.
         folder: where re-quantized and patched folders are kept between runs.
         statistics: where the quantizer keeps its statistics of FP16 models; None keeps none.
         siblings: EXL2 folders that are registered for the same FP16 folder, without the pair's own.
     """
 
-    open_exl2: Callable[[Path], Engine]
+    open_exl2: Callable[..., Engine]
     examine: Callable[[Path], Sequence[Finding]]
     folder: Path
     statistics: Path | None = None

@@ -18,6 +18,7 @@ _MODULES: Mapping[str, str] = {
     "fix_template": "wfgy_triage.remedies.files",
     "fix_tokenizer": "wfgy_triage.remedies.files",
     "neutral_sampler": "wfgy_triage.remedies.sampler",
+    "no_sdpa": "wfgy_triage.remedies.attention",
     "protect_blocks": "wfgy_triage.remedies.checkpoints",
     "quantize_again": "wfgy_triage.remedies.again",
     "raise_bpw": "wfgy_triage.remedies.checkpoints",
@@ -33,7 +34,6 @@ _MODULES: Mapping[str, str] = {
 _ARMS = frozenset({"raise_k", "rebuild_index", "independent_embedder", "normalise_index"})
 _ADVICE = {
     "migrate": "Advice only: no engine for EXL3 or GGUF is loaded here, so nothing was measured.",
-    "no_sdpa": "The attention back ends of exllamav2 need CUDA; the loaded engine does not use them.",
     "pin_versions": "Other package versions have to be installed by hand; run this check again afterwards.",
     "warm_up": "Whether a server warms up cannot be tried on loaded models.",
 }

@@ -19,6 +19,7 @@ CHECKS = {
     "fluency_holds": "The text stays fluent",
     "token_divergence": "Word probabilities moved by more than the noise",
     "cache_put_back": "Answers stay lost when the cache rounds nothing",
+    "engine_exchanged": "Answers stay lost when the same weights run in the reference engine",
     "all_weights_back": "With all FP16 weights put back, the drift ends",
     "one_part_is_to_blame": "One part of the model causes most of it",
 }

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.demo import SIBLINGS, demo_ready
+from wfgy_triage.engines.device_faults import device_fault
 from wfgy_triage.errors import TriageError
 from wfgy_triage.pairs import Pair, load_pairs
 from wfgy_triage.probes.base import ProbeContext, ProbeSettings
@@ -71,6 +72,8 @@ class Ahead:
         # Nobody asked for this, so nobody is told but the log: the run that needs the model says what is wrong.
         except Exception as error:
             self._left.clear()
+            if (fault := device_fault(error)) is not None:
+                self._bench.models.abandon(lost=fault.stopped)
             _log.warning("nothing is measured ahead: %s", error, exc_info=not isinstance(error, TriageError))
         self._next = time.monotonic() + REST_S
 

@@ -23,7 +23,7 @@ def run_doctor(
     """Make every check that can be made here, in the order of the list.
 
     Args:
-        lane: of the device; the models are loaded when no run uses it.
+        lane: of the pair's devices; the models are loaded when no run uses them.
         pair: the folders; None checks the environment alone.
         report: told `(step, share)`.
         make_tools: gives what the checks are done with.
@@ -43,7 +43,7 @@ def run_doctor(
     report("The loaded models", 0.0)
     with hold_device(lane), closing(ModelCache(tools.open_engine)) as models:
         try:
-            loaded = models.acquire(pair)
+            loaded = models.acquire(pair, room=lambda s, done: tools.state_room(pair, s, False, done))
         except PrerequisiteError as error:
             return in_order((*found, *not_loaded(error)))
         found += (*tools.check_engines(loaded.fp16, loaded.exl2), check_first_answer(loaded.exl2))

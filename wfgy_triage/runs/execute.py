@@ -5,6 +5,7 @@ ends with a result (NOT MEASURED, the cause, the evidence), not with an error.
 
 A pass may end in five ways, and the samples stay in each: done, cancelled (evaluated as far as it went),
 failed with a message, put back into the queue (the worker was told to stop), or taken over by another worker.
+Where the device failed, its models are forgotten; where the GPU stopped, the process has to end (`ModelCache.lost`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from wfgy_triage.catalog import load_catalog, validate_result
 from wfgy_triage.doctor.finding import Finding, evidence_of, is_loaded, prevents_loading
 from wfgy_triage.doctor.loading import not_loaded
 from wfgy_triage.doctor.summary import as_chart
+from wfgy_triage.engine_settings import EngineSettings
 from wfgy_triage.engines.absent import AbsentEngine
+from wfgy_triage.engines.device_faults import DEVICE_CAUSES, device_fault
 from wfgy_triage.errors import PrerequisiteError, TriageError
 from wfgy_triage.pairs import Pair, get_pair
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeContext, ProbeSettings
@@ -28,6 +31,7 @@ from wfgy_triage.remedies.places import of_the_run
 from wfgy_triage.result import Result
 from wfgy_triage.runs import provenance
 from wfgy_triage.runs.bench import Bench
+from wfgy_triage.runs.faults import Twin, plain_words
 from wfgy_triage.runs.models import LoadedPair
 from wfgy_triage.runs.progress import Pulse, RunLog, Stopwatch
 from wfgy_triage.runs.recheck import compared_with
@@ -71,7 +75,17 @@ def execute_run(record: RunRecord, bench: Bench, pair: Pair | None = None) -> Ru
         # which has other runs to do, nor leave this run open. The traceback is logged; users get words.
         except Exception as error:
             _log.exception("run %s met an unexpected error", record.id)
-            return run.fail(*_plain_words(error, bench.log_name))
+            return _fail_after(error, run, bench)
+
+
+def _fail_after(error: Exception, run: _Pass, bench: Bench) -> RunStatus:
+    """Store in plain words that an error ended a run, and give up the models of a device that failed."""
+    fault = device_fault(error)
+    try:
+        return run.fail(*plain_words(fault, bench.log_name))
+    finally:
+        if fault is not None:
+            bench.models.abandon(lost=fault.stopped)
 
 
 class _Pass:
@@ -142,6 +156,8 @@ class _Pass:
         try:
             loaded = self._load(pair)
         except PrerequisiteError as error:
+            if error.cause in DEVICE_CAUSES and self._repo.done_keys(self._record.id):
+                raise  # what was measured is not to end as NOT MEASURED because the machine is short of something now
             self._findings += not_loaded(error)
             return None
         self._watch.enter("checks")
@@ -155,7 +171,13 @@ class _Pass:
         self._watch.enter("load")
         label = f"Loading the models of “{pair.name}”"
         self._log.stage("load", label, 0, 2)
-        return self._bench.models.acquire(pair, lambda done: self._log.stage("load", label, done, 2))
+
+        def room(settings: EngineSettings, loaded: bool) -> None:
+            asks = load_catalog().symptoms[self._record.spec.symptom].asks_questions
+            if text := self._bench.tools.state_room(pair, settings, asks, loaded):
+                self._log.write("note", {"text": text})
+
+        return self._bench.models.acquire(pair, lambda done: self._log.stage("load", label, done, 2), room)
 
     def _measure(
         self, probe: Probe, pair: Pair, loaded: LoadedPair | None, described: Mapping[str, Any]
@@ -202,7 +224,7 @@ class _Pass:
         return ProbeContext(
             fp16=loaded.fp16 if loaded else absent,
             exl2=loaded.exl2 if loaded else absent,
-            open_floor=self._bench.models.floor,
+            open_floor=Twin(self._bench.models.floor, self._log).open,
             settings=self._probe_settings,
             done=self._repo.done_keys(self._record.id),
             stored=lambda: self._repo.samples(self._record.id),
@@ -213,6 +235,7 @@ class _Pass:
             models=provenance.model_hashes(described),
             findings=self._findings,
             reuse=reuse,
+            open_decoded=self._bench.models.decoded,
         )
 
     def _save(self, samples: Sequence[Sample]) -> None:
@@ -285,15 +308,3 @@ class _Pass:
             self._record.id, self._bench.worker_id, status, result, message, hint, self._watch.seconds()
         )
         return status if stored else RunStatus.RUNNING
-
-
-def _plain_words(error: Exception, log_name: str) -> tuple[str, str]:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return (
-            "Memory ran out during the measurement. What was measured before is kept.",
-            "Close other programs or use a smaller model pair, then resume this session.",
-        )
-    return (
-        "The measurement stopped because of a fault in this program. What was measured before is kept.",
-        f"Resume this session to try again. Details are in logs/{log_name} in the program's home folder.",
-    )

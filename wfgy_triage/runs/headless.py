@@ -63,7 +63,7 @@ def run_headless(
     check_sources(settings, spec)
     if pair is None:
         pair = get_pair(settings, spec.pair_id)
-    lane = lane_of(settings)
+    lane = lane_of(settings, pair)
     with (
         closing(open_database(settings.database_url)) as database,
         _logging_to(settings.home / "logs" / LOG_NAME),

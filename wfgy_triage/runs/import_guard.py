@@ -15,10 +15,10 @@ from wfgy_triage.doctor.environment import judge_import
 from wfgy_triage.doctor.finding import Outcome
 from wfgy_triage.doctor.subprocesses import Outcome as Ended
 from wfgy_triage.doctor.subprocesses import try_import
-from wfgy_triage.engine_settings import EngineSettings
+from wfgy_triage.engine_settings import EngineSettings, Side
 from wfgy_triage.engines.base import Engine, Mode
 from wfgy_triage.engines.exllamav2_library import check_gpu
-from wfgy_triage.engines.loading import DEFAULTS, Side, open_engine, uses_library
+from wfgy_triage.engines.loading import DEFAULTS, open_engine
 from wfgy_triage.errors import PrerequisiteError
 
 REFERENCE_HINT = (
@@ -56,7 +56,7 @@ class GuardedOpening:
         Raises:
             PrerequisiteError: the library does not import here; the doctor's words and cause.
         """
-        if uses_library(settings, side):
+        if settings.uses_library(side):
             self._check(side)
         return self._open(folder, side=side, mode=mode, share_with=share_with, settings=settings)
 

@@ -1,8 +1,9 @@
-"""One lane a device: file locks under the home folder that let one process at a time use the models.
+"""One lane a device: file locks under the home folder that let one process at a time use a device.
 
-Three locks: `worker.lock` is held by the worker process for its whole life (a second stands by), `lane.lock` by
-whoever works on a run: the worker, or the command line's own headless run, and `wanted.lock` by one that waits for
-it. The operating system drops them when their holder dies, however it dies.
+`lane-DEVICE.lock` is held by whoever works on a run that uses the device: a worker, or the command line's own headless
+run. A run on several devices takes all of their locks, always in the same order and never waiting with some of them in
+hand, so that no two wait for each other. `wanted-DEVICE.lock` is held by a command that waits for it. The operating
+system drops all of them when their holder dies, however it dies.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from wfgy_triage.engine_settings import CPU, engine_settings
 from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.pairs import Pair
 from wfgy_triage.settings import Settings
 
 _LANE_POLL_S = 0.05
@@ -27,58 +30,91 @@ _LANE_POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Lane:
-    """The lane of one home folder on one host. `name` starts the ids of all its workers."""
+    """The lane of some devices on one host, for one home folder.
+
+    Attributes:
+        home: the folder that holds the locks.
+        name: starts the ids of all who work on a run of this lane.
+        devices: `cpu` and `cuda:N`, in the order in which all processes take them.
+    """
 
     home: Path
     name: str
+    devices: tuple[str, ...]
 
     def new_worker_id(self) -> str:
-        """An id for one process, unique over restarts (process ids come back)."""
+        """An id for one lease of one process, unique over restarts (process ids come back)."""
         return f"{self.name}.{os.getpid()}.{secrets.token_hex(4)}"
 
     @contextmanager
     def try_hold(self) -> Iterator[bool]:
-        """Hold the device for the block; False, without waiting, when another process has it."""
-        with _try_lock(self.home / "lane.lock") as held:
+        """Hold the devices for the block; False, without waiting and with none held, when another process has one."""
+        with _try_locks(self._files("lane")) as held:
             yield held
 
     @contextmanager
     def try_want(self) -> Iterator[bool]:
-        """Let others know for the block that the device is wanted; False when another process already does."""
-        with _try_lock(self.home / "wanted.lock") as held:
+        """Let others know for the block that the devices are wanted; False when another process already does."""
+        with _try_locks(self._files("wanted")) as held:
             yield held
 
     def wanted(self) -> bool:
-        """Whether a process waits for the device."""
+        """Whether a process waits for one of the devices."""
         with self.try_want() as free:
             return not free
 
-    @contextmanager
-    def try_be_worker(self) -> Iterator[bool]:
-        """Be the worker of this home for the block; False, without waiting, when there is one."""
-        with _try_lock(self.home / "worker.lock") as held:
-            yield held
+    def taken(self) -> bool:
+        """Whether another process, or somebody else in this one, holds one of the devices."""
+        with self.try_hold() as free:
+            return not free
+
+    def _files(self, kind: str) -> list[Path]:
+        return [self.home / f"{kind}-{device.replace(':', '-')}.lock" for device in self.devices]
 
 
-def lane_of(settings: Settings) -> Lane:
-    """The lane of the settings' home folder, which is created together with its `logs/`.
+def lane_of(settings: Settings, pair: Pair | None = None) -> Lane:
+    """The lane of the devices that a pair computes on; without a pair that of the processor.
 
     Raises:
-        PrerequisiteError: the folder cannot be created.
+        InputError: the pair's engine settings are wrong.
+        PrerequisiteError: the home folder cannot be created.
+    """
+    devices = engine_settings(pair.engine, pair.id).devices(visible_gpus) if pair is not None else (CPU,)
+    return make_lane(prepared_home(settings), devices)
+
+
+def make_lane(home: Path, devices: tuple[str, ...]) -> Lane:
+    """The lane of some devices."""
+    seed = f"{socket.gethostname()}\0{home}\0{' '.join(devices)}".encode()
+    return Lane(home, hashlib.sha256(seed).hexdigest()[:12], devices)
+
+
+def prepared_home(settings: Settings) -> Path:
+    """The home folder, which is created together with its `logs/`.
+
+    Raises:
+        PrerequisiteError: it cannot be.
     """
     try:
         (settings.home / "logs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _not_writable(settings.home) from error
-    seed = f"{socket.gethostname()}\0{settings.home}".encode()
-    return Lane(settings.home, hashlib.sha256(seed).hexdigest()[:12])
+    return settings.home
+
+
+def visible_gpus() -> int:
+    """How many GPUs PyTorch sees; imports it, so only processes that measure ask."""
+    from wfgy_triage.engines.devices import gpu_count
+
+    return gpu_count()
 
 
 @contextmanager
 def hold_device(lane: Lane, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the device for the block, waiting for it as long as it takes; `waits` is told once when that is so."""
+    """Hold the devices for the block, waiting as long as it takes; `waits` is told once when that is so."""
     told = False
     with ExitStack() as wish:
+        wished = False
         while True:
             with lane.try_hold() as held:
                 if held:
@@ -87,25 +123,40 @@ def hold_device(lane: Lane, waits: Callable[[], None] = lambda: None) -> Iterato
                     return
             if not told:
                 waits()
-                wish.enter_context(lane.try_want())
             told = True
+            if not wished:
+                # Tried again each time: somebody who only looked whether it is wanted may have been in the way.
+                with ExitStack() as attempt:
+                    wished = attempt.enter_context(lane.try_want())
+                    if wished:
+                        wish.push(attempt.pop_all())
             time.sleep(_LANE_POLL_S)
 
 
 @contextmanager
-def _try_lock(path: Path) -> Iterator[bool]:
-    lock = FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
+def try_be_worker(home: Path, name: str) -> Iterator[bool]:
+    """Be the worker of this name and home for the block; False, without waiting, when there is one."""
+    with _try_locks([home / f"{name}.lock"]) as held:
+        yield held
+
+
+@contextmanager
+def _try_locks(paths: Iterable[Path]) -> Iterator[bool]:
+    with ExitStack() as held:
+        for path in paths:
+            lock = FileLock(path, timeout=0)
+            try:
+                lock.acquire()
+            except Timeout:
+                held.close()
+                break
+            except OSError as error:
+                raise _not_writable(path.parent) from error
+            held.callback(lock.release)
+        else:
+            yield True
+            return
         yield False
-        return
-    except OSError as error:
-        raise _not_writable(path.parent) from error
-    try:
-        yield True
-    finally:
-        lock.release()
 
 
 def _not_writable(home: Path) -> PrerequisiteError:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
 from wfgy_triage.engine_settings import EngineSettings, engine_settings
 from wfgy_triage.engines.base import Engine, Mode
 from wfgy_triage.pairs import Pair, files_signature
+
+_log = logging.getLogger(__name__)
 
 
 class OpenEngine(Protocol):
@@ -50,6 +53,12 @@ class ModelCache:
         self._signature: tuple[tuple[str, int, int], ...] = ()
         self._loaded: LoadedPair | None = None
         self._floor: Engine | None = None
+        self._lost = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether the GPU stopped: what it held cannot be used again, and no model be loaded in this process."""
+        return self._lost
 
     @property
     def pair_id(self) -> str | None:
@@ -57,12 +66,18 @@ class ModelCache:
         pair = self._pair  # read once: the worker's sign-of-life thread asks while runs change it
         return None if pair is None else pair.id
 
-    def acquire(self, pair: Pair, progress: Callable[[int], None] = lambda done: None) -> LoadedPair:
+    def acquire(
+        self,
+        pair: Pair,
+        progress: Callable[[int], None] = lambda done: None,
+        room: Callable[[EngineSettings, bool], object] = lambda settings, loaded: None,
+    ) -> LoadedPair:
         """Return both engines; those of an earlier pair, or of changed files, are closed first.
 
         Args:
             pair: a pair that is ready to load.
             progress: told how many of the two sides are loaded.
+            room: told of what is going to be loaded, and whether only the twin is left to be; may refuse.
 
         Raises:
             TriageError: a side cannot be loaded (nothing stays loaded then), or the pair's engine settings are wrong.
@@ -72,9 +87,12 @@ class ModelCache:
         # A server may have another model by now: it is asked again for every run.
         unchanged = (self._pair, self._signature) == (pair, signature) and not settings.served
         if self._loaded is not None and unchanged:
+            if self._floor is None:
+                room(settings, True)
             progress(2)
             return self._loaded
         self.close()
+        room(settings, False)
         with ExitStack() as undo:
             fp16 = self._open_engine(pair.fp16, side="fp16", settings=settings)
             undo.callback(fp16.close)
@@ -98,12 +116,44 @@ class ModelCache:
             self._floor = self._open_engine(self._pair.fp16, side="fp16", mode="fast", settings=settings)
         return self._floor
 
+    def decoded(self) -> Engine:
+        """The EXL2 weights of the acquired pair, decoded in the reference engine; the caller closes it.
+
+        Raises:
+            TriageError: it cannot be loaded.
+        """
+        if self._pair is None or self._loaded is None:
+            raise RuntimeError("decoded() before acquire()")
+        settings = engine_settings(self._pair.engine, self._pair.id)
+        # Beside FP16, whose weights can then be put in their place.
+        settings = replace(settings, backend="reference", device=settings.device_of("fp16"))
+        return self._open_engine(
+            self._pair.exl2, side="exl2", share_with=self._loaded.fp16, settings=settings
+        )
+
     def close(self) -> None:
         """Give all memory back."""
+        for engine in self._forget():
+            engine.close()
+
+    def abandon(self, *, lost: bool) -> None:
+        """Close the models after a fault of their device, as far as they still can be closed.
+
+        Args:
+            lost: the GPU stopped. A CUDA context cannot be repaired within a process, so this one has to end.
+        """
+        self._lost = self._lost or lost
+        for engine in self._forget():
+            try:
+                engine.close()
+            # Giving memory back asks the device, and one that stopped answers every call with its error.
+            except Exception as error:
+                _log.warning("a model could not be closed: %s", error)
+
+    def _forget(self) -> list[Engine]:
+        """What is loaded, the last one first; nothing is from now on."""
         engines = [self._floor]
         if self._loaded is not None:
             engines += [self._loaded.exl2, self._loaded.fp16]
         self._pair = self._loaded = self._floor = None
-        for engine in engines:
-            if engine is not None:
-                engine.close()
+        return [engine for engine in engines if engine is not None]

@@ -1,4 +1,4 @@
-"""Whether the servers of a pair can be asked: what they say, in plain lines, with one short answer as proof."""
+"""Whether the servers of a pair can be asked: what they say, in plain lines, with a few short answers as proof."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ServerCheck:
 
 
 def check_servers(pair: Pair) -> tuple[ServerCheck, ...]:
-    """Ask every server of a pair for its models and for one short answer; nothing is loaded here.
+    """Ask every server of a pair for its models and for a few short answers; nothing is loaded here.
 
     Raises:
         InputError: the pair's engine block is wrong, or names no server.

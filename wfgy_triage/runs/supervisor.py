@@ -10,10 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.hosting import load_hosting
+from wfgy_triage.runs.turns import EVERYTHING, Share
 from wfgy_triage.settings import REPO_ROOT, Settings
 
 PARENT_VARIABLE = "WFGY_TRIAGE_SUPERVISOR"
@@ -157,10 +159,45 @@ class ChildSupervisor:
 
 
 class WorkerSupervisor(ChildSupervisor):
-    """Keeps the worker, the process that measures."""
+    """Keeps a worker, a process that measures.
 
-    def __init__(self, settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> None:
-        super().__init__(settings, command, "worker")
+    Args:
+        settings: handed to it.
+        command: how to start it.
+        share: what it serves.
+    """
+
+    def __init__(
+        self, settings: Settings, command: Sequence[str] = WORKER_COMMAND, share: Share = EVERYTHING
+    ) -> None:
+        named = ["--device", share.device] if share.device else []
+        super().__init__(settings, [*command, *named], share.name)
+
+
+class WorkerSupervisors:
+    """Keeps a worker for each device of `WFGY_TRIAGE_LANES`; without that, one for all of them."""
+
+    def __init__(self, settings: Settings) -> None:
+        lanes = load_hosting().lanes
+        self._each = [WorkerSupervisor(settings, share=Share(lane, lanes)) for lane in lanes or ("",)]
+
+    def start(self) -> None:
+        """Start them and keep them running.
+
+        Raises:
+            PrerequisiteError: the home folder cannot be written; none is left running.
+        """
+        try:
+            for worker in self._each:
+                worker.start()
+        except PrerequisiteError:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End them, all at once: each may take a while to finish its question."""
+        with ThreadPoolExecutor(len(self._each)) as pool:
+            list(pool.map(lambda worker: worker.stop(), self._each))
 
 
 def _rotate(log_file: Path) -> None:

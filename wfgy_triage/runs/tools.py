@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wfgy_triage.doctor.finding import Finding
+from wfgy_triage.engine_settings import EngineSettings
 from wfgy_triage.engines.base import Engine
 from wfgy_triage.pairs import Pair
 from wfgy_triage.probes.base import Probe
@@ -23,6 +24,7 @@ class RunTools:
         check_folders: what the doctor finds on the two folders, before anything is loaded; told of its progress.
         check_engines: what it finds on the two loaded models, before anything is measured.
         describe_pair: provenance of the two folders (`provenance.describe_pair`).
+        state_room: whether a pair fits into memory, in words (`room.state_room`).
     """
 
     get_probe: Callable[[str], Probe]
@@ -30,6 +32,7 @@ class RunTools:
     check_folders: Callable[[Pair, Callable[[int, int], None]], tuple[Finding, ...]]
     check_engines: Callable[[Engine, Engine], tuple[Finding, ...]]
     describe_pair: Callable[[Pair], Mapping[str, Any]]
+    state_room: Callable[[Pair, EngineSettings, bool, bool], str]
 
 
 def default_tools() -> RunTools:
@@ -39,5 +42,6 @@ def default_tools() -> RunTools:
     from wfgy_triage.probes.registry import get_probe
     from wfgy_triage.runs.import_guard import GuardedOpening
     from wfgy_triage.runs.provenance import describe_pair
+    from wfgy_triage.runs.room import state_room
 
-    return RunTools(get_probe, GuardedOpening(), check_folders, check_engines, describe_pair)
+    return RunTools(get_probe, GuardedOpening(), check_folders, check_engines, describe_pair, state_room)

@@ -16,6 +16,7 @@ from wfgy_triage.doctor.finding import Finding, prevents_loading
 from wfgy_triage.doctor.loading import not_loaded
 from wfgy_triage.engine_settings import EngineSettings, engine_settings
 from wfgy_triage.engines.base import Engine
+from wfgy_triage.engines.device_faults import DEVICE_CAUSES
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.guide import load_guide
 from wfgy_triage.pairs import NO_FOLDER, Pair, load_pairs
@@ -95,9 +96,10 @@ class Workshop:
     def _engine_settings(self) -> EngineSettings:
         return engine_settings(self._pair.engine, self._pair.id)
 
-    def _open_exl2(self, folder: Path) -> Engine:
+    def _open_exl2(self, folder: Path, **changed: Any) -> Engine:
         no_other_folder(self._pair)
-        return self._open_engine(folder, side="exl2", share_with=self._fp16, settings=self._engine_settings)
+        settings = replace(self._engine_settings, **changed)
+        return self._open_engine(folder, side="exl2", share_with=self._fp16, settings=settings)
 
     def _examine(self, folder: Path) -> Sequence[Finding]:
         found = self._check_folders(replace(self._pair, exl2=folder), lambda done, total: None)
@@ -177,7 +179,9 @@ def try_to_load(
         options: what the user asked for.
     """
     remedies = load_catalog().causes[evaluation.diagnosis.cause].remedies
-    if not options.wanted or context.should_stop():
+    # A change of files, a re-quantization least of all, gives a machine no more memory and no other GPU.
+    in_the_machine = any(f.cause in DEVICE_CAUSES for f in context.findings)
+    if not options.wanted or context.should_stop() or in_the_machine:
         return
     # Without anything to try, or without a baseline, no question is asked: the doctor alone looks at changes.
     subject: Subject | None = Subject(probe.symptom)

@@ -12,28 +12,33 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 
 from wfgy_triage import logs
+from wfgy_triage.engine_settings import CPU
 from wfgy_triage.errors import TriageError
 from wfgy_triage.hosting import load_hosting
 from wfgy_triage.runs.ahead import Ahead, whole_demo
 from wfgy_triage.runs.bench import Bench
 from wfgy_triage.runs.execute import execute_run
-from wfgy_triage.runs.lane import Lane, lane_of
+from wfgy_triage.runs.lane import lane_of, prepared_home, try_be_worker
 from wfgy_triage.runs.models import ModelCache
 from wfgy_triage.runs.retention import Tidier
 from wfgy_triage.runs.reuse import open_cache
 from wfgy_triage.runs.supervisor import PARENT_VARIABLE
 from wfgy_triage.runs.tools import RunTools, default_tools
+from wfgy_triage.runs.turns import Share, Turns, share_of
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import Database, open_database
-from wfgy_triage.store.records import RunStatus
 from wfgy_triage.store.runs import RunRepository
 from wfgy_triage.store.workers import WorkerRepository
 
 STALE_AFTER_S = 60.0
 """A run of another host without a heartbeat for this long is taken over."""
+GPU_STOPPED = 3
+"""Exit code of a worker whose GPU stopped; the supervisor starts another one, which can use the GPU again."""
 
 _POLL_S = 0.3
 _SIGN_OF_LIFE_S = 3.0
@@ -44,15 +49,17 @@ _NICENESS = 3
 _log = logging.getLogger(__name__)
 
 
-def main(settings: Settings, make_tools: Callable[[], RunTools] = default_tools) -> int:
+def main(settings: Settings, make_tools: Callable[[], RunTools] = default_tools, device: str = "") -> int:
     """Work until told to stop (SIGTERM, SIGINT, or the death of the supervisor).
 
     Args:
         settings: of this process.
         make_tools: gives what runs are done with.
+        device: the one of `WFGY_TRIAGE_LANES` that this worker is for; empty where one worker serves all.
 
     Returns:
-        The exit code: 0 after an orderly stop, 2 when the database or the home folder cannot be used.
+        The exit code: 0 after an orderly stop, 2 when the database or the home folder cannot be used. Where the GPU
+        stopped it does not return: the process ends with `GPU_STOPPED`.
     """
     logs.begin("worker")
     stop = threading.Event()
@@ -60,35 +67,42 @@ def main(settings: Settings, make_tools: Callable[[], RunTools] = default_tools)
     _watch_parent(stop)
     if hasattr(os, "nice"):
         os.nice(_NICENESS)  # the page is to stay responsive while all cores measure
+    gpu_stopped = False
     try:
-        lane = lane_of(settings)
-        with _as_only_worker(lane, stop) as mine:
+        share = share_of(device, load_hosting().lanes)
+        with _as_only_worker(prepared_home(settings), share.name, stop) as mine:
             if mine:
                 with closing(open_database(settings.database_url)) as database:
-                    _Worker(settings, lane, database, stop).work(make_tools)
+                    gpu_stopped = _Worker(settings, share, database, stop).work(make_tools)
     except TriageError as error:
         _log.error("%s", error)
         return 2
+    if gpu_stopped:
+        # Python's own end would take the CUDA context down, which may hang where the driver does.
+        os._exit(GPU_STOPPED)
     return 0
 
 
 class _Worker:
     """The loop of one worker process."""
 
-    def __init__(self, settings: Settings, lane: Lane, database: Database, stop: threading.Event) -> None:
+    def __init__(self, settings: Settings, share: Share, database: Database, stop: threading.Event) -> None:
         self._settings = settings
-        self._lane = lane
+        self._share = share
         self._stop = stop
-        self._id = lane.new_worker_id()
+        self._processor = lane_of(settings)
+        self._warm = self._processor
+        self._id = self._processor.new_worker_id()
         self._runs = RunRepository(database)
+        self._turns = Turns(self._runs, settings, share, STALE_AFTER_S)
         self._workers = WorkerRepository(database)
         self._open_cache = open_cache(database, settings.cache_rows)
         self._models: ModelCache | None = None
         days = load_hosting().keep_days
-        self._tidier = Tidier(database, settings.home, days) if days is not None else None
+        self._tidier = Tidier(database, settings.home, days) if days is not None and share.is_first else None
 
-    def work(self, make_tools: Callable[[], RunTools]) -> None:
-        """Lease, execute, repeat, until told to stop."""
+    def work(self, make_tools: Callable[[], RunTools]) -> bool:
+        """Lease, execute, repeat, until told to stop or the GPU stopped; True for the latter."""
         _log.info("worker %s begins", self._id)
         signs = threading.Thread(target=self._give_signs_of_life, name="signs-of-life", daemon=True)
         signs.start()
@@ -101,41 +115,59 @@ class _Worker:
             self._models,
             self._id,
             self._stop.is_set,
+            log_name=f"{self._share.name}.log",
             open_cache=self._open_cache,
         )
-        ahead = Ahead(bench, self._something_waits, whole_demo) if load_hosting().ahead else None
-        while not self._stop.is_set():
+        asks_ahead = load_hosting().ahead and self._share.serves(CPU)
+        ahead = Ahead(bench, self._something_waits, whole_demo) if asks_ahead else None
+        while not (self._stop.is_set() or self._models.lost):
             pause = _POLL_S
             try:
                 if self._tidier is not None:
                     self._tidier.when_due()
-                if not self._take_turn(bench) and ahead is not None and ahead.due:
-                    with self._lane.try_hold() as held:
-                        if held:
-                            ahead.step()
+                if not self._take_turn(bench):
+                    self._make_room()
+                    if ahead is not None and ahead.due:
+                        self._step(ahead)
             except TriageError as error:
                 _log.error("the session database cannot be used, trying again: %s", error)
                 pause = _DATABASE_RETRY_S
             # Also after a run: a headless run that waits for the device gets its chance here.
             self._stop.wait(pause)
+        self._stop.set()
         self._models.close()
         signs.join()
         self._workers.remove(self._id)
         _log.info("worker %s ends", self._id)
+        return self._models.lost
 
     def _something_waits(self) -> bool:
-        return self._runs.count(status=RunStatus.QUEUED) > 0 or self._lane.wanted()
+        return self._turns.waits(self._processor.devices) or self._processor.wanted()
 
     def _take_turn(self, bench: Bench) -> bool:
         """Work on the next run of the queue; False when there is none."""
-        with self._lane.try_hold() as held:
-            record = self._runs.lease(self._id, STALE_AFTER_S, self._lane.name) if held else None
-            if record is not None:
+        with self._turns.next() as turn:
+            if turn is not None:
+                record = turn.record
                 with logs.about_run(record.id):
                     _log.info("run %s: %s on %s", record.id, record.spec.symptom, record.spec.pair_id)
-                    status = execute_run(record, bench)
+                    status = execute_run(record, replace(bench, worker_id=turn.worker_id))
                     _log.info("run %s: %s", record.id, status)
-            return record is not None
+                if bench.models.pair_id == record.spec.pair_id:
+                    self._warm = turn.lane
+            return turn is not None
+
+    def _step(self, ahead: Ahead) -> None:
+        with self._processor.try_hold() as held:
+            if held:
+                self._warm = self._processor
+                ahead.step()
+
+    def _make_room(self) -> None:
+        """Give the models back that are only kept warm, where another process works on one of their devices."""
+        if self._models is not None and self._models.pair_id is not None and self._warm.taken():
+            _log.info("another process uses a device; the models kept there are given back")
+            self._models.close()
 
     def _give_signs_of_life(self) -> None:
         while True:
@@ -148,11 +180,11 @@ class _Worker:
 
 
 @contextmanager
-def _as_only_worker(lane: Lane, stop: threading.Event) -> Iterator[bool]:
-    """Stand by until no other process is the worker of this home; False when told to stop before that."""
+def _as_only_worker(home: Path, name: str, stop: threading.Event) -> Iterator[bool]:
+    """Stand by until no other process is this worker of this home; False when told to stop before that."""
     waiting = False
     while not stop.is_set():
-        with lane.try_be_worker() as held:
+        with try_be_worker(home, name) as held:
             if held:
                 yield True
                 return

@@ -1,13 +1,14 @@
 """Who works on a run: a worker leases the oldest open run, renews the lease, and ends or returns it.
 
-One lane a device: worker ids start with the lane's name and a dot. Whoever holds the lane's file lock and works
-on nothing knows that every lease of the lane was left behind (its holder died, or could not store the end), and
+One lane a set of devices: worker ids start with the lane's name and a dot. Whoever holds the lane's file locks and
+works on nothing knows that every lease of the lane was left behind (its holder died, or could not store the end), and
 takes it over at once; leases of other lanes are taken over only when their heartbeat has gone stale.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -16,11 +17,20 @@ from sqlalchemy.orm import Session
 
 from wfgy_triage.store.database import Database
 from wfgy_triage.store.models import RunRow
-from wfgy_triage.store.records import RunRecord, RunStatus
+from wfgy_triage.store.records import OPEN_STATUSES, RunRecord, RunStatus
 from wfgy_triage.store.rows import append_event, now, run_record, set_status
 
 MAX_BARREN_LEASES = 5
 """A run whose worker died this often in a row without storing one more sample is given up."""
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run that is queued, or in work (where its worker may have died)."""
+
+    id: str
+    pair_id: str
+    status: RunStatus
 
 
 class LeaseRepository:
@@ -29,16 +39,28 @@ class LeaseRepository:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def lease(self, worker_id: str, stale_after_s: float, lane: str | None = None) -> RunRecord | None:
+    def open_runs(self) -> tuple[OpenRun, ...]:
+        """The runs that have not ended, oldest first."""
+        query = select(RunRow.id, RunRow.pair_id, RunRow.status).where(RunRow.status.in_(OPEN_STATUSES))
+        with self._db.read() as session:
+            rows = session.execute(query.order_by(RunRow.created_at, RunRow.id))
+            return tuple(OpenRun(run_id, pair_id, RunStatus(status)) for run_id, pair_id, status in rows)
+
+    def lease(
+        self, worker_id: str, stale_after_s: float, lane: str | None = None, run_id: str | None = None
+    ) -> RunRecord | None:
         """Take the oldest run that is queued or was left behind, or return None.
 
         Args:
             worker_id: who takes it.
             stale_after_s: a running run without a heartbeat for this many seconds is taken over.
             lane: when given, running runs of this lane are taken over whatever their heartbeat says; the
-                caller holds the lane's lock and works on none of them.
+                caller holds the lane's locks and works on none of them.
+            run_id: when given, this run or none.
         """
         open_runs = _leasable(stale_after_s, lane)
+        if run_id is not None:
+            open_runs = open_runs.where(RunRow.id == run_id)
         with self._db.read() as session:
             if session.scalar(open_runs) is None:
                 return None

@@ -17,7 +17,7 @@ from wfgy_triage.listening import bind
 from wfgy_triage.pairs import load_pairs
 from wfgy_triage.runs.matching import MatcherClient
 from wfgy_triage.runs.service import TriageService
-from wfgy_triage.runs.supervisor import WorkerSupervisor
+from wfgy_triage.runs.supervisor import WorkerSupervisors
 from wfgy_triage.settings import REPO_ROOT, Settings
 from wfgy_triage.ui.app import build_app
 
@@ -45,8 +45,8 @@ def serve_forever(settings: Settings, prepare_demo: bool = True) -> None:
     try:
         matcher = MatcherClient(settings)
         app = build_app(settings, TriageService(settings), matcher.match)
-        worker = WorkerSupervisor(settings)
-        worker.start()
+        workers = WorkerSupervisors(settings)
+        workers.start()
         matcher.start()
     except TriageError:
         listener.close()
@@ -64,7 +64,7 @@ def serve_forever(settings: Settings, prepare_demo: bool = True) -> None:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
         matcher.stop()
-        worker.stop()
+        workers.stop()
         if demo is not None:
             _stop(demo)
 

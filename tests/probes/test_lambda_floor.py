@@ -1,0 +1,52 @@
+"""The noise of λ_observe: the twin is asked in other wordings and with other seeds as well."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.probes.desk import Bench
+from tests.probes.fakes import ScriptedEngine
+from tests.probes.test_acceptance import CHECKS, GOLD, PROBE, WRONG, desk_of, metric
+from wfgy_triage.probes.acceptance import COMPARED
+from wfgy_triage.probes.acceptance_rules import Measured
+from wfgy_triage.probes.acceptance_samples import SEEDS, WORDINGS, Stored
+from wfgy_triage.probes.base import ProbeSettings
+
+
+def test_the_twin_repeats_the_runs_of_the_first_questions():
+    desk = desk_of(GOLD).run()
+    asked = {(s.key.question, s.key.paraphrase, s.key.seed) for s in desk.side("fp16_floor_runs")}
+    assert asked == {(q, w, s) for q in list(GOLD)[:COMPARED] for w in range(WORDINGS) for s in range(SEEDS)}
+    assert metric(desk.evaluate(CHECKS), "lambda_rate").floor == 0.0
+
+
+def test_the_floor_is_what_the_twin_differs_by_on_average():
+    twin = GOLD | {next(iter(GOLD)): ""}
+    bench = Bench(
+        PROBE, ScriptedEngine(GOLD), ScriptedEngine(GOLD, bias=1.0), ScriptedEngine(twin), ProbeSettings()
+    ).run()
+    # Of ten questions one is answered with nothing every time: none of its runs converges.
+    assert metric(bench.evaluate(CHECKS), "lambda_rate").floor == pytest.approx(1 / COMPARED)
+
+
+def test_a_question_with_fewer_wordings_has_no_lambda():
+    desk = desk_of(GOLD, questions=6).run()
+    first = next(iter(GOLD))
+    kept = [
+        s
+        for s in desk.samples.values()
+        if not (s.key.side.endswith("_runs") and s.key.question == first and s.key.paraphrase == 2)
+    ]
+    stable = Measured.of(Stored.of(kept)).stable
+    assert first not in stable.fp16
+    assert len(stable.both) == 5
+
+
+def test_runs_of_earlier_sessions_without_the_twins_are_read_as_before():
+    desk = desk_of(WRONG, questions=6).run()
+    old = [s for s in desk.samples.values() if s.key.side != "fp16_floor_runs"]
+    found = PROBE.evaluate(old, CHECKS, replace(desk.settings))
+    assert metric(found, "lambda_rate").floor is None
+    assert metric(found, "lambda_rate").exl2 == metric(desk.evaluate(CHECKS), "lambda_rate").exl2

@@ -1,0 +1,230 @@
+"""Whether a pair fits: what is said before it is loaded, and what is refused, with what would help."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.runs.run_fakes import fake_tools, register_pair, spec
+from wfgy_triage.engine_settings import EngineSettings
+from wfgy_triage.engines.footprint import WORKING_BYTES, Need
+from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.pairs import Pair
+from wfgy_triage.result import Result, State
+from wfgy_triage.runs import room
+from wfgy_triage.runs.bench import Bench
+from wfgy_triage.runs.doctor import run_doctor
+from wfgy_triage.runs.execute import execute_run
+from wfgy_triage.runs.lane import lane_of
+from wfgy_triage.runs.models import ModelCache
+from wfgy_triage.runs.room import Shortage, shortage, state_room
+from wfgy_triage.server_settings import ServerSettings
+from wfgy_triage.store.records import RunStatus
+
+GB = 10**9
+W = WORKING_BYTES
+PAIR = Pair("p", "P", "fp16", "exl2")
+GPU = EngineSettings("cuda:0", "exllamav2")
+GIVEN = {"fp16": 28, "exl2": 5, "twin": 14}
+
+
+@pytest.fixture(autouse=True)
+def models(monkeypatch):
+    """A machine with two GPUs, and models of these sizes in GB: FP16 in 32 bits, EXL2, FP16 in 16 bits."""
+    sizes = dict(GIVEN)
+    devices = {"count": 2}
+
+    def needs_of(pair, settings, twin, loaded=False):
+        baseline = settings.places("fp16", lambda: devices["count"])
+        found = []
+        if baseline and not loaded:
+            found.append(Need("FP16", baseline, sizes["fp16"] * GB))
+        if settings.server is None and not loaded:
+            found.append(Need("EXL2", settings.places("exl2", lambda: devices["count"]), sizes["exl2"] * GB))
+        if baseline and twin:
+            found.append(Need("FP16 for the noise", baseline, sizes["twin"] * GB, "cpu" not in baseline))
+        return tuple(found)
+
+    monkeypatch.setattr(room, "needs_of", needs_of)
+    monkeypatch.setattr(room, "gpu_count", lambda: devices["count"])
+    monkeypatch.setattr(
+        room, "is_there", lambda device: device == "cpu" or int(device[5:]) < devices["count"]
+    )
+    return sizes | {"devices": devices}
+
+
+def stated(settings=GPU, twin=True, loaded=False, **free):
+    there = {name.replace("_", ":"): amount * GB for name, amount in free.items()}
+    return state_room(PAIR, settings, twin, loaded, free=lambda d: int(there[d]), patience_s=0)
+
+
+def refused(settings=GPU, **free) -> PrerequisiteError:
+    with pytest.raises(PrerequisiteError) as caught:
+        stated(settings, **free)
+    return caught.value
+
+
+def test_what_fits_is_said_with_its_numbers():
+    assert stated(cuda_0=80) == (
+        "Both models stay loaded for the whole run. GPU memory (cuda:0): about 47.5 GB needed, 80.0 GB free."
+    )
+    assert stated(EngineSettings("cuda:0", baseline_device="cpu"), cuda_0=22, cpu=64) == (
+        "Both models stay loaded for the whole run. Main memory: about 42.5 GB needed, 64.0 GB free."
+        " GPU memory (cuda:0): about 5.5 GB needed, 22.0 GB free."
+    )
+
+
+def test_a_side_on_a_server_and_models_that_are_loaded_are_said_too():
+    server = ServerSettings("http://localhost:1/v1")
+    said = stated(EngineSettings("cuda:0", server=server), cuda_0=80)
+    assert said.startswith("The model that is loaded here stays loaded")
+    assert "42.5 GB needed" in said
+    assert stated(EngineSettings(server=server, baseline_server=server)) == ""
+    assert stated(loaded=True, twin=False) == ""
+    assert stated(loaded=True, cuda_0=20) == (
+        "The models are still loaded. GPU memory (cuda:0): about 14.5 GB needed, 20.0 GB free."
+    )
+
+
+def test_without_room_for_fp16_a_second_time_on_a_gpu_the_run_begins_and_says_so():
+    said = stated(cuda_0=40)
+    assert "about 33.5 GB needed, 40.0 GB free" in said
+    assert said.endswith("then the noise floor is NOT MEASURED.")
+    assert stated(loaded=True, cuda_0=4) == (
+        "The models are still loaded. FP16 may find no room there a second time; then the noise floor is NOT"
+        " MEASURED."
+    )
+
+
+def test_what_does_not_fit_is_refused_with_the_setting_that_helps():
+    found = refused(cuda_0=24, cuda_1=8, cpu=64)
+    assert found.cause == "gpu_memory"
+    assert "GPU memory (cuda:0): about 28.5 GB needed, 24.0 GB free." in found.message
+    assert "FP16 28.0 GB, EXL2 5.0 GB, FP16 for the noise 14.0 GB" in found.message
+    assert "Set `baseline_device: cpu`" in found.hint
+    assert "takes much longer" in found.hint
+
+
+def test_another_gpu_is_better_than_the_processor():
+    found = refused(cuda_0=24, cuda_1=48, cpu=64)
+    assert "Set `baseline_device: cuda:1`" in found.hint
+    assert "longer" not in found.hint
+    # Without the twin it fits as well: the run begins, and goes without its floor.
+    assert "cuda:1" in refused(cuda_0=24, cuda_1=30, cpu=64).hint
+
+
+def test_a_setting_is_named_only_where_it_would_do():
+    for free in ({"cuda_0": 24, "cuda_1": 8, "cpu": 40}, {"cuda_0": 4, "cuda_1": 8, "cpu": 64}):
+        hint = refused(**free).hint
+        assert "baseline_device" not in hint
+        assert "cache: Q8" in hint
+
+
+def test_a_baseline_in_exllamav2_is_not_sent_to_the_processor():
+    both = EngineSettings("cuda:0", "exllamav2", "exllamav2")
+    assert "baseline_device" not in refused(both, cuda_0=24, cuda_1=8, cpu=640).hint
+    assert "baseline_device: cuda:1" in refused(both, cuda_0=24, cuda_1=48, cpu=640).hint
+
+
+def test_on_the_processor_the_twin_counts_and_another_device_may_help():
+    found = refused(EngineSettings(), cpu=40, cuda_0=8, cuda_1=80)
+    assert found.cause == "main_memory"
+    assert "Main memory: about 47.5 GB needed, 40.0 GB free." in found.message
+    assert "baseline_device: cuda:1" in found.hint
+
+
+def test_the_library_fills_one_gpu_after_the_other_behind_what_is_there():
+    needs = [Need("FP16", ("cuda:0",), 10 * GB), Need("EXL2", ("cuda:0", "cuda:1"), 20 * GB)]
+    assert shortage(needs, {"cuda:0": 16 * GB, "cuda:1": 16 * GB}) is None
+    short = shortage(needs, {"cuda:0": 16 * GB, "cuda:1": 14 * GB})
+    assert short == Shortage(needs[1], 30 * GB + 2 * W, 30 * GB)
+    twin = Need("FP16 for the noise", ("cuda:0",), 5 * GB, spare=True)
+    assert shortage([*needs, twin], {"cuda:0": 16 * GB, "cuda:1": 60 * GB}).need is twin, (
+        "EXL2 has filled the first"
+    )
+
+
+def test_a_device_that_is_full_already_is_no_credit():
+    needs = [Need("EXL2", ("cuda:0", "cuda:1"), GB)]
+    assert shortage(needs, {"cuda:0": 0, "cuda:1": GB + W}) is None
+    assert shortage(needs, {"cuda:0": 0, "cuda:1": GB + W - 1}).needed == GB + 2 * W
+
+
+def test_a_gpu_that_is_not_there_is_left_to_whoever_opens_the_model(models):
+    models["devices"]["count"] = 0
+    assert stated() == ""
+
+
+def test_others_are_given_time_to_let_go(monkeypatch):
+    amounts = iter([8 * GB, 8 * GB, 80 * GB, 80 * GB])
+    waited = []
+    monkeypatch.setattr(room.time, "sleep", waited.append)
+    said = state_room(PAIR, GPU, True, free=lambda device: next(amounts), patience_s=60)
+    assert "80.0 GB free" in said
+    assert len(waited) == 2
+
+
+def run_with(settings, repo, opened, **parts):
+    tools = fake_tools(settings.home, opened, **parts)
+    record = repo.create(spec(2), worker_id="w.1")
+    models = ModelCache(tools.open_engine)
+    status = execute_run(record, Bench(repo, settings, tools, models, "w.1"))
+    return status, repo.get(record.id), models
+
+
+def test_a_run_says_it_before_the_models_are_loaded(settings, repo):
+    asked, opened = [], []
+
+    def say(pair, chosen, twin, loaded):
+        asked.append((pair.id, chosen, twin, loaded, list(opened)))
+        return "Both models stay loaded."
+
+    status, record, models = run_with(settings, repo, opened, state_room=say)
+    assert status is RunStatus.DONE
+    assert asked == [("tiny", EngineSettings(), True, False, [])]
+    kinds = [(e.kind, e.payload.get("name") or e.payload.get("text")) for e in repo.events(record.id)]
+    assert kinds.index(("note", "Both models stay loaded.")) < kinds.index(("stage", "fp16"))
+    assert models.pair_id == "tiny"
+
+
+def test_a_refused_run_loads_nothing_and_ends_with_the_cause_and_what_to_do(settings, repo):
+    opened = []
+    error = PrerequisiteError("It does not fit.", "Set `baseline_device: cpu`.", "gpu_memory")
+
+    def refuse(*_):
+        raise error
+
+    status, record, _ = run_with(settings, repo, opened, state_room=refuse)
+    assert (status, opened) == (RunStatus.DONE, [])
+    result = Result.from_json(record.result)
+    assert (result.state, result.diagnosis.cause) == (State.NOT_MEASURED, "gpu_memory")
+    [row] = [row for row in result.charts["doctor"] if row["check"] == "models_load"]
+    assert (row["state"], row["seen"], row["do"]) == ("FAIL", error.message, error.hint)
+
+
+def test_models_that_are_still_loaded_ask_for_the_twin_alone(settings):
+    pair, asked = register_pair(settings, "warm"), []
+    models = ModelCache(fake_tools(settings.home).open_engine)
+
+    def note(_settings, loaded):
+        asked.append(loaded)
+
+    models.acquire(pair, room=note)
+    models.acquire(pair, room=note)
+    models.floor()
+    models.acquire(pair, room=note)
+    assert asked == [False, True]
+
+
+def test_the_doctor_refuses_too_and_asks_for_no_twin(settings, monkeypatch):
+    monkeypatch.setattr("wfgy_triage.runs.doctor.check_environment", lambda: ())
+    asked = []
+
+    def refuse(pair, chosen, twin, loaded):
+        asked.append(twin)
+        raise PrerequisiteError("It does not fit.", "Free some.", "main_memory")
+
+    tools = fake_tools(settings.home, state_room=refuse)
+    pair = register_pair(settings, "large")
+    found = run_doctor(lane_of(settings, pair), pair, lambda step, share: None, lambda: tools)
+    [load] = [f for f in found if f.check == "models_load"]
+    assert (load.cause, load.seen, asked) == ("main_memory", "It does not fit.", [False])

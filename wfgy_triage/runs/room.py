@@ -1,0 +1,174 @@
+"""Before a pair is loaded: whether all of it fits, said in words, and refused with what would help where it does not.
+
+Both models stay loaded for a whole run, since answers are compared token by token: there is no loading one after the
+other. FP16 a second time, for the noise between two FP16 runs, is done without where a GPU has no room for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from wfgy_triage.engine_settings import CPU, EngineSettings
+from wfgy_triage.engines.device_faults import GPU_MEMORY, MAIN_MEMORY
+from wfgy_triage.engines.devices import free_bytes, gpu_count, is_there
+from wfgy_triage.engines.footprint import WORKING_BYTES, Need, needs_of
+from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.pairs import Pair
+
+PATIENCE_S = 5.0
+"""How long an idle worker is given to let go of what it keeps loaded on a device that this process has taken."""
+_POLL_S = 0.5
+_GB = 1e9
+
+Free = Callable[[str], int]
+"""Bytes that are free on a device."""
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """Where a model does not fit.
+
+    Attributes:
+        need: the model.
+        needed: bytes that are needed there, its own and those of the models before it.
+        free: bytes that are free there.
+    """
+
+    need: Need
+    needed: int
+    free: int
+
+
+def state_room(
+    pair: Pair,
+    settings: EngineSettings,
+    twin: bool,
+    loaded: bool = False,
+    free: Free = free_bytes,
+    patience_s: float = PATIENCE_S,
+) -> str:
+    """Say what a pair is going to take of what is free; empty where nothing is going to be loaded here.
+
+    Args:
+        pair: the pair to load.
+        settings: what computes it, and where.
+        twin: whether FP16 is going to be loaded a second time, for the noise between two FP16 runs.
+        loaded: whether both sides are loaded already, so that only this is to come.
+        free: bytes that are free on a device.
+        patience_s: seconds that others are given to let go, where it does not fit at first.
+
+    Raises:
+        PrerequisiteError: it does not fit, and why; or a folder cannot be read.
+    """
+    needs = needs_of(pair, settings, twin, loaded)
+    devices = _devices(needs)
+    if not all(is_there(device) for device in devices):
+        return ""  # whatever opens the first model there says what is missing
+    end = time.monotonic() + patience_s
+    while (short := shortage(needs, {d: free(d) for d in devices})) is not None:
+        if time.monotonic() >= end:
+            break
+        time.sleep(_POLL_S)
+    if short is not None and not short.need.spare:
+        raise _refusal(needs, short, _way_out(pair, settings, twin, short, free))
+    return _statement(settings, loaded, needs, {d: free(d) for d in devices}, short)
+
+
+def shortage(needs: Sequence[Need], free: Mapping[str, int]) -> Shortage | None:
+    """The first model that does not fit behind those before it; None where all fit.
+
+    Args:
+        needs: what is loaded, in that order.
+        free: bytes that are free, by device; `WORKING_BYTES` of each are for computing.
+    """
+    used = dict.fromkeys(free, WORKING_BYTES)
+    for need in needs:
+        rest = need.bytes
+        for device in need.devices:
+            taken = min(rest, max(free[device] - used[device], 0))
+            used[device] += taken
+            rest -= taken
+        if rest > 0:
+            needed = sum(used[d] for d in need.devices) + rest
+            return Shortage(need, needed, sum(free[d] for d in need.devices))
+    return None
+
+
+def _statement(
+    settings: EngineSettings,
+    loaded: bool,
+    needs: Sequence[Need],
+    free: Mapping[str, int],
+    short: Shortage | None,
+) -> str:
+    if not needs:
+        return ""
+    if loaded:
+        begin = "The models are still loaded."
+    elif settings.served:
+        begin = "The model that is loaded here stays loaded for the whole run."
+    else:
+        begin = "Both models stay loaded for the whole run."
+    gpus = tuple(d for d in free if d != CPU)
+    kinds = [kind for kind in ((CPU,) if CPU in free else (), gpus) if kind]
+    fit = [n for n in needs if short is None or n is not short.need]
+    said = [begin, *(_figures(kind, *_sums(kind, fit, free)) for kind in kinds if fit)]
+    if short is not None:
+        said.append("FP16 may find no room there a second time; then the noise floor is NOT MEASURED.")
+    return " ".join(said)
+
+
+def _sums(devices: Sequence[str], needs: Iterable[Need], free: Mapping[str, int]) -> tuple[int, int]:
+    """Bytes that are needed and that are free on devices of one kind, which no model shares with another kind."""
+    needed = sum(n.bytes for n in needs if n.devices[0] in devices)
+    return needed + WORKING_BYTES * len(devices), sum(free[d] for d in devices)
+
+
+def _refusal(needs: Iterable[Need], short: Shortage, hint: str) -> PrerequisiteError:
+    sizes = ", ".join(f"{n.name} {_gb(n.bytes)} GB" for n in needs)
+    return PrerequisiteError(
+        "The models of this pair have to be loaded at the same time, and the memory does not hold them."
+        f" {_figures(short.need.devices, short.needed, short.free)} To be loaded: {sizes}.",
+        hint,
+        MAIN_MEMORY if CPU in short.need.devices else GPU_MEMORY,
+    )
+
+
+def _way_out(pair: Pair, settings: EngineSettings, twin: bool, short: Shortage, free: Free) -> str:
+    """What would help: another place for FP16 if one has room for it, else less of everything."""
+    for device in _other_places(settings, short):
+        moved = needs_of(pair, replace(settings, baseline_device=device), twin)
+        left = shortage(moved, {d: free(d) for d in _devices(moved)})
+        if left is None or left.need.spare:
+            slower = ", where it takes much longer" if device == CPU else ""
+            return (
+                f"Set `baseline_device: {device}` in the pair's engine block: there is room for FP16{slower}."
+            )
+    return (
+        "Close other programs that use this memory. Where exllamav2 computes, a smaller `context` or `cache: Q8` in "
+        "the pair's engine block takes less. Otherwise measure a smaller model, or use a machine with more memory."
+    )
+
+
+def _other_places(settings: EngineSettings, short: Shortage) -> list[str]:
+    """Devices that FP16 could go on instead."""
+    if settings.baseline_server is not None:
+        return []
+    gpus = [f"cuda:{n}" for n in range(gpu_count())]
+    able = gpus if settings.baseline == "exllamav2" else [*gpus, CPU]
+    return [device for device in able if device not in short.need.devices]
+
+
+def _devices(needs: Iterable[Need]) -> list[str]:
+    return list(dict.fromkeys(device for need in needs for device in need.devices))
+
+
+def _figures(devices: Sequence[str], needed: int, free: int) -> str:
+    where = "Main memory" if CPU in devices else f"GPU memory ({', '.join(devices)})"
+    return f"{where}: about {_gb(needed)} GB needed, {_gb(free)} GB free."
+
+
+def _gb(amount: int) -> str:
+    return f"{amount / _GB:.1f}"
