@@ -156,12 +156,12 @@ def test_complaints_of_other_people(matcher: SymptomMatcher):
 
 
 def test_complaints_of_the_second_test(matcher: SymptomMatcher):
-    """Every third of them: docs/matching.md reports 159 of 178 and 22 of 328 of all."""
+    """Every third of them: 87 and 22, with a few complaints to spare. Of all, docs/matching.md says 263 and 49."""
     complaints = read_test(COLLECTED)[::3]
     outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
-    assert outcome.fitting + outcome.unrelated == 169
-    assert outcome.right / outcome.fitting >= 0.75
-    assert outcome.forced / outcome.unrelated <= 0.12
+    assert (outcome.fitting, outcome.unrelated) == (95, 186)
+    assert outcome.right >= 83
+    assert outcome.forced <= 26
 
 
 def test_neither_the_matchers_process_nor_its_start_needs_torch():

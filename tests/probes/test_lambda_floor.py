@@ -23,11 +23,11 @@ def test_the_twin_repeats_the_runs_of_the_first_questions():
 
 
 def test_the_floor_is_what_the_twin_differs_by_on_average():
-    twin = GOLD | {next(iter(GOLD)): ""}
+    twin = GOLD | {next(iter(GOLD)): "..."}
     bench = Bench(
         PROBE, ScriptedEngine(GOLD), ScriptedEngine(GOLD, bias=1.0), ScriptedEngine(twin), ProbeSettings()
     ).run()
-    # Of ten questions one is answered with nothing every time: none of its runs converges.
+    # Of ten questions one says nothing every time: none of its runs converges.
     assert metric(bench.evaluate(CHECKS), "lambda_rate").floor == pytest.approx(1 / COMPARED)
 
 
