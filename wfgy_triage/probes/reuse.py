@@ -32,7 +32,7 @@ REUSED: Mapping[str, str] = {
     "fp16_floor": "answers of FP16 against itself, for the noise floor",
     "pair_floor": "comparisons of FP16 with itself, for the noise floor",
     "fp16_runs": "FP16 runs with other wordings and seeds",
-    "fp16_floor_runs": "the same runs of FP16 against itself, for the noise floor",
+    "fp16_floor_runs": "FP16 runs of the same kind against itself, for the noise floor",
     "fp16_k5": "FP16 answers with 5 passages",
     "fp16_k10": "FP16 answers with 10 passages",
     "fp16_k20": "FP16 answers with 20 passages",
