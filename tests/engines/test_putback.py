@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from wfgy_triage.engines.base import GenerationRequest, ScoreRequest
+from wfgy_triage.engines.block_states import BlockStates
 from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.engines.putback import PutBackEngine, WeightPart, put_back, weight_parts
 from wfgy_triage.engines.scoring import score_many, score_pair
@@ -123,13 +124,43 @@ def test_other_texts_in_between_are_not_mixed_up(pair):
             torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
-def test_states_that_do_not_fit_are_computed_each_time(pair, monkeypatch):
+@pytest.mark.parametrize("starts", [0, 1, 2])
+def test_of_long_texts_only_the_highest_states_are_kept(pair, monkeypatch, starts):
     reference, engine = pair
-    monkeypatch.setattr("wfgy_triage.engines.block_states.BUDGET_BYTES", 3 * 40 * 64 * 4)
+    # They begin alike, so that there are several passes, each of which builds on the ones before.
+    same = tuple(range(40, 64))
+    texts = [
+        ScoreRequest(f"s{i}", same + tuple((7 * j + 3 * i) % 256 for j in range(20)), 30) for i in range(3)
+    ]
+    tokens = sum(len(t.token_ids) for t in texts)
+    monkeypatch.setattr("wfgy_triage.engines.block_states.BUDGET_BYTES", starts * tokens * 96 * 4)
     parts = weight_parts(engine, ranges=3)
-    for part, found in put_back(engine, reference, parts).items():
-        alone = PutBackEngine(engine, reference, next(p for p in parts if p.id == part))
-        torch.testing.assert_close(logits(found), logits(alone), rtol=0, atol=0)
+    alone = [list(PutBackEngine(engine, reference, part).logits(texts, chunk=7)) for part in parts]
+    runs: list[int] = []
+    for number, block in enumerate(engine.runner.base.layers):
+        block.register_forward_hook(lambda *_, number=number: runs.append(number))
+    streams = [e.logits(texts, chunk=7) for e in put_back(engine, reference, parts).values()]
+    rounds = [[c.logits.clone() for c in chunks] for chunks in zip(*streams, strict=True)]
+    for column, expected in enumerate(alone):
+        for found, chunk in zip([r[column] for r in rounds], expected, strict=True):
+            torch.testing.assert_close(found, chunk.logits, rtol=0, atol=0)
+    saved = {0: [1, 1, 1], 1: [6, 6, 8], 2: [4, 6, 8]}[starts]
+    assert [runs.count(block) / runs.count(0) for block in range(3)] == [n / saved[0] for n in saved]
+
+
+def test_a_run_that_overtakes_the_one_that_keeps_is_a_fault_and_no_wrong_number(pair):
+    _, engine = pair
+    states = BlockStates(engine.runner, [1])
+    keeps, builds = states.over(REQUESTS, 3), states.over(REQUESTS, 1)
+    ids = torch.tensor([REQUESTS[0].token_ids[:9]])
+
+    def run() -> None:
+        engine.runner.forward(ids, _cache(engine, 9))
+
+    keeps(run)
+    builds(run)
+    with pytest.raises(ProbeError, match="overtaken"):
+        builds(run)
 
 
 def test_other_engines_are_refused(pair):
