@@ -25,11 +25,11 @@ class Opened:
     """Opens scripted engines: EXL2 answers badly in exllamav2, and well in the reference engine."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[str, str, object]] = []
+        self.calls: list[tuple[str, str, str, object]] = []
         self.closed: list[str] = []
 
     def __call__(self, folder, *, side, mode="reproducible", share_with=None, settings):
-        self.calls.append((side, settings.backend, share_with))
+        self.calls.append((side, settings.backend, settings.device, share_with))
         broken = side == "exl2" and settings.backend == "exllamav2"
         engine = ScriptedEngine(BROKEN if broken else GOLD, bias=float(side == "exl2"))
         engine.close = lambda: self.closed.append(f"{side} {settings.backend}")
@@ -58,11 +58,12 @@ def test_the_cause_of_a_run_is_the_engine_where_the_weights_answer_well(settings
     assert "exl2 exllamav2" not in opened.closed
 
 
-def test_the_weights_are_opened_as_the_pair_has_them_but_for_the_engine(pair):
+def test_the_weights_are_opened_as_the_pair_has_them_but_for_the_engine_and_beside_fp16(pair):
     opened = Opened()
+    pair = replace(pair, engine={**pair.engine, "device": "cuda:0", "baseline_device": "cuda:1"})
     models = ModelCache(opened)
     with pytest.raises(RuntimeError):
         models.decoded()
     loaded = models.acquire(pair)
     assert models.decoded() is not models.decoded(), "whoever asks closes it"
-    assert opened.calls[-1] == ("exl2", "reference", loaded.fp16)
+    assert opened.calls[-1] == ("exl2", "reference", "cuda:1", loaded.fp16)

@@ -155,7 +155,7 @@ def test_a_gpu_that_is_not_there_is_left_to_whoever_opens_the_model(models):
 
 
 def test_others_are_given_time_to_let_go(monkeypatch):
-    amounts = iter([8 * GB, 8 * GB, 80 * GB, 80 * GB])
+    amounts = iter([8 * GB, 8 * GB, 80 * GB])
     waited = []
     monkeypatch.setattr(room.time, "sleep", waited.append)
     said = state_room(PAIR, GPU, True, free=lambda device: next(amounts), patience_s=60)

@@ -92,6 +92,24 @@ def test_an_idle_worker_gives_its_models_back_to_who_takes_the_device(
         wait_for(lambda: not kept.warm_pairs(60))
 
 
+def test_the_only_worker_does_so_too_although_it_asks_ahead_on_the_processor(settings, repo, runs, database):
+    worker = WorkerSupervisor(settings, [sys.executable, "-m", "tests.runs.fake_worker", str(settings.home)])
+    worker.start()
+    try:
+        run, kept = runs("cuda:1"), WorkerRepository(database)
+        wait_for(lambda: repo.get(run).status == RunStatus.DONE and kept.warm_pairs(60) == {"cuda-1"})
+        with make_lane(settings.home, ("cpu",)).try_hold() as held:
+            assert held
+            again = runs("cuda:1")
+            wait_for(lambda: repo.get(again).status == RunStatus.DONE)
+            assert kept.warm_pairs(60) == {"cuda-1"}, "another device is no reason"
+        with make_lane(settings.home, ("cuda:1",)).try_hold() as held:
+            assert held
+            wait_for(lambda: not kept.warm_pairs(60))
+    finally:
+        worker.stop()
+
+
 def test_a_worker_that_is_not_named_does_not_start(settings):
     environment = {**os.environ, "PYTHONPATH": str(REPO_ROOT), "WFGY_TRIAGE_LANES": "cpu"}
     command = [sys.executable, "-m", "tests.runs.fake_worker", str(settings.home), "--device", "cuda:4"]

@@ -26,5 +26,7 @@ def free_bytes(device: str) -> int:
     """
     if device == CPU:
         return int(psutil.virtual_memory().available)
-    free, _ = torch.cuda.mem_get_info(torch.device(device))
-    return int(free)
+    gpu = torch.device(device)
+    free, _ = torch.cuda.mem_get_info(gpu)
+    # What PyTorch keeps for this process and does not use is used first.
+    return int(free) + torch.cuda.memory_reserved(gpu) - torch.cuda.memory_allocated(gpu)

@@ -19,6 +19,7 @@ from wfgy_triage.engine_settings import CPU, PAGE, CacheKind, EngineSettings, Si
 from wfgy_triage.engines.base import Mode
 from wfgy_triage.engines.caches import EXACT
 from wfgy_triage.engines.devices import gpu_count
+from wfgy_triage.engines.exllamav2_library import flash_attention_fits
 from wfgy_triage.engines.exllamav2_loading import BATCH_TOKENS
 from wfgy_triage.engines.prepare import compute_dtype
 from wfgy_triage.engines.runner import kv_shape
@@ -124,10 +125,12 @@ def _in_library(folder: Path, side: Side, settings: EngineSettings) -> int:
     if any(name.startswith(f"{HEAD}.") for name in tensors) and EMBEDDING in tensors:
         # The library keeps the embedding on the processor (`ExLlamaV2Embedding`), and a tied one as the head here.
         total -= math.prod(tensors[EMBEDDING].shape) * _HALF
-    return total + _cache_bytes(folder, EXACT if side == "fp16" else settings.cache, settings.context)
+    return total + _cache_bytes(
+        folder, EXACT if side == "fp16" else settings.cache, settings.context, settings.device_of(side)
+    )
 
 
-def _cache_bytes(folder: Path, kind: CacheKind, context: int) -> int:
+def _cache_bytes(folder: Path, kind: CacheKind, context: int, device: str) -> int:
     """The generator's cache, and a second one in 16 bits in which given texts are scored."""
     config = read_json(folder / "config.json")
     config = config.get("text_config", config)
@@ -137,7 +140,8 @@ def _cache_bytes(folder: Path, kind: CacheKind, context: int) -> int:
         return 0  # the library loads no folder without these sizes, and says which one is missing
     longest = min(int(config.get("max_position_embeddings") or context), context)
     scored = -(-longest // PAGE) * PAGE
-    answered = max(scored, BATCH_TOKENS) if find_spec("flash_attn") is not None else scored
+    paged = find_spec("flash_attn") is not None and flash_attention_fits(device)
+    answered = max(scored, BATCH_TOKENS) if paged else scored
     keys, values = _CACHE_BITS[kind]
     numbers, bits = shape.heads * shape.head_dim * answered, float(keys + values)
     one_layer = 0

@@ -15,12 +15,14 @@ from collections.abc import Callable, Sequence
 
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.demo import SIBLINGS, demo_ready
+from wfgy_triage.engine_settings import CPU
 from wfgy_triage.engines.device_faults import device_fault
 from wfgy_triage.errors import TriageError
 from wfgy_triage.pairs import Pair, load_pairs
 from wfgy_triage.probes.base import ProbeContext, ProbeSettings
 from wfgy_triage.runs import provenance
 from wfgy_triage.runs.bench import Bench
+from wfgy_triage.runs.lane import lane_of
 from wfgy_triage.runs.reuse import reuse_of
 from wfgy_triage.settings import Settings, embedding_folder
 from wfgy_triage.store.records import Sample
@@ -121,10 +123,14 @@ class Ahead:
 
 
 def whole_demo(settings: Settings) -> Pair | None:
-    """The first demo pair, once all of them are prepared: preparing them needs the processor itself."""
+    """The first demo pair, once all of them are prepared: preparing them needs the processor itself.
+
+    None where somebody has put it on another device, which whoever asks ahead does not hold.
+    """
     if not all(demo_ready(settings, sibling.pair_id) for sibling in SIBLINGS):
         return None
-    return load_pairs(settings)[SIBLINGS[0].pair_id]
+    pair = load_pairs(settings)[SIBLINGS[0].pair_id]
+    return pair if lane_of(settings, pair).devices == (CPU,) else None
 
 
 def _every(seconds: float, ask: Callable[[], bool]) -> Callable[[], bool]:

@@ -174,7 +174,8 @@ class _Pass:
 
         def room(settings: EngineSettings, loaded: bool) -> None:
             asks = load_catalog().symptoms[self._record.spec.symptom].asks_questions
-            if text := self._bench.tools.state_room(pair, settings, asks, loaded):
+            text = self._bench.tools.state_room(pair, settings, asks, loaded)
+            if text and self._repo.last_event(self._record.id, "context") is None:
                 self._log.write("note", {"text": text})
 
         return self._bench.models.acquire(pair, lambda done: self._log.stage("load", label, done, 2), room)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from wfgy_triage.checks import load_versions
 from wfgy_triage.doctor.environment import judge_import
@@ -46,7 +45,7 @@ class GuardedOpening:
         self,
         folder: Path,
         *,
-        side: Literal["fp16", "exl2"],
+        side: Side,
         mode: Mode = "reproducible",
         share_with: Engine | None = None,
         settings: EngineSettings = DEFAULTS,

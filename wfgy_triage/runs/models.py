@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
-from wfgy_triage.engine_settings import EngineSettings, engine_settings
+from wfgy_triage.engine_settings import EngineSettings, Side, engine_settings
 from wfgy_triage.engines.base import Engine, Mode
 from wfgy_triage.pairs import Pair, files_signature
 
@@ -23,7 +23,7 @@ class OpenEngine(Protocol):
         self,
         folder: Path,
         *,
-        side: Literal["fp16", "exl2"],
+        side: Side,
         mode: Mode = "reproducible",
         share_with: Engine | None = None,
         settings: EngineSettings = ...,
@@ -61,8 +61,13 @@ class ModelCache:
         return self._lost
 
     @property
-    def pair_id(self) -> str | None:
+    def pair(self) -> Pair | None:
         """Whose models are loaded."""
+        return self._pair
+
+    @property
+    def pair_id(self) -> str | None:
+        """The id of it."""
         pair = self._pair  # read once: the worker's sign-of-life thread asks while runs change it
         return None if pair is None else pair.id
 

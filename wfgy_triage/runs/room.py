@@ -9,11 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from wfgy_triage.engine_settings import CPU, EngineSettings
 from wfgy_triage.engines.device_faults import GPU_MEMORY, MAIN_MEMORY
 from wfgy_triage.engines.devices import free_bytes, gpu_count, is_there
 from wfgy_triage.engines.footprint import WORKING_BYTES, Need, needs_of
+from wfgy_triage.engines.prepare import on_device
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.pairs import Pair
 
@@ -67,13 +69,14 @@ def state_room(
     if not all(is_there(device) for device in devices):
         return ""  # whatever opens the first model there says what is missing
     end = time.monotonic() + patience_s
-    while (short := shortage(needs, {d: free(d) for d in devices})) is not None:
-        if time.monotonic() >= end:
+    while (short := shortage(needs, amounts := _amounts(devices, free))) is not None:
+        # The run goes on without what is spare: for that nobody has to wait.
+        if short.need.spare or time.monotonic() >= end:
             break
         time.sleep(_POLL_S)
     if short is not None and not short.need.spare:
         raise _refusal(needs, short, _way_out(pair, settings, twin, short, free))
-    return _statement(settings, loaded, needs, {d: free(d) for d in devices}, short)
+    return _statement(settings, loaded, needs, amounts, short)
 
 
 def shortage(needs: Sequence[Need], free: Mapping[str, int]) -> Shortage | None:
@@ -140,7 +143,7 @@ def _way_out(pair: Pair, settings: EngineSettings, twin: bool, short: Shortage, 
     """What would help: another place for FP16 if one has room for it, else less of everything."""
     for device in _other_places(settings, short):
         moved = needs_of(pair, replace(settings, baseline_device=device), twin)
-        left = shortage(moved, {d: free(d) for d in _devices(moved)})
+        left = shortage(moved, _amounts(_devices(moved), free))
         if left is None or left.need.spare:
             slower = ", where it takes much longer" if device == CPU else ""
             return (
@@ -159,6 +162,11 @@ def _other_places(settings: EngineSettings, short: Shortage) -> list[str]:
     gpus = [f"cuda:{n}" for n in range(gpu_count())]
     able = gpus if settings.baseline == "exllamav2" else [*gpus, CPU]
     return [device for device in able if device not in short.need.devices]
+
+
+def _amounts(devices: Iterable[str], free: Free) -> dict[str, int]:
+    """What is free, by device. A GPU that others have filled has no room for so much as being asked."""
+    return {d: on_device(partial(free, d), f"The models cannot be loaded on {d}") for d in devices}
 
 
 def _devices(needs: Iterable[Need]) -> list[str]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal
 
-from wfgy_triage.engine_settings import engine_settings
+from wfgy_triage.engine_settings import Side, engine_settings
 from wfgy_triage.engines.openai_facts import SHOWN_MODELS, ask_facts
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.pairs import Pair
 from wfgy_triage.server_settings import ServerSettings
 
-SIDES: tuple[Literal["fp16", "exl2"], ...] = ("fp16", "exl2")
+SIDES: tuple[Side, ...] = ("fp16", "exl2")
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def check_servers(pair: Pair) -> tuple[ServerCheck, ...]:
     return tuple(_check(pair, side, server) for side, server in servers)
 
 
-def _check(pair: Pair, side: Literal["fp16", "exl2"], server: ServerSettings) -> ServerCheck:
+def _check(pair: Pair, side: Side, server: ServerSettings) -> ServerCheck:
     name = side.upper()
     lines: list[str] = []
     try:
@@ -67,7 +66,7 @@ def _check(pair: Pair, side: Literal["fp16", "exl2"], server: ServerSettings) ->
     return ServerCheck(name, server.url, True, tuple(lines))
 
 
-def _answer(pair: Pair, side: Literal["fp16", "exl2"], server: ServerSettings) -> list[str]:
+def _answer(pair: Pair, side: Side, server: ServerSettings) -> list[str]:
     # Transformers comes with these, for the tokenizer.
     from wfgy_triage.doctor.served import token_ids_finding
     from wfgy_triage.engines.openai_loading import open_served

@@ -91,7 +91,6 @@ class _Worker:
         self._share = share
         self._stop = stop
         self._processor = lane_of(settings)
-        self._warm = self._processor
         self._id = self._processor.new_worker_id()
         self._runs = RunRepository(database)
         self._turns = Turns(self._runs, settings, share, STALE_AFTER_S)
@@ -126,9 +125,11 @@ class _Worker:
                 if self._tidier is not None:
                     self._tidier.when_due()
                 if not self._take_turn(bench):
-                    self._make_room()
+                    self._make_room(self._models)
                     if ahead is not None and ahead.due:
-                        self._step(ahead)
+                        with self._processor.try_hold() as held:
+                            if held:
+                                ahead.step()
             except TriageError as error:
                 _log.error("the session database cannot be used, trying again: %s", error)
                 pause = _DATABASE_RETRY_S
@@ -151,23 +152,17 @@ class _Worker:
                 record = turn.record
                 with logs.about_run(record.id):
                     _log.info("run %s: %s on %s", record.id, record.spec.symptom, record.spec.pair_id)
+                    if bench.models.pair_id != record.spec.pair_id:
+                        bench.models.close()  # they may lie on devices that this run does not hold
                     status = execute_run(record, replace(bench, worker_id=turn.worker_id))
                     _log.info("run %s: %s", record.id, status)
-                if bench.models.pair_id == record.spec.pair_id:
-                    self._warm = turn.lane
             return turn is not None
 
-    def _step(self, ahead: Ahead) -> None:
-        with self._processor.try_hold() as held:
-            if held:
-                self._warm = self._processor
-                ahead.step()
-
-    def _make_room(self) -> None:
+    def _make_room(self, models: ModelCache) -> None:
         """Give the models back that are only kept warm, where another process works on one of their devices."""
-        if self._models is not None and self._models.pair_id is not None and self._warm.taken():
+        if models.pair is not None and lane_of(self._settings, models.pair).taken():
             _log.info("another process uses a device; the models kept there are given back")
-            self._models.close()
+            models.close()
 
     def _give_signs_of_life(self) -> None:
         while True:
