@@ -214,8 +214,8 @@ class MeanEvidence:
         loss: mean of FP16 − EXL2 over questions; None without any.
         interval: 95 % interval of the loss; None under two questions.
         certain_interval: the same at 99 %.
-        floor: mean |difference| between an answer of FP16 and its twin's; None when not measured. Larger than the
-            |mean difference| that tables show, where changes cancel out: what is called a loss is beyond both.
+        floor: by how much FP16 and its twin differ, |mean difference| or the larger mean |difference| of the probe;
+            None when not measured.
         kld: mean KL(FP16‖EXL2) in nats; None when not measured.
         kld_floor: the same between FP16 and its twin.
         again: the same between two times that EXL2's server was asked; None where it is not asked on one.
@@ -242,7 +242,7 @@ class MeanEvidence:
         twin = (
             "how much FP16 differs from itself was not measured"
             if self.floor is None
-            else f"an answer of FP16 against itself differs by {self.floor:.3g}"
+            else f"FP16 against itself differs by {self.floor:.3g}"
         )
         if self.again is not None:
             twin += f", EXL2's server against itself by {self.again:.3g}"

@@ -13,11 +13,12 @@ from wfgy_triage.catalog import load_catalog
 from wfgy_triage.diagnosis import CHECK_CAUSES, ONLY_WEIGHTS
 from wfgy_triage.probes.acceptance import PROBE_STAGES, Acceptance
 from wfgy_triage.probes.acceptance_rules import RULES
-from wfgy_triage.probes.acceptance_samples import K_SWEEP, SEEDS, SWEEP_QUESTIONS, WORDINGS
+from wfgy_triage.probes.acceptance_samples import K_SWEEP, SEEDS, SWEEP_QUESTIONS
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.report.figures import build_figures, figure_table
 from wfgy_triage.result import Check, State
 from wfgy_triage.workload.citations import load_citations, marked
+from wfgy_triage.workload.upload_questions import WORDINGS
 
 TASKS = load_citations().tasks
 GOLD = {t.question.id: marked(" ".join(t.question.evidence), t.gold) for t in TASKS}

@@ -11,8 +11,9 @@ from tests.probes.fakes import ScriptedEngine
 from tests.probes.test_acceptance import CHECKS, GOLD, PROBE, WRONG, desk_of, metric
 from wfgy_triage.probes.acceptance import COMPARED
 from wfgy_triage.probes.acceptance_rules import Measured
-from wfgy_triage.probes.acceptance_samples import SEEDS, WORDINGS, Stored
+from wfgy_triage.probes.acceptance_samples import SEEDS, Stored
 from wfgy_triage.probes.base import ProbeSettings
+from wfgy_triage.workload.upload_questions import WORDINGS
 
 
 def test_the_twin_repeats_the_runs_of_the_first_questions():
@@ -50,3 +51,11 @@ def test_runs_of_earlier_sessions_without_the_twins_are_read_as_before():
     found = PROBE.evaluate(old, CHECKS, replace(desk.settings))
     assert metric(found, "lambda_rate").floor is None
     assert metric(found, "lambda_rate").exl2 == metric(desk.evaluate(CHECKS), "lambda_rate").exl2
+
+
+def test_wordings_beyond_those_of_lambda_which_older_sessions_have_are_passed_over():
+    desk = desk_of(GOLD, questions=6).run()
+    runs = [s for s in desk.samples.values() if s.key.side.endswith("_runs")]
+    more = [replace(s, key=replace(s.key, paraphrase=WORDINGS)) for s in runs if s.key.paraphrase == 0]
+    stable = Measured.of(Stored.of([*desk.samples.values(), *more])).stable
+    assert len(stable.both) == 6

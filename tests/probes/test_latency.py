@@ -10,8 +10,11 @@ import pytest
 from tests.probes.desk import Desk
 from tests.probes.fakes import ScriptedEngine
 from tests.probes.test_acceptance import CHECKS, GOLD, WRONG, WordEncoder, metric
+from tests.probes.test_context import needed
 from tests.remedies.bench import CAUSE, PAIR, Clock, ScriptedRemedy, no_engine, no_findings
 from wfgy_triage.catalog import load_catalog
+from wfgy_triage.doctor.finding import failed
+from wfgy_triage.engines.absent import AbsentEngine
 from wfgy_triage.engines.base import Capabilities, Completion, GenerationRequest
 from wfgy_triage.probes.acceptance import Acceptance
 from wfgy_triage.probes.base import ProbeSettings
@@ -241,3 +244,32 @@ def test_a_trial_is_not_timed_and_says_so(tmp_path):
 def test_every_text_of_the_rule_is_true_on_a_gpu():
     shown = load_catalog().metrics["latency_gain"]
     assert not [t for t in (shown.detail, shown.untried, *REFUSED.values()) if "CPU" in t]
+
+
+def test_on_two_devices_nothing_is_timed():
+    desk = timed_desk()
+    desk.exl2.info = replace(desk.exl2.info, device="cuda:1")
+    desk.run()
+    assert (gain_of(desk).state, desk.log) == (State.NOT_MEASURED, [])
+    assert "different devices" in gain_of(desk).note
+
+
+def test_while_the_twin_has_no_room_nothing_is_timed_and_a_later_pass_does():
+    desk = timed_desk()
+    twin, desk.twin = desk.twin, AbsentEngine()
+    desk.run()
+    assert not desk.side("timed")
+    desk.twin = twin
+    desk.run()
+    assert gain_of(desk).n == QUESTIONS
+
+
+def test_what_does_not_fit_into_a_context_is_not_timed(monkeypatch):
+    desk = timed_desk()
+    limit = sorted(needed(desk).values())[5]
+    desk.exl2.info = replace(desk.exl2.info, max_context=limit)
+    short = failed("same_context", "FP16 100000 tokens, EXL2 fewer.")
+    context = desk.context
+    monkeypatch.setattr(desk, "context", lambda *a, **k: replace(context(*a, **k), findings=(short,)))
+    desk.run()
+    assert {q for side, q, _ in desk.log} == {q for q, n in needed(desk).items() if n <= limit}

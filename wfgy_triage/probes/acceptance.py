@@ -34,7 +34,6 @@ from wfgy_triage.probes.acceptance_samples import (
     K_SWEEP,
     SEEDS,
     SWEEP_QUESTIONS,
-    WORDINGS,
     sweep_side,
 )
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
@@ -53,6 +52,7 @@ from wfgy_triage.workload.citations import (
     load_sweep,
     marked,
 )
+from wfgy_triage.workload.upload_questions import WORDINGS
 
 SYMPTOM = "acceptance_gate"
 TEMPERATURE = 0.3

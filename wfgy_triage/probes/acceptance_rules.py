@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.measure.stability import convergent_share
 from wfgy_triage.measure.tension import Lambda
-from wfgy_triage.probes.acceptance_samples import SEEDS, SIDES, WORDINGS, Stored
+from wfgy_triage.probes.acceptance_samples import SEEDS, SIDES, Stored
 from wfgy_triage.probes.items import RUNS, arm_side
 from wfgy_triage.probes.latency import GAIN, latency_metric, latency_of
 from wfgy_triage.probes.paired import (
@@ -25,6 +25,7 @@ from wfgy_triage.probes.paired import (
 from wfgy_triage.result import Gate, Metric, State
 from wfgy_triage.store.records import Sample
 from wfgy_triage.verdict import Judgement, judge_difference, judge_mean, not_measured, page_rule
+from wfgy_triage.workload.upload_questions import WORDINGS
 
 RULES = ("ds_drift", "coverage", "lambda_rate", "accuracy", GAIN)
 """The seed's core acceptance, in the order in which the rules are shown."""

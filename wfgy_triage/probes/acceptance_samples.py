@@ -10,14 +10,15 @@ from wfgy_triage.measure.tension import Lambda
 from wfgy_triage.probes.items import RUNS, arm_side
 from wfgy_triage.probes.paired import Payload, Sides
 from wfgy_triage.store.records import Sample
+from wfgy_triage.workload.upload_questions import WORDINGS
 
 SIDES = ("fp16", "exl2")
 DISTANCE = "distance"
 """Side of the ΔS between the answers of two sides to one question."""
 K_SWEEP = (5, 10, 20)
 """Passages in the prompt, the values that the RAG recovery page asks to vary."""
-WORDINGS, SEEDS = 3, 2
-"""λ_observe: the first wordings of a question, each under so many seeds; a question with fewer has no λ."""
+SEEDS = 2
+"""λ_observe: the first `WORDINGS` wordings of a question, each under so many seeds; with fewer it has no λ."""
 SWEEP_QUESTIONS = 6
 """Questions of the sweep: the first ones. Twenty passages make long prompts."""
 
@@ -63,7 +64,8 @@ def _labels(samples: Sequence[Sample], side: str) -> dict[str, tuple[Lambda, ...
     """Labels of the runs of each question on one side, wordings first, then seeds."""
     found: dict[str, list[Sample]] = {}
     for sample in samples:
-        if sample.key.side == side:
+        # Sessions of before asked every wording that there is.
+        if sample.key.side == side and sample.key.paraphrase < WORDINGS:
             found.setdefault(sample.key.question, []).append(sample)
     return {
         question: label_runs(

@@ -139,7 +139,8 @@ def refuse_too_long(items: Iterable[Item], engine: Engine, *, exl2: bool = False
         raise InputError(
             f"The EXL2 model's context has {tokens} tokens, fewer than FP16's; these questions need more with their "
             f"answers: {listed}{more}.",
-            "Load it with a longer context (max_seq_len), shorten the questions or leave them out.",
+            "Give it a longer context (`context` in the pair's engine block, max_seq_len of a server), shorten the "
+            "questions or leave them out.",
         )
     raise InputError(
         f"The model's context has {tokens} tokens; these questions need more with their answers: {listed}{more}.",

@@ -17,7 +17,7 @@ import numpy as np
 
 from wfgy_triage.engines.base import Completion, Engine, GenerationRequest, TimedEngine
 from wfgy_triage.probes.base import ProbeContext
-from wfgy_triage.probes.items import Item
+from wfgy_triage.probes.items import Item, fits
 from wfgy_triage.probes.paired import Payload, PerSide, distance_metric, mean_metric, missing_metric
 from wfgy_triage.probes.served import NAMES, latency_gains, served_sides
 from wfgy_triage.result import Metric
@@ -35,12 +35,15 @@ LEAST_TOKENS = 8
 
 Clock = Callable[[], float]
 """Seconds from any beginning."""
-Refusal = Literal["exl2", "fp16"]
-"""The side whose speed says nothing."""
+Refusal = Literal["exl2", "fp16", "device"]
+"""The side whose speed says nothing; or that they run in different places."""
 REFUSED: Mapping[str, str] = {
     "exl2": "The reference engine does not run ExLlamaV2's kernels, so its speed says nothing about them.",
     "fp16": "FP16 does not compute in 16-bit numbers on the GPU here, so its speed is no baseline.",
+    "device": "FP16 and EXL2 run on different devices here, so their times cannot be compared.",
 }
+_REFUSED = "refused"
+"""Key of the sample that says why nothing was timed."""
 NOT_TIMED = "The answers were not timed."
 SERVERS = "Server against server, as their streams arrived here: network and load are part of it."
 NO_COUNTS = "The times of two servers are compared by the token; here a server counts none."
@@ -89,9 +92,12 @@ def time_answers(
     if not todo or timed >= wanted or context.should_stop():
         return
     sides = _timed_sides(context)
-    if not isinstance(sides, dict):
-        context.save([Sample(refusal, {"refused": sides})])
+    if sides is None:
         return
+    if not isinstance(sides, dict):
+        context.save([Sample(refusal, {_REFUSED: sides})])
+        return
+    todo = [i for i in todo if all(fits(i, engine) for engine in sides.values())]
     baseline = {"engine": sides["fp16"].info.engine, "dtype": sides["fp16"].info.compute_dtype}
     for item in todo:
         if timed >= wanted:
@@ -113,8 +119,8 @@ def latency_of(samples: Sequence[Sample]) -> Latency:
             return Latency(gains, noise, SERVERS)
         return Latency({}, note=NO_COUNTS if len(served) == len(NAMES) else ONE_SERVER)
     asked = {s.key.question: s.payload for s in samples if s.key.side == TIMED}
-    if TIMED in asked:
-        return Latency({}, note=REFUSED[asked[TIMED]["refused"]])
+    if refusal := next((p[_REFUSED] for p in asked.values() if _REFUSED in p), None):
+        return Latency({}, note=REFUSED[refusal])
     times = _times_of(samples)
     if not times:
         return Latency({}, note=TOO_SHORT if asked else NOT_TIMED)
@@ -149,8 +155,8 @@ def _tells(engine: Engine) -> TypeGuard[TimedEngine]:
     return engine.capabilities.speed_tells
 
 
-def _timed_sides(context: ProbeContext) -> dict[str, TimedEngine] | Refusal:
-    """The engines to time, or the side whose speed says nothing.
+def _timed_sides(context: ProbeContext) -> dict[str, TimedEngine] | Refusal | None:
+    """The engines to time, or why their times would say nothing; None where the twin has no room at present.
 
     Where the baseline computes in 32-bit numbers, so that its text is reproducible, its twin in 16 bits is what EXL2
     is held against: anything else would make every EXL2 model look fast.
@@ -159,7 +165,11 @@ def _timed_sides(context: ProbeContext) -> dict[str, TimedEngine] | Refusal:
     if not _tells(exl2):
         return "exl2"
     baseline = context.fp16 if context.fp16.capabilities.speed_tells else context.open_floor()
-    return {"fp16": baseline, "exl2": exl2} if _tells(baseline) else "fp16"
+    if not baseline.capabilities.generate:
+        return None
+    if not _tells(baseline):
+        return "fp16"
+    return {"fp16": baseline, "exl2": exl2} if baseline.info.device == exl2.info.device else "device"
 
 
 @dataclass(frozen=True)

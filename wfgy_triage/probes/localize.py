@@ -150,6 +150,8 @@ def _through_the_reference(
     asked = all(measuring.has(i, _BACK + ENGINE) for i in items)
     if measuring.has(items[0], _LEFT_OUT + ENGINE) or (asked and _explains(ENGINE, context, useful)):
         return
+    if asked and _parts_answered(context.stored(), measuring, items) > ANSWERED_PARTS:
+        return  # nothing is left to do, so nothing is loaded for it
     label = "The same weights in the reference engine"
     context.progress(STAGE, label, 0, 1)
     try:
@@ -165,6 +167,12 @@ def _through_the_reference(
         if reason is None:
             raise
         _leave_out(context, measuring, items, reason)
+
+
+def _parts_answered(samples: Sequence[Sample], measuring: Measuring, items: Sequence[Item]) -> int:
+    """With how many parts back the lost questions are all answered."""
+    sides = {s.key.side for s in samples if s.key.side.startswith(_BACK)} - {_BACK + CACHE, _BACK + ENGINE}
+    return sum(all(measuring.has(i, side) for i in items) for side in sides)
 
 
 def _leave_out(context: ProbeContext, measuring: Measuring, items: Sequence[Item], reason: str) -> None:

@@ -206,12 +206,12 @@ class Measuring:
         requests = {i.request_id: i.scoring(answer) for i, answer in answers.items()}
         try:
             for found in score_many(baseline, list(candidates.values()), list(requests.values())):
-                if self._context.should_stop():
-                    return
                 for side, measured in zip(candidates, found, strict=True):
                     item, scores = items[measured.id], settled_scores(measured)
                     self._store(side, {item: comparison_payload(item, answers[item], scores, annotate)})
                     fresh[side].append((requests[scores.id], scores))
+                if self._context.should_stop():
+                    return
         finally:
             for side, candidate in candidates.items():
                 if self._reuse is not None and side in REUSED:

@@ -55,8 +55,9 @@ class SixtySeconds:
     def run(self, context: ProbeContext) -> None:
         """Both sides and the twin with three passages, then both sides with more; skips what is stored."""
         subject = self.subject(context)
+        # The larger numbers of passages decide here, so that they have to fit as well.
+        Measuring(context, SYMPTOM, subject.items).refuse_too_long()
         first = Measuring(context, SYMPTOM, [i for i in subject.items if i.compared], STAGES)
-        first.refuse_too_long()
         first.answer("fp16", context.fp16, subject.judge)
         first.answer("exl2", context.exl2, subject.judge)
         first.repeat(subject.judge)
