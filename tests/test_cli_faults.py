@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,10 +16,11 @@ import pytest
 
 from tests.browser.scripted import ScriptedWorker
 from tests.commands import Here
+from tests.rights import ordinary_user
 from wfgy_triage.doctor.finding import Finding, Outcome
 from wfgy_triage.errors import InputError
 from wfgy_triage.runs import doctor, headless
-from wfgy_triage.settings import load_settings
+from wfgy_triage.settings import REPO_ROOT, load_settings
 
 FULL = "/dev/full"
 """Can be opened, and nothing can be written to it: a full disk."""
@@ -44,19 +45,6 @@ def open_folder() -> Iterator[Path]:
     folder.chmod(0o777)
     yield folder
     shutil.rmtree(folder)
-
-
-@contextmanager
-def ordinary_user() -> Iterator[None]:
-    """File permissions do not bind the superuser: step down for the block where the tests run as one."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def measures(monkeypatch: pytest.MonkeyPatch, outcome: object) -> None:
@@ -239,3 +227,13 @@ def test_the_help_says_what_a_seed_changes(
     shown = " ".join(here(tmp_path, command, "--help").stdout.replace("│", " ").split())
     assert "Greedy questions do not depend on it." in shown
     assert "--fix-seconds" in shown
+
+
+def test_a_reader_that_has_gone_is_no_fail():
+    """As `... | head` does: what is measured is neither PASS nor FAIL by that."""
+    command = [sys.executable, "-m", "wfgy_triage", "symptoms"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=REPO_ROOT
+    ) as process:
+        process.stdout.close()
+        assert process.wait(60) == 2

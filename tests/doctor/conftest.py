@@ -58,3 +58,22 @@ def outcomes(findings: tuple[Finding, ...]) -> dict[str, Outcome]:
 
 def failed(findings: tuple[Finding, ...]) -> list[str]:
     return [f.check for f in findings if f.state is Outcome.FAIL]
+
+
+@pytest.fixture(autouse=True)
+def no_builds_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Imports look for builds of the extension, and remove locks that were left behind: not those of who runs this."""
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "extensions"))
+
+
+@pytest.fixture
+def fake_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put a package named exllamav2 with this source first on the path of other processes."""
+
+    def make(source: str) -> None:
+        package = tmp_path / "path" / "exllamav2"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(source)
+        monkeypatch.setenv("PYTHONPATH", str(package.parent))
+
+    return make

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -48,19 +48,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """A package named exllamav2 with this source, first on the path of other processes."""
-
-    def make(source: str) -> None:
-        package = tmp_path / "path" / "exllamav2"
-        package.mkdir(parents=True)
-        (package / "__init__.py").write_text(source)
-        monkeypatch.setenv("PYTHONPATH", str(package.parent))
-
-    return make
-
-
-@pytest.fixture
 def held(folder: Path) -> Iterator[Path]:
     """A lock that this process has open, as a build has."""
     handle = os.open(folder / LOCK, os.O_CREAT | os.O_EXCL)
@@ -74,8 +61,8 @@ def long_ago(folder: Path) -> None:
         os.utime(path, (before, before))
 
 
-def test_a_build_that_is_ended_leaves_no_lock_and_no_compiler(folder: Path, library):
-    library(BUILDS)
+def test_a_build_that_is_ended_leaves_no_lock_and_no_compiler(folder: Path, fake_library):
+    fake_library(BUILDS)
     outcome = try_import(seconds=5)
     assert (outcome.kind, outcome.seconds, outcome.text) == ("timeout", 5, "compiling")
     assert not (folder / LOCK).exists()
@@ -83,8 +70,8 @@ def test_a_build_that_is_ended_leaves_no_lock_and_no_compiler(folder: Path, libr
     assert not psutil.pid_exists(compiler) or psutil.Process(compiler).status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_lock_that_another_build_holds_stays_and_is_named(held: Path, library):
-    library(WAITS)
+def test_a_lock_that_another_build_holds_stays_and_is_named(held: Path, fake_library):
+    fake_library(WAITS)
     long_ago(held.parent)
     outcome = try_import(seconds=1.5)
     assert outcome.kind == "timeout"
@@ -95,8 +82,8 @@ def test_a_lock_that_another_build_holds_stays_and_is_named(held: Path, library)
     assert "waits for another build" in found.means
 
 
-def test_a_lock_that_a_killed_build_left_long_ago_stops_nobody(folder: Path, library):
-    library(WAITS)
+def test_a_lock_that_a_killed_build_left_long_ago_stops_nobody(folder: Path, fake_library):
+    fake_library(WAITS)
     (folder / LOCK).touch()
     long_ago(folder)
     assert judge_import(try_import(seconds=20), VERSIONS).state is Outcome.PASS

@@ -13,8 +13,8 @@ from wfgy_triage.checks import load_checks, load_versions
 from wfgy_triage.doctor import environment
 from wfgy_triage.doctor.environment import check_environment, judge_facts, judge_import, pin_line
 from wfgy_triage.doctor.finding import Finding, Outcome
+from wfgy_triage.doctor.subprocesses import IMPORT_SECONDS, read_facts, try_import
 from wfgy_triage.doctor.subprocesses import Outcome as Ended
-from wfgy_triage.doctor.subprocesses import read_facts, try_import
 
 VERSIONS = load_versions()
 TEXTS = {
@@ -190,19 +190,6 @@ def test_without_a_gpu_kernels_are_told_of_and_decide_nothing():
 # A package that behaves badly, in a process of its own ---------------------------------------------------------------
 
 
-@pytest.fixture
-def fake_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Put a package named exllamav2 with this source first on the path of other processes."""
-
-    def make(source: str) -> None:
-        package = tmp_path / "path" / "exllamav2"
-        package.mkdir(parents=True)
-        (package / "__init__.py").write_text(source)
-        monkeypatch.setenv("PYTHONPATH", str(package.parent))
-
-    return make
-
-
 @pytest.mark.parametrize("name", TEXTS)
 def test_an_import_that_fails_names_its_cause(name: str, fake_library):
     kind, _, words = TEXTS[name].partition(": ")
@@ -234,6 +221,9 @@ def test_an_import_that_takes_too_long_is_told_its_limit_and_what_a_build_takes(
     assert "within 25 minutes" in found.seen
     assert "13.5 minutes" in found.means
     assert "without a limit" in found.do
+    installed = judge_import(Ended("timeout", "", seconds=IMPORT_SECONDS), VERSIONS)
+    assert "within 5 minutes" in installed.seen
+    assert "13.5" not in installed.means
 
 
 def test_an_import_that_crashes_its_process(fake_library):

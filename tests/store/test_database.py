@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from tests.rights import ordinary_user
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.store import problems
 from wfgy_triage.store.database import open_database
@@ -35,19 +36,6 @@ def opened(path):
         yield database
     finally:
         database.close()
-
-
-@contextmanager
-def ordinary_user():
-    """File permissions do not bind the superuser: step down for the block where the tests run as one."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.fixture

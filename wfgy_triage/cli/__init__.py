@@ -38,7 +38,10 @@ def main() -> None:
     """Run the command line; errors are sentences, and no error has the exit code of a FAIL."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' own bars would be mixed with ours
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+    except SystemExit as ended:
+        # Whoever read the output has gone: typer and rich end with 1 then, which is a FAIL here.
+        sys.exit(EXIT_ERROR if ended.code == 1 else ended.code)
     except TyperException as error:
         say_error(_usage_message(error), "See 'python -m wfgy_triage --help' for commands and options.")
         sys.exit(EXIT_ERROR)
@@ -59,6 +62,7 @@ def main() -> None:
             "above. What was complete is kept.",
         )
         sys.exit(EXIT_ERROR)
+    sys.exit(code)
 
 
 def _usage_message(error: TyperException) -> str:

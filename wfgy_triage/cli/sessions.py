@@ -15,7 +15,7 @@ from wfgy_triage.cli.shared import (
     JsonFile,
     JunitFile,
     app,
-    check_json_folder,
+    check_writable,
     err,
     finish,
     out,
@@ -56,8 +56,8 @@ def sessions_show(run_id: RunId, json_file: JsonFile = None, junit_file: JunitFi
     """Show one recorded session; the exit code is its verdict."""
     from wfgy_triage.runs.service import TriageService
 
-    check_json_folder(json_file)
-    check_json_folder(junit_file, "--junit")
+    check_writable(json_file)
+    check_writable(junit_file, "--junit")
     raise typer.Exit(finish(TriageService(load_settings()).get(run_id), json_file, junit_file))
 
 

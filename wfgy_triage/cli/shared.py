@@ -52,7 +52,7 @@ JsonFile = Annotated[
 ]
 
 
-def check_json_folder(json_file: Path | None, option: str = "--json") -> None:
+def check_writable(json_file: Path | None, option: str = "--json") -> None:
     """Refuse a file that cannot be written, or whose folder does not exist, before anything is measured."""
     if json_file is None:
         return

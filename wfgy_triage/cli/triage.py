@@ -18,7 +18,7 @@ from wfgy_triage.cli.shared import (
     Questions,
     app,
     as_json,
-    check_json_folder,
+    check_writable,
     chosen_pair,
     err,
     event_printer,
@@ -120,8 +120,8 @@ def probe(
     # Looked up for its message: somebody who mistypes it is not to be asked for models first.
     load_catalog().symptoms[symptom]
     chosen = chosen_pair(pair, fp16, exl2)
-    check_json_folder(json_file)
-    check_json_folder(junit_file, "--junit")
+    check_writable(json_file)
+    check_writable(junit_file, "--junit")
     pair_id = chosen.id if chosen else pair
     options = _options(option or [], chunks=chunks, index=index) | _trial_options(no_fix, fix_seconds)
     asked = _workload(settings, workload)
@@ -171,7 +171,10 @@ def doctor(
     exl2: Annotated[Path | None, typer.Option(help="EXL2 folder.", file_okay=False, exists=True)] = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Check this machine, and with a pair its folders and models. The exit code is 1 when any check failed."""
+    """Check this machine, and with a pair its folders and models. The exit code is 1 when any check failed.
+
+    It is 4 when none did, but an essential check of the pair could not be made.
+    """
     from wfgy_triage.pairs import get_pair
     from wfgy_triage.report.terminal import doctor_object, show_findings
     from wfgy_triage.runs.doctor import run_doctor
@@ -181,7 +184,7 @@ def doctor(
     chosen = None
     if pair or fp16 or exl2:
         chosen = chosen_pair(pair, fp16, exl2) or get_pair(settings, pair or "")
-    check_json_folder(json_file)
+    check_writable(json_file)
     with progress_bars() as report:
         findings = run_doctor(lane_of(settings, chosen), chosen, report)
     show_findings(out, findings)

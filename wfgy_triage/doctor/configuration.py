@@ -31,7 +31,7 @@ BEHAVIOUR = (
     "hidden_act", "hidden_activation", "rms_norm_eps", "layer_norm_eps", "attention_bias", "mlp_bias",
     "sliding_window", "use_sliding_window", "logit_scale", "final_logit_softcapping", "attn_logit_softcapping",
     "query_pre_attn_scalar", "embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling",
-    "scale_depth", "scale_emb", "partial_rotary_factor",
+    "scale_depth", "scale_emb",
 )  # fmt: skip
 NO_CONFIG = "A config.json cannot be read."
 

@@ -13,7 +13,7 @@ from wfgy_triage.doctor.attention import Facts, capabilities, judge_attention
 from wfgy_triage.doctor.finding import Finding, Patch, failed, finding, in_order, passed, skipped, warned
 from wfgy_triage.doctor.finding import Outcome as Found
 from wfgy_triage.doctor.patches import environment_patch, pin_patch
-from wfgy_triage.doctor.subprocesses import BUILD_SECONDS, Outcome, read_facts, try_import
+from wfgy_triage.doctor.subprocesses import BUILD_SECONDS, IMPORT_SECONDS, Outcome, read_facts, try_import
 
 NOT_INSTALLED = "exllamav2 is not installed for this Python."
 _WHEEL_TAG = re.compile(r"\+cu(?P<cuda>\d{3})\.torch(?P<torch>\d+\.\d+\.\d+)")
@@ -88,13 +88,16 @@ def judge_import(outcome: Outcome, versions: Versions, pin: Patch | None = None)
 
 def _too_long(outcome: Outcome, pin: Patch | None) -> Finding:
     minutes = f"{outcome.seconds / 60:.0f}"
+    built = outcome.seconds > IMPORT_SECONDS
     return finding(
         "extension_imports",
         Found.FAIL,
         f"The import did not end within {minutes} minutes and was ended. Last words: {_last_line(outcome.text)}",
         patch=pin,
         means=f"Building the extension takes about {BUILD_SECONDS / 60:.1f} minutes of processor time, shared among "
-        "the cores; the limit left room for several times that. It takes longer here, or the import hangs.",
+        "the cores; the limit left room for several times that. It takes longer here, or the import hangs."
+        if built
+        else "The extension is installed, so that nothing had to be built: the import hangs.",
         do="Install the prebuilt wheel. Or build it once without a limit: run python -c 'import exllamav2' with the "
         "Python that serves your model. What was compiled is kept, so it goes on from there.",
     )

@@ -126,6 +126,9 @@ def _run(command: list[str], folder: str, seconds: float) -> Outcome:
         except subprocess.TimeoutExpired:
             _kill(process)
             return Outcome("timeout", _end_of(log), seconds=seconds)
+        except BaseException:  # Ctrl-C: in a session of its own it would go on, and hold its lock
+            _kill(process)
+            raise
     if code < 0:
         return Outcome("crashed", _end_of(log), signal.Signals(-code).name)
     return Outcome("done" if code == 0 else "failed", _end_of(log))
