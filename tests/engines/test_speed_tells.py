@@ -34,4 +34,3 @@ def test_on_a_gpu_it_tells_where_the_model_runs_as_deployed(engine, facts, tells
     names = dict(zip(("engine", "device", "compute_dtype"), facts, strict=True))
     made = TransformersEngine(engine.runner, engine.tokenizer, replace(engine.info, **names), engine.end_ids)
     assert made.capabilities.speed_tells is tells
-    assert callable(made.forget_prompts)

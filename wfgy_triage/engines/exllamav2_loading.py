@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoTokenizer
 
-from wfgy_triage.engine_settings import PAGE, CacheKind, EngineSettings
+from wfgy_triage.engine_settings import PAGE, CacheKind, EngineSettings, Side
 from wfgy_triage.engines.base import EngineInfo, Mode
 from wfgy_triage.engines.caches import EXACT
 from wfgy_triage.engines.causality import future_effect, sees_the_future
@@ -62,9 +62,7 @@ class Configured:
     notes: tuple[str, ...]
 
 
-def open_exllamav2(
-    folder: Path, *, side: Literal["fp16", "exl2"], mode: Mode, settings: EngineSettings
-) -> ExLlamaV2Engine:
+def open_exllamav2(folder: Path, *, side: Side, mode: Mode, settings: EngineSettings) -> ExLlamaV2Engine:
     """Load an EXL2, GPTQ or FP16 folder into exllamav2.
 
     Args:
@@ -111,9 +109,7 @@ def open_exllamav2(
     return engine
 
 
-def configure(
-    library: Library, folder: Path, side: Literal["fp16", "exl2"], settings: EngineSettings
-) -> Configured:
+def configure(library: Library, folder: Path, side: Side, settings: EngineSettings) -> Configured:
     """Make the library's configuration; nothing is loaded.
 
     Raises:
@@ -150,7 +146,7 @@ def configure(
 
 
 def _load(
-    library: Library, folder: Path, side: Literal["fp16", "exl2"], settings: EngineSettings
+    library: Library, folder: Path, side: Side, settings: EngineSettings
 ) -> tuple[Configured, LoadedModel]:
     configured = configure(library, folder, side, settings)
     model: Any = None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from wfgy_triage.engine_settings import Side
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.positions import (
     ORIGINAL_CONTEXT,
@@ -46,7 +47,7 @@ UNSCALED = ("default", "mrope", "dynamic")
 """Kinds that move no position of a text: `mrope` is about images, `dynamic` about texts beyond the model's context."""
 
 
-def place_positions(config: Any, folder: Path, side: Literal["fp16", "exl2"]) -> list[str]:
+def place_positions(config: Any, folder: Path, side: Side) -> list[str]:
     """See to base, scaling and rotated share of the positions; returns what there is to say about them.
 
     Args:

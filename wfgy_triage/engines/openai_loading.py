@@ -6,10 +6,11 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from transformers import AutoTokenizer
 
+from wfgy_triage.engine_settings import Side
 from wfgy_triage.engines.base import EngineInfo, Mode
 from wfgy_triage.engines.openai_calls import run_once
 from wfgy_triage.engines.openai_client import read_key
@@ -30,7 +31,7 @@ def open_served(
     settings: ServerSettings,
     tokenizer_folder: Path | None,
     *,
-    side: Literal["fp16", "exl2"],
+    side: Side,
     mode: Mode,
     twin: Any = None,
 ) -> ServedEngine:

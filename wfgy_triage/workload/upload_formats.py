@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wfgy_triage.errors import InputError
-from wfgy_triage.measure.strict_json import JsonRefused
-from wfgy_triage.workload.upload_json import MAX_LINE, half_character, parse_line
+from wfgy_triage.measure.strict_json import JsonRefused, parse_json
+from wfgy_triage.workload.upload_json import MAX_LINE, half_character
 
 SHOWN_PROBLEMS = 20
 MAX_ROWS = 1000
@@ -130,7 +130,7 @@ def _jsonl(name: str, text: str, problems: Problems) -> Iterator[Row]:
             )
             continue
         try:
-            value = parse_line(line)
+            value = parse_json(line, MAX_LINE)
         except JsonRefused as refused:
             problems.add(name, number, f"not a JSON object: {refused}.")
             continue

@@ -1,7 +1,7 @@
-r"""One line of an uploaded file as JSON: as strict as `strict_json`, with room for all that a row may hold.
+r"""What a line of uploaded JSON may hold.
 
-`strict_json` reads what a model wrote and stops at 32,768 characters. A row may hold more: 20,000 Chinese characters
-have 120,000 when their writer escapes them (`\u4e2d`), and writers do that by default.
+More than `strict_json` reads of a model by itself: 20,000 Chinese characters have 120,000 when their writer escapes
+them (`\u4e2d`), and writers do that by default.
 """
 
 from __future__ import annotations
@@ -9,19 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from wfgy_triage.measure.strict_json import parse_json
-
 MAX_LINE = 500_000
 """Characters of a line. The longest row has 200,000; a text of 20,000 has at most 240,000 in escapes."""
-
-
-def parse_line(line: str) -> Any:
-    """Parse a whole line as one JSON value.
-
-    Raises:
-        JsonRefused: see `strict_json.parse_json`.
-    """
-    return parse_json(line, MAX_LINE)
 
 
 def half_character(value: Any) -> str:
