@@ -113,7 +113,7 @@ def test_the_data_are_sound_and_the_test_split_is_not_learned_from():
     plain = read_plain()
     known = {*MATCHED, NONE}
     assert {e.symptom for e in learned} == {e.symptom for e in held} == {c.symptoms[0] for c in test} == known
-    assert len(held) >= len(learned) / 5
+    assert len(held) >= 500
     assert all(len(set(c.symptoms)) == len(c.symptoms) and set(c.symptoms) <= known for c in test)
     sources = [e.source for e in learned + held] + [c.source for c in test + plain]
     assert len(set(sources)) == len(sources)
@@ -147,7 +147,7 @@ def test_a_second_label_counts_as_right(matcher: SymptomMatcher):
 def test_complaints_of_other_people(matcher: SymptomMatcher):
     complaints = read_test()
     outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
-    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached: 223 of 241 and 11 of 137. These bounds are a
+    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached: 220 of 241 and 12 of 137. These bounds are a
     # few complaints away from it: they show when another training does harm.
     assert (outcome.fitting, outcome.unrelated) == (241, 137)
     assert outcome.right >= 218
@@ -156,12 +156,19 @@ def test_complaints_of_other_people(matcher: SymptomMatcher):
 
 
 def test_complaints_of_the_second_test(matcher: SymptomMatcher):
-    """Every third of them: 87 and 22, with a few complaints to spare. Of all, docs/matching.md says 263 and 49."""
+    """Every third of them: 81 and 13, with a few complaints to spare. Of all, docs/matching.md says 254 and 38."""
     complaints = read_test(COLLECTED)[::3]
     outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
     assert (outcome.fitting, outcome.unrelated) == (95, 186)
-    assert outcome.right >= 83
-    assert outcome.forced <= 26
+    assert outcome.right >= 78
+    assert outcome.forced <= 17
+
+
+def test_complaints_about_other_software(matcher: SymptomMatcher):
+    """Every third of them: 3 are forced. Of all 265, docs/matching.md says 10; the goal is one in twenty."""
+    answers = best(matcher, *(c.text for c in read_plain()[::3]))
+    assert len(answers) == 89
+    assert sum(answer != NONE for answer in answers) <= 5
 
 
 def test_neither_the_matchers_process_nor_its_start_needs_torch():

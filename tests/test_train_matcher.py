@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from tools.train_matcher import factor_on_none
+from tools.train_matcher import KNOWN, factor_on_none, taught
 from wfgy_triage.complaints import NONE
-from wfgy_triage.matching import Example
+from wfgy_triage.matching import Example, read_restated
 
 CLASSES = [NONE, "json_breaks"]
 
@@ -41,3 +41,12 @@ def test_of_factors_that_meet_both_goals_it_is_the_one_with_most_right_less_forc
 )
 def test_where_the_goals_cannot_both_be_met_the_smaller_miss_is_taken(fitting, unrelated, low, high):
     assert low < chosen(fitting, unrelated) < high
+
+
+def test_a_finished_file_is_taught_what_is_new_amid_a_part_of_what_it_knows():
+    complaints, everything = read_restated(), taught(None)
+    further = taught(1764)
+    assert further[: len(complaints) - 1764] == complaints[1764:]
+    known = further[len(complaints) - 1764 :]
+    assert len(known) == sum(KNOWN.values())
+    assert set(known) <= set(everything) - set(complaints[1764:])
