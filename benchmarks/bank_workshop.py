@@ -21,6 +21,7 @@ from wfgy_triage.pairs import Pair
 from wfgy_triage.runs.provenance import describe_pair, model_hashes
 from wfgy_triage.settings import Settings, load_settings
 from wfgy_triage.store.records import RunRecord, RunSpec
+from wfgy_triage.workload.stored import BUILTIN
 
 
 class Named(Protocol):
@@ -85,14 +86,27 @@ class Workshop:
             quantize_folder(demo.fp16, target, bpw=bpw, method="rtn")
         return Pair(f"rtn-{named_rate(bpw)}bpw", f"Rounded to {bpw:g} bpw", demo.fp16, target)
 
-    def run(self, pair: Pair, symptom: str, questions: int, options: Mapping[str, str]) -> RunRecord:
-        """A run on a pair, to its end. One home serves all, so that FP16's answers and vectors are computed once."""
+    @property
+    def home(self) -> Path:
+        """Of every run. One serves all, so that FP16's answers and vectors are computed once."""
+        home = self.scratch / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        return home
+
+    def run(
+        self,
+        pair: Pair,
+        symptom: str,
+        questions: int,
+        options: Mapping[str, str],
+        seed: int = 0,
+        workload: str = BUILTIN,
+    ) -> RunRecord:
+        """A run on a pair, to its end; `workload` is the id of a question set in `home`."""
         from wfgy_triage.runs.headless import run_headless
 
-        home = self.scratch / "home"
-        home.mkdir(exist_ok=True)
-        settings = load_settings(home=home, database_url=f"sqlite:///{home / 'triage.db'}")
-        spec = RunSpec(symptom, pair.id, questions=questions, options=options)
+        settings = load_settings(home=self.home, database_url=f"sqlite:///{self.home / 'triage.db'}")
+        spec = RunSpec(symptom, pair.id, questions, seed, workload, options)
         return run_headless(settings, spec, pair=pair)
 
     def rows(self, pair: Pair, texts: tuple[str, ...], *, quantized: bool) -> NDArray[np.float32]:

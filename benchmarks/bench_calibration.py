@@ -57,7 +57,7 @@ from wfgy_triage.settings import load_settings
 from wfgy_triage.store.records import Sample, SampleKey
 
 ACCEPTANCE, SEARCH = "acceptance_gate", "wrong_snippet"
-ASKING = ("json_breaks", "citations_missing", "long_chain", SEARCH, ACCEPTANCE)
+ASKING = ("json_breaks", "citations_missing", "long_chain", SEARCH, ACCEPTANCE, "sixty_seconds")
 """Probes that ask something; the doctor asks nothing and has its own bank."""
 ALL = 10_000
 """More questions than any set has."""

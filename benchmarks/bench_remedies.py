@@ -75,7 +75,8 @@ def look(case: Case, shop: Workshop, options: Mapping[str, str] = MappingProxyTy
         try:
             setup = case.make(shop)
             given = {**setup.options, **options}
-            result = shop.run(setup.pair, symptom, case.questions or 1, given).result or {}
+            asked = (setup.pair, symptom, case.questions or 1, given, case.seed, setup.workload)
+            result = shop.run(*asked).result or {}
         except TriageError as error:
             print(f"{case.id}: {error}")
     shop.clear()

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks import Stopwatch
 from benchmarks.bank_workshop import Workshop, look_at
-from benchmarks.fault_bank import BANK, NO_CAUSE, NOT_COVERED, Case, Setup, chosen
+from benchmarks.fault_bank import BANK, NOT_COVERED, Case, Setup, chosen
 from benchmarks.row_file import Row, RowFile
 from wfgy_triage.doctor.folders import check_folders
 from wfgy_triage.doctor.summary import diagnose_findings
@@ -43,7 +43,6 @@ def _look(case: Case, shop: Workshop) -> dict[str, Any]:
         except TriageError as error:
             named = f"{FAILED}: {error}"
     shop.clear()
-    right = named in NO_CAUSE if case.healthy else named == case.cause
     return {
         "id": case.id,
         "says": case.says,
@@ -51,7 +50,7 @@ def _look(case: Case, shop: Workshop) -> dict[str, Any]:
         "with": case.symptom or "doctor",
         "expected": case.cause,
         "named": named,
-        "right": right,
+        "right": case.right(named),
         "measured": not named.startswith(FAILED),
         "seconds": round(watch.seconds, 1),
         "foreign": watch.foreign,
@@ -61,7 +60,8 @@ def _look(case: Case, shop: Workshop) -> dict[str, Any]:
 def _named(case: Case, setup: Setup, shop: Workshop) -> str:
     if not case.symptom:
         return diagnose_findings(check_folders(setup.pair)).cause
-    record = shop.run(setup.pair, case.symptom, case.questions, {**setup.options, "fix": "no"})
+    options = {**setup.options, "fix": "no"}
+    record = shop.run(setup.pair, case.symptom, case.questions, options, case.seed, setup.workload)
     if record.result is None:
         return f"{FAILED}: {record.error_message}"
     return str(record.result["diagnosis"]["cause"])

@@ -26,9 +26,16 @@ from wfgy_triage.store.records import Sample, SampleKey
 
 VERSION = 1
 """Raised when passes are drawn in another way."""
-SOURCES = ("measure/*.py", "workload/*.py", "probes/measuring.py", "probes/payloads.py", "probes/items.py")
-"""What asks and judges, besides the probe's own module. What evaluates is not among it: a changed verdict needs no
-new answers."""
+SOURCES = (
+    "measure/*.py",
+    "workload/*.py",
+    "probes/measuring.py",
+    "probes/payloads.py",
+    "probes/items.py",
+    "probes/acceptance.py",
+)
+"""What asks and judges, besides the probe's own module (`sixty_seconds` judges as the acceptance list does). What
+evaluates is not among it: a changed verdict needs no new answers."""
 WHOLE = "whole"
 
 Side = Mapping[str, tuple[Sample, ...]]

@@ -19,7 +19,7 @@ from wfgy_triage.probes.base import Evaluation
 from wfgy_triage.probes.paired import Payload
 from wfgy_triage.result import Check, State
 from wfgy_triage.store.records import Sample
-from wfgy_triage.workload.citations import RECORD
+from wfgy_triage.workload.citations import RECORD, WITH_K
 
 SAME, QUANTIZED = "same model", "quantized"
 """What stands on the EXL2 side of a run."""
@@ -63,8 +63,13 @@ def draw_runs(questions: Sequence[str], passes: int, runs: int, size: int, seed:
 
 
 def question_ids(found: Pass) -> list[str]:
-    """The questions of a pass; one that is asked again as a record counts once."""
-    return [q for q in found["fp16"] if not q.endswith(RECORD)]
+    """The questions of a pass; one that is asked again as a record, or with more passages, counts once."""
+    return [q for q in found["fp16"] if _question(q) == q]
+
+
+def _question(name: str) -> str:
+    """The question that a stored one belongs to."""
+    return name.removesuffix(RECORD).partition(WITH_K)[0]
 
 
 def compose(passes: Sequence[Pass], drawing: Drawing, exl2: str, compared: int | None = None) -> list[Sample]:
@@ -110,7 +115,7 @@ def _taken(
     return [
         Sample(replace(s.key, side=name), change(s.payload))
         for question, samples in found.get(side, {}).items()
-        if question.removesuffix(RECORD) in asked
+        if _question(question) in asked
         for s in samples
     ]
 
@@ -131,8 +136,9 @@ def differing(samples: Iterable[Sample]) -> float | None:
     """
     sides: dict[str, dict[str, Any]] = {"fp16": {}, "exl2": {}}
     for sample in samples:
-        if sample.key.side in sides and not sample.key.question.endswith(RECORD):
-            sides[sample.key.side][sample.key.question] = sample.payload["valid"]
+        name = sample.key.question
+        if sample.key.side in sides and _question(name) == name:
+            sides[sample.key.side][name] = sample.payload["valid"]
     both = sides["fp16"].keys() & sides["exl2"].keys()
     return sum(sides["fp16"][q] != sides["exl2"][q] for q in both) / len(both) if both else None
 

@@ -47,9 +47,14 @@ class Wrapped:
         """See the protocol."""
         return self.inner.generate(requests, should_stop)
 
-    def logits(self, requests: Sequence[ScoreRequest], chunk: int = 128) -> Iterator[LogitChunk]:
+    def logits(
+        self,
+        requests: Sequence[ScoreRequest],
+        chunk: int = 128,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Iterator[LogitChunk]:
         """See the protocol."""
-        return self.inner.logits(requests, chunk)
+        return self.inner.logits(requests, chunk, should_stop)
 
     def embed(self, texts: Sequence[str], layers: Sequence[int]) -> np.ndarray:
         """See the protocol."""

@@ -13,30 +13,35 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from benchmarks import bank_indexes
+from benchmarks import bank_indexes, bank_questions
+from benchmarks.bank_contexts import CHAINS, context_short_of_chains
 from benchmarks.bank_workshop import Workshop
 from benchmarks.faults import FAULTS, Fault, broken_copy, edit_json, write
-from wfgy_triage.diagnosis import KV_CACHE
+from wfgy_triage.diagnosis import KV_CACHE, SAMPLER
 from wfgy_triage.errors import InputError
 from wfgy_triage.exl2.checkpoint import Checkpoint
 from wfgy_triage.pairs import Pair
+from wfgy_triage.workload.stored import BUILTIN
 
 NO_CAUSE = frozenset({"nothing_found", "within_noise"})
 """What may be said of a healthy pair."""
+BASELINE = "baseline_also_fails"
+"""What may be said of a healthy pair whose FP16 side misses the gate: only where a case expects it."""
 NOT_COVERED: Mapping[str, str] = {
-    "hot sampler settings": "both sides are always asked with the same settings; a server's own are not seen",
     "wheel of another CUDA or torch, extension missing": "faults of the machine, not of a pair",
     "attention that is not causal": "needs exllamav2's attention on a GPU",
+    "the weights of another base model": "none of the demo's shape is at hand; foreign_weights draws numbers instead",
 }
 """Faults that this bank cannot make."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A pair ready to be looked at, and the options of the probe that looks."""
+    """A pair ready to be looked at, the options of the probe that looks, and the id of the question set."""
 
     pair: Pair
     options: Mapping[str, str] = field(default_factory=dict)
+    workload: str = BUILTIN
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,11 @@ class Case:
     Attributes:
         id: stable name.
         says: what was done to it, in words.
-        cause: what must be named; of a healthy pair one of `NO_CAUSE`.
+        cause: what must be named; of a healthy pair one of `NO_CAUSE`, or `BASELINE`.
         make: makes it.
         symptom: the probe that looks; empty for the doctor's folder checks alone.
         questions: how many the probe asks.
+        seed: of the run.
     """
 
     id: str
@@ -58,11 +64,16 @@ class Case:
     make: Callable[[Workshop], Setup]
     symptom: str = ""
     questions: int = 0
+    seed: int = 0
 
     @property
     def healthy(self) -> bool:
         """Whether there is nothing to find."""
-        return self.cause in NO_CAUSE
+        return self.cause in NO_CAUSE or self.cause == BASELINE
+
+    def right(self, named: str) -> bool:
+        """Whether this may be named."""
+        return named == self.cause or (self.healthy and named in NO_CAUSE)
 
 
 def head_at_two_bits(fp16: Path, exl2: Path) -> None:
@@ -124,6 +135,27 @@ def sampling_defaults(fp16: Path, exl2: Path) -> None:
     edit_json(exl2 / "generation_config.json", lambda d: d.update(do_sample=True, temperature=0.7, top_p=0.9))
 
 
+def sampling_hot(fp16: Path, exl2: Path) -> None:
+    """The quantized folder suggests to draw at temperature 1.5, FP16 to take the likeliest word."""
+    edit_json(exl2 / "generation_config.json", lambda d: d.update(do_sample=True, temperature=1.5))
+
+
+def sampling_alike(fp16: Path, exl2: Path) -> None:
+    """Both folders suggest to draw at temperature 0.3."""
+    for folder in (fp16, exl2):
+        edit_json(folder / "generation_config.json", lambda d: d.update(do_sample=True, temperature=0.3))
+
+
+def _as_suggested(change: Callable[[Path, Path], None], cause: str) -> Case:
+    """Records asked of 6 bpw as each folder suggests."""
+    fault = Fault(change.__name__, (change.__doc__ or "").strip(), cause, change)
+
+    def make(shop: Workshop) -> Setup:
+        return replace(_broken(fault, "demo-6bpw")(shop), options={"sampling": "suggested"})
+
+    return Case(fault.id, fault.says, fault.cause, make, "json_breaks", 20)
+
+
 def _broken(fault: Fault, sibling: str = "demo") -> Callable[[Workshop], Setup]:
     return lambda shop: Setup(broken_copy(shop.pair(sibling), fault, shop.fresh()))
 
@@ -141,6 +173,15 @@ def _index(make: Callable[[Workshop], dict[str, str]]) -> Callable[[Workshop], S
     return lambda shop: Setup(shop.pair("demo-6bpw"), make(shop))
 
 
+def _asking(make: Callable[[Workshop], str], cause: str) -> Case:
+    """Records of a question set asked of the healthy pair at 6 bpw."""
+
+    def asked(shop: Workshop) -> Setup:
+        return Setup(shop.pair("demo-6bpw"), workload=make(shop))
+
+    return Case(make.__name__, (make.__doc__ or "").strip(), cause, asked, "json_breaks", 20)
+
+
 def _cached(kind: str) -> Callable[[Workshop], Setup]:
     return lambda shop: Setup(
         replace(shop.pair("demo-6bpw"), id=f"cache-{kind.lower()}", engine={"cache": kind})
@@ -154,6 +195,12 @@ def _itself(shop: Workshop) -> Setup:
 
 FOLDER_FAULTS = tuple(Case(f.id, f.says, f.cause, _broken(f)) for f in FAULTS)
 
+_CONTEXT = Fault(
+    context_short_of_chains.__name__,
+    (context_short_of_chains.__doc__ or "").strip(),
+    "context_overflow",
+    context_short_of_chains,
+)
 _HEAD = Fault("head_2_bits", "the head at 2 bits, the decoder at 6", "head_bits_too_few", head_at_two_bits)
 
 MEASURED_FAULTS = (
@@ -173,6 +220,9 @@ MEASURED_FAULTS = (
     Case(
         "cache_at_4_bits", "6 bpw behind a Q4 cache, long chains", KV_CACHE, _cached("Q4"), "long_chain", 20
     ),
+    _as_suggested(sampling_hot, SAMPLER),
+    Case(_CONTEXT.id, _CONTEXT.says, _CONTEXT.cause, _broken(_CONTEXT, "demo-6bpw"), "long_chain", CHAINS),
+    _asking(bank_questions.days_abbreviated, "schema_unconstrained"),
 )
 
 HARMLESS = tuple(
@@ -207,6 +257,16 @@ MEASURED_HEALTHY = (
         "json_breaks",
         20,
     ),
+    _as_suggested(sampling_alike, "within_noise"),
+    _asking(bank_questions.days_in_no_grammar, BASELINE),
+    Case(
+        "chains_too_hard",
+        "GPTQ, 6 bpw, chains that FP16 does not follow",
+        BASELINE,
+        lambda shop: Setup(shop.pair("demo-6bpw"), {"chains": "baseline_fails"}),
+        "long_chain",
+        12,
+    ),
     Case(
         "cache_at_8_bits",
         "6 bpw behind a Q8 cache, long chains",
@@ -214,6 +274,15 @@ MEASURED_HEALTHY = (
         _cached("Q8"),
         "long_chain",
         20,
+    ),
+    Case(
+        "another_seed",
+        "GPTQ, 6 bpw, the acceptance list with another seed, whose FP16 misses the rule on λ",
+        BASELINE,
+        lambda shop: Setup(shop.pair("demo-6bpw")),
+        "acceptance_gate",
+        20,
+        seed=1_000,
     ),
 )
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wfgy_triage.catalog import load_catalog
-from wfgy_triage.diagnosis import CHECK_CAUSES
+from wfgy_triage.diagnosis import CHECK_CAUSES, ONE_PART
 from wfgy_triage.diagnosis_retrieval import (
     DUPLICATE_LIMIT,
     SAME_ORDER,
@@ -16,6 +16,7 @@ from wfgy_triage.diagnosis_retrieval import (
     RetrievalEvidence,
     diagnose_retrieval,
 )
+from wfgy_triage.evidence import ORDER, Damage, PartDamage
 from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact
 from wfgy_triage.result import Check, State
 
@@ -39,7 +40,7 @@ GIVEN = replace(HEALTHY, deployed=arm(3, 0), given_unit=False, ranks=LATER)
     [
         (replace(BROKEN, rebuilt=arm(2, 1, 1e-4), misplaced=1.0), "index_fragmented", "high"),
         (replace(BROKEN, rebuilt=arm(2, 1, 1e-4), misplaced=0.05), "index_model_mismatch", "high"),
-        (replace(BROKEN, rebuilt=arm(19, 1), misplaced=1.0), "weights_too_few_bits", "high"),
+        (replace(BROKEN, rebuilt=arm(19, 1), misplaced=1.0), "weights_too_few_bits", "medium"),
         (GIVEN, "index_metric_mismatch", "medium"),
         (replace(GIVEN, given_unit=True), "index_model_mismatch", "medium"),
         (replace(GIVEN, state=State.PASS), "within_noise", "high"),
@@ -55,8 +56,8 @@ GIVEN = replace(HEALTHY, deployed=arm(3, 0), given_unit=False, ranks=LATER)
         (replace(HEALTHY, state=State.PASS), "within_noise", "high"),
         (replace(BROKEN, rebuilt=arm(2, 1, 1e-4)), "index_model_mismatch", "high"),
         (replace(BROKEN, rebuilt=arm(8, 6, 0.2)), "index_model_mismatch", "medium"),
-        (replace(BROKEN, rebuilt=arm(19, 1)), "weights_too_few_bits", "high"),
-        (replace(BROKEN, rebuilt=arm(13, 1)), "weights_too_few_bits", "high"),
+        (replace(BROKEN, rebuilt=arm(19, 1)), "weights_too_few_bits", "medium"),
+        (replace(BROKEN, rebuilt=arm(13, 1)), "weights_too_few_bits", "medium"),
         (replace(BROKEN, rebuilt=None), "unknown", "low"),
         (replace(BROKEN, normalised=NONE, given_unit=False), "index_metric_mismatch", "medium"),
         (replace(BROKEN, normalised=NONE, given_unit=True), "index_model_mismatch", "medium"),
@@ -72,6 +73,21 @@ def test_the_cause_is_what_brings_the_passages_back(evidence, cause, confidence)
     found = diagnose_retrieval(evidence, ())
     assert (found.cause, found.confidence) == (cause, confidence)
     assert cause not in found.ruled_out
+
+
+@pytest.mark.parametrize(("left", "confidence"), [(0.01, "high"), (0.2, "medium")])
+def test_all_weights_back_prove_the_weights_only_where_the_order_is_that_of_fp16(left, confidence):
+    parts = (
+        PartDamage("all", "All weights", left, 18, 20),
+        PartDamage("mlp 0-5", "MLP, blocks 1 to 6", 0.3, 9, 20),
+    )
+    damage = Damage(0.4, 48, parts, measure=ORDER)
+    found = diagnose_retrieval(replace(BROKEN, rebuilt=arm(19, 1)), (), damage)
+    assert (found.cause, found.confidence) == ("weights_too_few_bits", confidence)
+    assert "head_bits_too_few" in found.ruled_out
+    rungs = {c.check: c for c in found.evidence}
+    assert rungs["all_weights_back"].result == ("ok" if confidence == "high" else "fault")
+    assert "falls from 0.4 to 0.3 (25 % of it goes), and 9 of 20 lost passages" in rungs[ONE_PART].detail
 
 
 def test_a_fault_before_measuring_comes_first():

@@ -42,6 +42,7 @@ def test_the_library_means_a_gpu():
         ({"gpu_split": "auto"}, "gpu_split"),
         ({"backend": "vllm"}, "backend: 'vllm'"),
         ({"cache": "Q5"}, "FP16, Q8, Q6, Q4"),
+        ({"loading": "later"}, "auto, together, in_turn"),
         ({"cache": ["Q8"]}, "cache"),
         ({"device": "gpu"}, "cuda:N"),
         ({"device": 0}, "device"),

@@ -13,8 +13,10 @@ from wfgy_triage.catalog import FIXMAP
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.options import load_options, option_values, options_of
 from wfgy_triage.probes.retrieval_plan import DEPLOYED, DEPTH
+from wfgy_triage.probes.sampling import NEUTRAL, SUGGESTED
 from wfgy_triage.workload.chains import STANDARD, load_chains
 from wfgy_triage.workload.citations import LEVELS
+from wfgy_triage.workload.json_records import RECORD_LEVELS
 
 
 def words(symptom: str, name: str) -> set[str]:
@@ -23,7 +25,12 @@ def words(symptom: str, name: str) -> set[str]:
 
 
 def test_the_data_names_what_the_probes_have():
-    assert words("citations_missing", "level") == set(LEVELS)
+    for symptom in ("citations_missing", "acceptance_gate", "sixty_seconds"):
+        assert words(symptom, "level") == set(LEVELS)
+    assert words("json_breaks", "level") == set(RECORD_LEVELS)
+    for symptom in ("json_breaks", "citations_missing", "long_chain"):
+        assert words(symptom, "sampling") == {NEUTRAL, SUGGESTED}
+        assert option_values(symptom, {})["sampling"] == NEUTRAL
     assert words("long_chain", "chains") == {k.level for k in load_chains().kinds.values()}
     assert words("wrong_snippet", "mode") == set(DEPLOYED) - {"given_independent"}
     assert option_values("long_chain", {})["chains"] == STANDARD
@@ -36,13 +43,14 @@ def test_usual_values_and_given_ones():
     assert option_values("wrong_snippet", {}) == usual
     given = {"mode": "mixed", "k": 7, "layer": "12", "chunks": "/a b"}
     assert option_values("wrong_snippet", given) == usual | {**given, "layer": 12}
-    assert option_values("json_breaks", {}) == {}
+    assert option_values("json_breaks", {})["level"] == "standard"
+    assert option_values("deploy_mismatch", {}) == {}
 
 
 @pytest.mark.parametrize(
     ("symptom", "options", "message"),
     [
-        ("json_breaks", {"k": 5}, "no settings of its own"),
+        ("deploy_mismatch", {"k": 5}, "no settings of its own"),
         ("wrong_snippet", {"depth": 3}, "Settings: mode, k"),
     ],
 )

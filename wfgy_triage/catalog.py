@@ -102,6 +102,7 @@ _REFERENCES: tuple[tuple[str, str, str, str], ...] = (
     ("causes", "causes", "remedies", "remedies"),
     ("remedies", "remedies", "wfgy", "wfgy"),
     ("remedies", "remedies", "guards", "metrics"),
+    ("remedies", "remedies", "symptoms", "symptoms"),
     ("checklist", "ops", "symptoms", "symptoms"),
 )
 # File stem -> the key of its list of records that have ids.
@@ -201,7 +202,7 @@ def _check_references(files: Mapping[str, FixmapFile]) -> None:
     for stem, key, name, target in _REFERENCES:
         known = {record["id"] for record in files[target].data[_LISTS[target]]}
         for index, record in enumerate(files[stem].data[key]):
-            value = record[name]
+            value = record.get(name)
             for wanted in value if isinstance(value, list) else [value]:
                 if wanted is not None and wanted not in known:
                     raise files[stem].fault(

@@ -9,8 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wfgy_triage.diagnosis import CHECK_CAUSES, FAULT, OK, UNKNOWN, ruled_out_by
-from wfgy_triage.evidence import CERTAIN, SIGNIFICANT
+from wfgy_triage.diagnosis import (
+    CHECK_CAUSES,
+    FAULT,
+    OK,
+    UNKNOWN,
+    WEIGHTS,
+    damage_rungs,
+    ruled_out_by,
+    weights_proved,
+)
+from wfgy_triage.evidence import CERTAIN, SIGNIFICANT, Damage
 from wfgy_triage.result import Check, Diagnosis, State
 
 DUPLICATE_LIMIT = 0.15
@@ -28,7 +37,7 @@ class ArmEvidence:
     Attributes:
         lost: questions found by the reference only.
         won: questions found by this arm only.
-        p_value: exact McNemar p-value of lost against won.
+        p_value: that lost and won are alike: exact McNemar, of places `measure.places`.
         p_deployed: the same of this arm against the deployed one; 1 for the deployed arm itself.
     """
 
@@ -122,14 +131,22 @@ class RetrievalEvidence:
         return self.deployed.worse and (self.floor_flips is None or changes > self.floor_flips)
 
 
-def diagnose_retrieval(evidence: RetrievalEvidence, checks: Sequence[Check]) -> Diagnosis:
+def own_vectors(evidence: RetrievalEvidence) -> bool:
+    """Whether EXL2's own vectors lose the passages, so that its weights are to be looked at."""
+    return bool(evidence.pairs) and evidence.real and _cause_of_loss(evidence, None)[0] == WEIGHTS
+
+
+def diagnose_retrieval(
+    evidence: RetrievalEvidence, checks: Sequence[Check], damage: Damage | None = None
+) -> Diagnosis:
     """Name the cause.
 
     Args:
         evidence: what was measured.
         checks: pre-checks already made; a fault found there explains what follows.
+        damage: what putting FP16 weights back showed (rung 8); None where none were.
     """
-    rungs = _rungs(evidence)
+    rungs = (*_rungs(evidence), *(damage_rungs(damage) if damage else ()))
     ruled_out = list(ruled_out_by(checks))
     for check in checks:
         if check.result == FAULT and check.check in CHECK_CAUSES:
@@ -140,15 +157,17 @@ def diagnose_retrieval(evidence: RetrievalEvidence, checks: Sequence[Check]) -> 
                 (*checks, *rungs),
                 tuple(ruled_out),
             )
-    cause, confidence = _cause(evidence)
+    cause, confidence = _cause(evidence, damage)
     ruled_out += [c for c in _ruled_out(evidence) if c != cause]
+    if cause == WEIGHTS and damage is not None and damage.parts:
+        ruled_out.append("head_bits_too_few")  # hidden states do not pass through the head
     return Diagnosis(cause, confidence, (*checks, *rungs), tuple(ruled_out))
 
 
-def _cause(e: RetrievalEvidence) -> tuple[str, str]:
+def _cause(e: RetrievalEvidence, damage: Damage | None) -> tuple[str, str]:
     if not e.pairs:
         return "unknown", "low"
-    return _cause_of_loss(e) if e.real else _cause_without_loss(e)
+    return _cause_of_loss(e, damage) if e.real else _cause_without_loss(e)
 
 
 def _restoring(e: RetrievalEvidence, found: RetrievalEvidence | RankEvidence) -> tuple[str, str] | None:
@@ -162,13 +181,13 @@ def _restoring(e: RetrievalEvidence, found: RetrievalEvidence | RankEvidence) ->
     return None
 
 
-def _cause_of_loss(e: RetrievalEvidence) -> tuple[str, str]:
+def _cause_of_loss(e: RetrievalEvidence, damage: Damage | None) -> tuple[str, str]:
     if restoring := _restoring(e, e):
         return restoring
     if e.rebuilt is None:
         return "unknown", "low"
-    # Rebuilt and as bad: the serving model's own vectors are what lost the passages.
-    return "weights_too_few_bits", "high" if e.rebuilt.worse else "medium"
+    # Rebuilt and as bad: by exclusion the serving model's own vectors lost the passages; FP16 weights back prove it.
+    return WEIGHTS, "high" if damage is not None and weights_proved(damage) else "medium"
 
 
 def _cause_without_loss(e: RetrievalEvidence) -> tuple[str, str]:
@@ -254,7 +273,7 @@ def _rank_rung(ranks: RankEvidence, pairs: int) -> Check:
     arm = ranks.deployed
     detail = (
         f"The right passage comes later than with FP16 for {arm.lost} of {pairs} questions, earlier for {arm.won} "
-        f"(exact sign test p = {arm.p_value:.2g})."
+        f"(Wilcoxon's signed-rank test of the places' logarithms, p = {arm.p_value:.2g})."
     )
     return Check("same_place", FAULT if ranks.real else OK, detail)
 

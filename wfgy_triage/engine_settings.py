@@ -15,6 +15,7 @@ Backend = Literal["auto", "reference", "exllamav2"]
 Baseline = Literal["transformers", "exllamav2"]
 CacheKind = Literal["FP16", "Q8", "Q6", "Q4"]
 Attention = Literal["causal", "installed"]
+Loading = Literal["auto", "together", "in_turn"]
 Side = Literal["fp16", "exl2"]
 
 PAGE = 256
@@ -25,6 +26,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "baseline": get_args(Baseline),
     "cache": get_args(CacheKind),
     "attention": get_args(Attention),
+    "loading": get_args(Loading),
 }
 SERVERS = ("server", "baseline_server")
 """Settings that name a running server."""
@@ -54,6 +56,8 @@ class EngineSettings:
             whatever it would take by itself, as a server would.
         server: a running server that answers for the EXL2 side; None: its folder is loaded here.
         baseline_server: the same for the FP16 side.
+        loading: `together`: both sides stay loaded; `in_turn`: one model is loaded at a time; `auto`: together where
+            they fit.
     """
 
     device: str = "cpu"
@@ -65,6 +69,7 @@ class EngineSettings:
     server: ServerSettings | None = None
     baseline_server: ServerSettings | None = None
     baseline_device: str | None = None
+    loading: Loading = "auto"
 
     @property
     def served(self) -> bool:

@@ -8,6 +8,8 @@ from wfgy_triage.result import State
 
 SIGNIFICANT = 0.05
 CERTAIN = 0.01
+KL, ORDER = "kl", "order"
+"""What drift is measured by: probabilities of words, or the order in which passages are found."""
 ROUNDING = 1e-9
 """An interval that ends here or below ends at zero: the rest is what adding floats leaves."""
 
@@ -19,21 +21,21 @@ class PartDamage:
     Attributes:
         id: `all`, `head`, `attn 0-5`, `mlp 0-5`.
         label: the same in words.
-        kl_left: mean KL(FP16‖EXL2 with the part back) in nats; small means that the part caused the drift.
+        left: drift from FP16 with the part back, in the measure of its `Damage`; small means that the part caused it.
         restored: lost questions that are answered well again; None when none were asked.
         asked: lost questions that were asked again.
     """
 
     id: str
     label: str
-    kl_left: float
+    left: float
     restored: int | None
     asked: int
 
 
 @dataclass(frozen=True)
 class AnswersBack:
-    """What lost questions show that are asked again with one thing exchanged: the engine (rung 7) or the cache (9).
+    """What lost questions show that are asked again with one thing exchanged: engine (rung 7), cache (9), sampler (10).
 
     Attributes:
         restored: lost questions that are answered well again.
@@ -54,30 +56,69 @@ class Damage:
     """The localization of a failure.
 
     Attributes:
-        kl: drift of the EXL2 weights as they are, nats; in the reference engine where parts were put back in that.
+        drift: of the EXL2 weights as they are, in `measure`; in the reference engine where parts were put back in that.
         questions: whose answers it was measured on.
         parts: what each part put back leaves of it; empty where none was.
         cache: lost questions with a cache that rounds nothing; None where it rounds nothing, or cannot be exchanged.
         engine: lost questions asked of the same EXL2 weights in the reference engine; None where these were not asked.
         engine_left_out: why they were not, where they should have been.
+        sampler: lost questions with neutral sampling settings; None where EXL2 was asked with these anyway.
+        sampling: EXL2's own sampling settings in words, where `sampler` is given.
+        parts_left_out: why no weights were put back, where they could have been.
+        measure: `KL`: mean KL(FP16‖EXL2) of the words, nats; `ORDER`: mean 1 − Spearman's ρ of the passages' scores.
     """
 
-    kl: float
+    drift: float
     questions: int
     parts: tuple[PartDamage, ...]
     cache: AnswersBack | None = None
     engine: AnswersBack | None = None
     engine_left_out: str = ""
+    sampler: AnswersBack | None = None
+    sampling: str = ""
+    parts_left_out: str = ""
+    measure: str = KL
 
     def share(self, part: PartDamage) -> float:
         """Share of the drift that goes away with the part back; below 0 where it grows."""
-        return 1 - part.kl_left / self.kl if self.kl > 0 else 0.0
+        return 1 - part.left / self.drift if self.drift > 0 else 0.0
 
     @property
     def worst(self) -> PartDamage | None:
         """The single part that causes most."""
         single = [p for p in self.parts if p.id != "all"]
-        return min(single, key=lambda p: p.kl_left, default=None)
+        return min(single, key=lambda p: p.left, default=None)
+
+
+@dataclass(frozen=True)
+class HeldAnswers:
+    """Failed questions of FP16 that were `asked` again in one way, at least one (rung 11).
+
+    `formed`: answered now in the form that is asked for; `right`: of these, rightly.
+    """
+
+    right: int
+    formed: int
+    asked: int
+
+    @property
+    def share(self) -> float:
+        """Share of the failed questions that are answered rightly now."""
+        return self.right / self.asked
+
+
+@dataclass(frozen=True)
+class Held:
+    """FP16 held to the form of its answers, where it misses the gate itself (rung 11); None where it was not.
+
+    `lock`: by the schema or the citation grammar; `frame`: by the best of the stricter prompt frames. Where that should
+    have been asked and was not, `lock_left_out` and `frame_left_out` say why.
+    """
+
+    lock: HeldAnswers | None = None
+    frame: HeldAnswers | None = None
+    lock_left_out: str = ""
+    frame_left_out: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +173,7 @@ class RateEvidence:
         kld_floor: the same between FP16 and its twin.
         again_flips: questions whose outcome differs between two times that EXL2's server was asked; None where it is
             not asked on one.
+        rules: how many rules are looked at together; chance has to be excluded for that many.
     """
 
     state: State
@@ -145,6 +187,7 @@ class RateEvidence:
     kld: float | None
     kld_floor: float | None
     again_flips: int | None = None
+    rules: int = 1
 
     def evidence(self) -> Evidence:
         """The form that the ladder reads."""
@@ -157,7 +200,7 @@ class RateEvidence:
             worse=self.lost > self.won,
             above_noise=real,
             floor_known=known,
-            certain=known and self.p_value is not None and self.p_value <= CERTAIN,
+            certain=known and self.p_value is not None and self.p_value <= CERTAIN / self.rules,
             noise_detail=_rate_words(self, real),
             kld=self.kld,
             kld_floor=self.kld_floor,
@@ -174,7 +217,7 @@ def above_noise(e: RateEvidence) -> bool:
         return False
     if any(f is not None and e.lost + e.won <= f for f in (e.floor_flips, e.again_flips)):
         return False
-    if e.p_value <= SIGNIFICANT:
+    if e.p_value <= SIGNIFICANT / e.rules:
         return True
     tokens_agree = e.kld is not None and e.kld_floor is not None and e.kld > e.kld_floor
     return e.state is State.FAIL and e.interval is not None and e.interval[1] < 0 and tokens_agree

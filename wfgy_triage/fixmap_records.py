@@ -93,7 +93,10 @@ class Cause:
 
 @dataclass(frozen=True)
 class Remedy:
-    """A change to try. It must not make `guards` worse; `rules_out` is what is known once it has not helped."""
+    """A change to try. It must not make `guards` worse; `rules_out` is what is known once it has not helped.
+
+    `symptoms`: where it is tried; empty: wherever a cause lists it.
+    """
 
     id: str
     title: str
@@ -102,6 +105,7 @@ class Remedy:
     cost: str
     guards: tuple[str, ...]
     rules_out: str = ""
+    symptoms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 The demo pair is healthy: its folders fit together, and what it may lose is what few bits lose. So a probe passes when
 every rule that decides was measured, on the library, and nothing but the weights is accused. Whether 4 bits per weight
-and the speed of this GPU meet the gates is a result, not a fault.
+and the speed of this GPU meet the gates is a result, not a fault. That no cause was found is none either, as long as so
+few questions cannot tell the difference from chance; a difference beyond chance has to be explained.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import yaml
 
 from benchmarks.gpu_check.part import Bench, Outcome, passed_if
 from wfgy_triage.catalog import load_catalog
+from wfgy_triage.diagnosis import FAULT
 
 QUESTIONS, FAST_QUESTIONS = 12, 8
 """A verdict takes `verdict.MIN_QUESTIONS` that can be judged; a few answers may be cut off or too short to be timed."""
@@ -27,6 +29,8 @@ HEALTHY = frozenset(
         "head_bits_too_few",
         "index_model_mismatch",
         "baseline_also_fails",
+        "schema_unconstrained",
+        "prompt_contract_missing",
         "within_noise",
         "nothing_found",
         "unknown",
@@ -84,6 +88,8 @@ def judged(symptom: str, result: dict[str, Any]) -> dict[str, Any]:
         words = f"the EXL2 side ran in {engine}"
     elif result["state"] == "NOT MEASURED" or missing:
         words = f"not measured: {', '.join(missing) or result['headline']}"
+    elif cause == "unknown" and _beyond_chance(result):
+        words = f"a difference beyond chance is left unexplained: {result['headline']}"
     elif cause not in HEALTHY or rules.get("failed_checks") == "FAIL":
         words = f"a healthy pair is accused of {cause}: {result['headline']}"
     return {
@@ -96,3 +102,9 @@ def judged(symptom: str, result: dict[str, Any]) -> dict[str, Any]:
         "engine": engine,
         "headline": result["headline"],
     }
+
+
+def _beyond_chance(result: dict[str, Any]) -> bool:
+    """Whether the difference is more than chance, with a noise floor or without; see `diagnosis`."""
+    rungs = {check["check"]: check["result"] for check in result["diagnosis"]["evidence"]}
+    return rungs.get("above_noise") != FAULT

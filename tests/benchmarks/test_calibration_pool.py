@@ -59,8 +59,9 @@ def test_a_draw_answers_once_and_is_replayed():
 def test_a_killed_pass_goes_on_where_it_was(tmp_path: Path):
     settings = ProbeSettings(6)
     whole = Pool(tmp_path / "a", PROBE, settings, engines).passes(1)
-    text = (tmp_path / "a" / "pass-0.jsonl").read_bytes()
-    assert text.count(b"\n") == 6 * 5 + 1
+    lines = (tmp_path / "a" / "pass-0.jsonl").read_text(encoding="utf-8").splitlines()
+    # FP16 draws here and misses the gate, so it is asked some of its questions again (rung 11).
+    assert len([line for line in lines if '"side": "held:' not in line]) == 6 * 5 + 1
 
     class Killed(DrawingEngine):
         def generate(self, requests, should_stop=None):

@@ -25,14 +25,16 @@ from benchmarks.calibration_runs import (
 )
 from tests.benchmarks.drawing_fakes import BagEncoder, passes_of
 from wfgy_triage.catalog import load_catalog
+from wfgy_triage.measure.tension import K_SWEEP
 from wfgy_triage.probes.acceptance import COMPARED, Acceptance
 from wfgy_triage.probes.base import Evaluation
 from wfgy_triage.probes.citations_missing import PROBE as CITATIONS
 from wfgy_triage.probes.json_breaks import PROBE as JSON
 from wfgy_triage.probes.long_chain import LongChain
+from wfgy_triage.probes.sixty_seconds import SixtySeconds
 from wfgy_triage.result import Diagnosis, State
 from wfgy_triage.workload.chains import load_chains
-from wfgy_triage.workload.citations import RECORD, load_citations, marked, record
+from wfgy_triage.workload.citations import RECORD, WITH_K, load_citations, load_sweep, marked, record
 from wfgy_triage.workload.json_records import load_json_workload
 
 RECORDS = load_json_workload()
@@ -217,3 +219,32 @@ def test_the_acceptance_gate_has_its_own_runs_and_distances(tmp_path: Path):
     assert (by_id["ds_drift"].n, by_id["accuracy"].n, by_id["lambda_rate"].n) == (12, 12, 12)
     assert by_id["ds_drift"].exl2 > 0
     assert by_id["accuracy"].exl2 < by_id["accuracy"].fp16
+
+
+def test_the_short_way_brings_its_answers_with_more_passages(tmp_path: Path):
+    """Eight questions, five of them (the least) again with 5, 10 and 20 passages: a run of six has three to five."""
+    tasks = load_citations().tasks[:8]
+    right = {t.question.id: marked(" ".join(t.question.evidence), t.gold) for t in tasks}
+    for k in K_SWEEP:
+        right |= {
+            f"{t.question.id}{WITH_K}{k}": marked(" ".join(t.question.evidence), t.gold)
+            for t in load_sweep(k).tasks[:5]
+        }
+    wrong = dict.fromkeys(right, "Nothing of that kind is known.")
+    encoder = BagEncoder()
+    probe = SixtySeconds(lambda: encoder)
+    passes = passes_of(tmp_path, probe, right, wrong, (0.9, 0.2), 8)
+    assert question_ids(passes[0]) == [t.question.id for t in tasks]
+    run = draw_runs(question_ids(passes[0]), 3, 1, 6)[0]
+    swept = len(set(run.questions) & {t.question.id for t in tasks[:5]})
+    judge, rules = Judge("sixty_seconds", 6, probe), {}
+    for exl2 in (SAME, QUANTIZED):
+        samples = compose(passes, run, exl2)
+        sides = [s.key.side for s in samples]
+        assert [sides.count(side) for side in ("fp16", "exl2", "fp16_floor")] == [6 + 3 * swept] * 2 + [6]
+        valid = {(s.key.side, s.key.question): s.payload["valid"] for s in samples}
+        changed = [q for q in run.questions if valid["fp16", q] != valid["exl2", q]]
+        assert differing(samples) == pytest.approx(len(changed) / 6)
+        rules[exl2] = {m.id: m for m in judge(samples).metrics}
+        assert (rules[exl2]["ds_drift"].n, rules[exl2]["lambda_over_k"].n) == (6, swept)
+    assert rules[QUANTIZED]["coverage"].exl2 < rules[SAME]["coverage"].exl2

@@ -13,17 +13,21 @@ from numpy.typing import NDArray
 
 from benchmarks import bank_workshop
 from benchmarks import bench_triage_accuracy as bench
+from benchmarks.bank_contexts import tokens_of_chains
 from benchmarks.bank_workshop import Workshop
-from benchmarks.fault_bank import BANK, HARMLESS, NO_CAUSE, NOT_COVERED, Case, Setup, chosen
+from benchmarks.fault_bank import BANK, BASELINE, HARMLESS, NO_CAUSE, NOT_COVERED, Case, Setup, chosen
 from benchmarks.faults import FAULTS
 from benchmarks.row_file import RowFile
 from tests.doctor.conftest import healthy  # noqa: F401 - a fixture
 from wfgy_triage.catalog import load_catalog
+from wfgy_triage.engines.suggested import suggested_by
 from wfgy_triage.errors import InputError
 from wfgy_triage.pairs import Pair
 from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.probes.retrieval_plan import make_plan
 from wfgy_triage.settings import load_settings
+from wfgy_triage.workload.json_records import load_json_workload
+from wfgy_triage.workload.stored import stored_workload
 
 
 class Shop(Workshop):
@@ -103,6 +107,18 @@ def test_harmless_changes_change_files_and_are_not_accused(case: Case, shop: Sho
     assert _contents(made.fp16) == _contents(Shop.tiny.fp16)
 
 
+@pytest.mark.parametrize("name", ["sampling_hot", "sampling_alike"])
+def test_what_the_folders_suggest_is_no_fault_for_the_doctor(name: str, shop: Shop):
+    """Whether it does any harm only a run can say that asks as suggested."""
+    case = next(c for c in BANK if c.id == name)
+    setup = case.make(shop)
+    assert setup.options == {"sampling": "suggested"}
+    asked = suggested_by(setup.pair)
+    assert asked.exl2.drawn
+    assert (asked.fp16 == asked.exl2) is case.healthy
+    assert bench.diagnose_findings(bench.check_folders(setup.pair)).cause == "nothing_found"
+
+
 def test_the_two_bit_head_is_a_sound_checkpoint(shop: Shop):
     """Few bits are no damage: the doctor must leave it to the probe."""
     case = next(c for c in BANK if c.id == "head_2_bits")
@@ -110,6 +126,28 @@ def test_the_two_bit_head_is_a_sound_checkpoint(shop: Shop):
     assert bench._look(doctor_only, shop)["named"] == "nothing_found"
     config = json.loads((case.make(shop).pair.exl2 / "config.json").read_text(encoding="utf-8"))
     assert config["quantization_config"]["head_bits"] == 2
+
+
+def test_the_short_context_holds_some_of_the_chains_that_are_asked(shop: Shop):
+    case = next(c for c in BANK if c.id == "context_short_of_chains")
+    pair = case.make(shop).pair
+    held = json.loads((pair.exl2 / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"]
+    needed = tokens_of_chains(Shop.tiny.fp16)
+    assert len(needed) == case.questions
+    assert needed[0] <= held < needed[-1]
+    assert _contents(pair.fp16) == _contents(Shop.tiny.fp16)
+    doctor_only = Case(case.id, case.says, case.cause, case.make)
+    assert bench._look(doctor_only, shop)["named"] == "context_overflow"
+
+
+def test_a_baseline_that_fails_may_be_named_only_where_it_is_expected():
+    expected = Case("a", "", BASELINE, lambda shop: Setup(shop.pair("demo")))
+    other = Case("b", "", "within_noise", expected.make)
+    assert (expected.healthy, other.healthy) == (True, True)
+    assert (expected.right(BASELINE), expected.right("within_noise")) == (True, True)
+    assert (other.right(BASELINE), other.right("nothing_found")) == (False, True)
+    assert not expected.right("weights_too_few_bits")
+    assert not Case("c", "", "rope_mismatch", expected.make).right("within_noise")
 
 
 @pytest.mark.parametrize("case", [c for c in BANK if c.symptom == "wrong_snippet"], ids=lambda c: c.id)
@@ -124,6 +162,19 @@ def test_the_probe_can_read_every_index(case: Case, shop: Shop):
     summed = case.cause == "index_metric_mismatch"
     assert (lengths.max() > 1.01) == summed
     assert plan.given.measure == ("l2" if case.id == "index_by_wrong_distance" else "ip")
+
+
+@pytest.mark.parametrize("case", [c for c in BANK if c.id.startswith("days_")], ids=lambda c: c.id)
+def test_the_probe_can_ask_every_question_set(case: Case, shop: Shop):
+    setup = case.make(shop)
+    workload = load_json_workload(stored_workload(shop.home, setup.workload).path)
+    (kind,) = workload.classes.values()
+    assert len(workload.questions) >= case.questions
+    assert len(kind.examples) == 3
+    for question in workload.questions:
+        day = question.record["day"]
+        assert day not in question.text
+        assert f" {day[:3]} " in question.text
 
 
 def test_a_wrong_name_a_false_alarm_and_a_failure_count_against_the_tool(shop: Shop):

@@ -153,7 +153,7 @@ def test_the_library_may_differ_by_no_more_than_twice_the_floor(fp16, tmp_path, 
         def __getattr__(self, name):
             return getattr(self._engine, name)
 
-        def logits(self, requests, chunk=128):
+        def logits(self, requests, chunk=128, should_stop=None):
             for part in self._engine.logits(requests, chunk):
                 moved = part.logits.clone()
                 moved[:, ::2] += self._by

@@ -16,7 +16,13 @@ from wfgy_triage.verdict import MIN_QUESTIONS
 RULES = ("ds_drift", "accuracy", "latency_gain")
 
 
-def probed(state: str, missing: str = "", engine: str = "exllamav2", cause: str = "within_noise"):
+def probed(
+    state: str,
+    missing: str = "",
+    engine: str = "exllamav2",
+    cause: str = "within_noise",
+    noise: str = "fault",
+):
     states = {name: "NOT MEASURED" if name == missing else "PASS" for name in RULES}
     rules = [{"id": name, "primary": True, "state": s} for name, s in states.items()]
     return probes.judged(
@@ -26,7 +32,7 @@ def probed(state: str, missing: str = "", engine: str = "exllamav2", cause: str 
             "state": state,
             "headline": "h",
             "metrics": [*rules, {"id": "kld", "primary": False, "state": "NOT MEASURED"}],
-            "diagnosis": {"cause": cause},
+            "diagnosis": {"cause": cause, "evidence": [{"check": "above_noise", "result": noise}]},
         },
     )
 
@@ -46,12 +52,18 @@ def test_a_probe_of_the_healthy_demo_passes_with_any_verdict_of_its_rules(state)
         (probed("FAIL", "latency_gain"), "not measured: latency_gain"),
         (probed("FAIL", cause="tokenizer_mismatch"), "is accused of tokenizer_mismatch"),
         (probed("FAIL", cause="kernel_version_skew"), "is accused of kernel_version_skew"),
+        (probed("FAIL", cause="unknown", noise="ok"), "beyond chance is left unexplained"),
+        (probed("FAIL", cause="unknown", noise="unknown"), "beyond chance is left unexplained"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
 def test_a_probe_does_not_pass_unmeasured_elsewhere_or_with_an_accusation(result, words):
     assert not result["passed"]
     assert words in result["words"]
+
+
+def test_no_cause_may_be_found_where_the_difference_may_be_chance():
+    assert probed("FAIL", cause="unknown", noise="fault")["passed"]
 
 
 def test_a_failed_check_of_the_healthy_demo_is_no_pass():

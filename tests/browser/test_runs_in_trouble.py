@@ -75,7 +75,7 @@ def test_queue_position_is_shown(page: Page, served: Served, worker: ScriptedWor
     worker.queue()
     worker.queue()
     open_page(page, served.run_url(worker.queue()))
-    expect(page.locator("#live")).to_contain_text("Waiting: 2 runs are before this one.")
+    expect(page.locator("#live")).to_contain_text("Waiting: at most 2 runs come before this one.")
 
 
 def test_a_missing_worker_is_said_and_its_return_noticed(page: Page, served: Served, worker: ScriptedWorker):

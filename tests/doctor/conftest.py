@@ -11,6 +11,7 @@ import pytest
 from benchmarks.faults import Fault, broken_copy
 from tests.engines.conftest import FAMILIES, build_model, save_tokenizer
 from wfgy_triage.doctor.finding import Finding, Outcome
+from wfgy_triage.doctor.folders import check_folders
 from wfgy_triage.exl2.convert import quantize_folder
 from wfgy_triage.pairs import Pair
 
@@ -58,6 +59,10 @@ def outcomes(findings: tuple[Finding, ...]) -> dict[str, Outcome]:
 
 def failed(findings: tuple[Finding, ...]) -> list[str]:
     return [f.check for f in findings if f.state is Outcome.FAIL]
+
+
+def by_check(pair: Pair) -> dict[str, Finding]:
+    return {f.check: f for f in check_folders(pair)}
 
 
 @pytest.fixture(autouse=True)

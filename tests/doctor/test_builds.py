@@ -6,12 +6,15 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+import torch
+from torch.utils import cpp_extension
 
 from wfgy_triage.checks import load_versions
-from wfgy_triage.doctor import subprocesses
+from wfgy_triage.doctor import builds, subprocesses
 from wfgy_triage.doctor.builds import LOCK, QUIET_SECONDS, build_folders, is_held, locks, remove_abandoned
 from wfgy_triage.doctor.environment import judge_import
 from wfgy_triage.doctor.finding import Outcome
@@ -112,6 +115,38 @@ def test_builds_are_looked_for_where_pytorch_puts_them(tmp_path: Path, monkeypat
     made = tmp_path / "torch_extensions" / "py311_cu128" / "exllamav2_ext"
     made.mkdir(parents=True)
     assert build_folders() == [made]
+
+
+@pytest.mark.parametrize("cuda", ["12.8", None])
+def test_the_lock_of_another_python_or_cuda_is_nobodys_to_wait_for(
+    tmp_path: Path, monkeypatch, cuda: str | None
+):
+    """Compared with the folder that the installed PyTorch would build in."""
+    version = tmp_path / "torch" / "version.py"
+    version.parent.mkdir()
+    version.write_text(
+        f"from typing import Optional\n__version__ = '2'\ncuda: Optional[str] = {cuda!r}\nhip = None\n"
+    )
+    found = SimpleNamespace(origin=str(version.with_name("__init__.py")))
+    monkeypatch.setattr(builds, "find_spec", lambda name: found)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        cpp_extension, "get_default_build_root", lambda: str(tmp_path / "cache" / "torch_extensions")
+    )
+    own = Path(cpp_extension._get_build_directory("exllamav2_ext", False))
+    others = [own.parent.with_name(name) / own.name for name in ("py27_cu80", "py311_cu999")]
+    for folder in (own, *others):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / LOCK).touch()
+        long_ago(folder)
+    assert len(build_folders()) == 3
+    assert locks() == [own / LOCK]
+    remove_abandoned()
+    assert [(f / LOCK).exists() for f in (own, *others)] == [False, True, True]
+    version.write_text("nothing of use")
+    assert locks() == sorted(f / LOCK for f in others), "what might be its own counts"
 
 
 @pytest.mark.parametrize(

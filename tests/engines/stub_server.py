@@ -110,6 +110,19 @@ def stalls() -> Answer:
     return lambda body: StreamingResponse(send(), media_type="text/event-stream")
 
 
+def reads_on(reading: threading.Event, left: threading.Event) -> Answer:
+    """Sends nothing, as a server that is still reading the prompt; tells when it has begun and when the asker left."""
+
+    class Reading(Response):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            reading.set()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            left.set()
+
+    return lambda body: Reading()
+
+
 class Stub:
     """The server's script and what it was sent."""
 

@@ -17,9 +17,10 @@ from tests.engines.conftest import check_same
 from tests.engines.fake_exllamav2 import fake_library
 from wfgy_triage.engine_settings import EngineSettings
 from wfgy_triage.engines import exllamav2_loading
-from wfgy_triage.engines.base import Engine, GenerationRequest, Grammar, ScoreRequest
+from wfgy_triage.engines.base import Engine, GenerationRequest, Grammar, Sampler, ScoreRequest
 from wfgy_triage.engines.exllamav2_engine import ExLlamaV2Engine
 from wfgy_triage.engines.exllamav2_filter import TokenChooser
+from wfgy_triage.engines.exllamav2_forward import PROMPT_CHUNK
 from wfgy_triage.engines.exllamav2_generation import STARTING_JOBS, finish_reason
 from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.engines.scoring import score_pair
@@ -68,6 +69,8 @@ def equal(ours, theirs) -> None:
         {},
         {"temperature": 0.8, "seed": 5},
         {"temperature": 1.1, "top_p": 0.7, "seed": 6},
+        {"temperature": 1.2, "sampler": Sampler(top_k=20, repetition_penalty=1.3), "seed": 7},
+        {"sampler": Sampler(repetition_penalty=1.5)},
         {"grammar": DIGITS},
         {"grammar": DIGITS, "temperature": 0.9, "max_new_tokens": 3},
         {"grammar": DIGITS, "max_new_tokens": 2},
@@ -165,6 +168,23 @@ def test_a_stop_ends_it_within_a_step_and_the_engine_goes_on(engine, opened, mak
     assert len(list(mine.generate(requests))) == 6
 
 
+def test_a_stop_ends_scoring_within_a_piece_of_a_long_prompt(engine, opened, make_folder):
+    mine = opened(make_folder("llama", max_position_embeddings=4096))
+    ids = engine.encode("<s>" + "A long beginning that nobody scores. " * 60)
+    requests = [ScoreRequest("long", ids, len(ids) - 3), ScoreRequest("next", ids[:20], 1)]
+    mine.loaded.model.passes.clear()
+    whole = [(c.start, c.logits) for c in mine.logits(requests)]
+    passes = list(mine.loaded.model.passes)
+    assert max(n for _, n, _ in passes) == PROMPT_CHUNK < len(ids) - 4
+    for wanted in range(len(passes)):
+        mine.loaded.model.passes.clear()
+        found = list(mine.logits(requests, should_stop=lambda n=wanted: len(mine.loaded.model.passes) >= n))
+        assert mine.loaded.model.passes == passes[:wanted]
+        assert len(found) == sum(not without_head for _, _, without_head in passes[:wanted])
+    again = [(c.start, c.logits) for c in mine.logits(requests)]
+    assert all(a == b and torch.equal(x, y) for (a, x), (b, y) in zip(whole, again, strict=True))
+
+
 def test_an_abandoned_call_frees_the_generator_and_two_at_a_time_are_refused(engine, opened, make_folder):
     mine = opened(make_folder("llama"), flash=True)
     first = mine.generate(ask(engine, 3))
@@ -237,9 +257,10 @@ def test_a_closed_engine_has_given_its_memory_back(opened, make_folder):
     mine.close()
     mine.close()
     assert fake.STOPPED == ["pool", "pool", "model"]
-    for use in (lambda: mine.generate([]), lambda: mine.logits([]), lambda: mine.encode("x")):
+    for use in (lambda: mine.generate([]), lambda: mine.logits([]), lambda: mine.embed(["x"], [0])):
         with pytest.raises(ProbeError, match="closed"):
             use()
+    assert mine.decode(mine.encode("Hé")) == "Hé", "what the tokenizer knows takes no weights"
 
 
 def test_masks_are_the_same_from_several_threads(engine):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 import shutil
 import types
+from dataclasses import replace
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -18,7 +20,6 @@ from tests.engines.fake_exllamav2 import fake_library
 from tests.remedies.library_sources import class_of
 from wfgy_triage.engine_settings import EngineSettings
 from wfgy_triage.engines.exllamav2_loading import configure
-from wfgy_triage.engines.exllamav2_positions import SCALINGS
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.positions import LIBRARY_SCALINGS
 
@@ -167,10 +168,10 @@ def test_what_is_set_is_what_the_library_sets_itself():
         if isinstance(n, ast.FunctionDef) and n.name == "prepare"
     )
     text = ast.unparse(prepare)
-    for kind, (method, fields) in SCALINGS.items():
-        assert f"scaling_type == '{kind}'" in text
-        assert method is None or f"self.alt_rope_method = '{method}'" in text
-        for field, key in fields.items():
+    for kind, scaling in LIBRARY_SCALINGS.items():
+        assert kind == "default" or f"scaling_type == '{kind}'" in text
+        assert scaling.method is None or f"self.alt_rope_method = '{scaling.method}'" in text
+        for field, key in (*scaling.fields.items(), *scaling.beside.items()):
             read = (f"rs['{key}']", f"rs.get('{key}', 1.0)", f"read_config['{key}']")
             assert any(f"self.{field} = {value}" in text for value in read), (kind, field)
     known = set(re.findall(r"scaling_type == '(\w+)'", text))
@@ -178,10 +179,8 @@ def test_what_is_set_is_what_the_library_sets_itself():
     assert "self.partial_rotary_factor = read(read_config, float, 'partial_rotary_factor', 1.0)" in text
 
 
-def test_the_library_turns_positions_as_transformers_does_with_what_is_set(make_folder):
-    """Its rope.py computes on plain numbers, so it runs here as it is installed."""
-    folder = make_folder("llama3-rope")
-    config = configure(fake_library(), folder, "fp16", CUDA).config
+def library_rope(config):
+    """What the library's rope.py makes of a configuration: it computes on plain numbers, so it runs as installed."""
     config.scale_alpha_value, config.arch = (
         1.0,
         types.SimpleNamespace(lm=types.SimpleNamespace(rope_freq_half=False)),
@@ -190,9 +189,51 @@ def test_the_library_turns_positions_as_transformers_does_with_what_is_set(make_
     spec = spec_from_file_location("library_rope", path)
     rope = module_from_spec(spec)
     spec.loader.exec_module(rope)
-    found, scale = rope.get_rope_params("cpu", config, config.rotary_embedding_base)
+    return rope.get_rope_params("cpu", config, config.rotary_embedding_base)
+
+
+def test_the_library_turns_positions_as_transformers_does_with_what_is_set(make_folder):
+    folder = make_folder("llama3-rope")
+    config = configure(fake_library(), folder, "fp16", CUDA).config
+    found, scale = library_rope(config)
     wanted = own_model(folder).model.rotary_emb
     assert torch.allclose(found, wanted.inv_freq, rtol=1e-6)
     assert scale == wanted.attention_scaling == 1.0
     config.alt_rope_method = None
-    assert not torch.allclose(rope.get_rope_params("cpu", config, 1e4)[0], wanted.inv_freq, rtol=0.1)
+    assert not torch.allclose(library_rope(config)[0], wanted.inv_freq, rtol=0.1)
+
+
+@pytest.mark.parametrize("context", [64, 512])
+def test_what_is_said_of_yarn_is_what_the_library_computes(make_folder, tmp_path, context):
+    """Within the original context nothing is scaled; beyond it the opened context stands where the original should."""
+    yarn = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
+    changes = {"rope_parameters": yarn, "rope_theta": None, "rope_scaling": None}
+    folder = changed_config(make_folder("llama"), tmp_path / "m", **changes)
+    opened = configure(fake_library(), folder, "fp16", replace(CUDA, context=context))
+    found, scale = library_rope(opened.config)
+    trained = own_model(folder).model.rotary_emb
+    assert trained.attention_scaling == pytest.approx(0.1 * math.log(4.0) + 1.0)
+    if context == 64:
+        plain = own_model(make_folder("llama", rope_parameters={"rope_type": "default", "rope_theta": 1e4}))
+        assert torch.allclose(found, plain.model.rotary_emb.inv_freq)
+        assert scale == 1.0
+        said = "leaves yarn scaling out"
+    else:
+        longer = {**changes, "rope_parameters": {**yarn, "original_max_position_embeddings": context}}
+        other = own_model(changed_config(make_folder("llama"), tmp_path / "o", **longer)).model.rotary_emb
+        assert torch.allclose(found, other.inv_freq, rtol=1e-6)
+        assert scale == pytest.approx(trained.attention_scaling)
+        said = "instead of the original 64"
+    assert not torch.allclose(found, trained.inv_freq, rtol=0.01)
+    assert any(said in note for note in opened.notes)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"rope_local_base_freq": 1e4}, {"text_config": {"rope_local_base_freq": 1e4}}]
+)
+def test_positions_by_type_of_layer_are_no_baseline_of_the_library(make_folder, tmp_path, settings):
+    folder = changed_config(make_folder("llama"), tmp_path / "m", **settings)
+    with pytest.raises(PrerequisiteError, match="sliding layers") as refused:
+        configure(fake_library(), folder, "fp16", CUDA)
+    assert refused.value.cause == "rope_mismatch"
+    assert any("NOT MEASURED" in note for note in configure(fake_library(), folder, "exl2", CUDA).notes)

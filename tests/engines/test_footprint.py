@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -101,9 +103,28 @@ def test_a_quantized_cache_is_smaller_by_its_bits(pair, kind, bits):
     numbers = 512 * HEADS * HEAD_DIM
     exact, rounded = 2 * numbers * LAYERS * 2, numbers * LAYERS * (bits + 1) // 8
     one_layer = 2 * numbers * 2
-    assert library_bytes(pair, context=512) - library_bytes(pair, context=512, cache=kind) == (
+    # The cache in which given texts are scored is of the same kind.
+    assert library_bytes(pair, context=512) - library_bytes(pair, context=512, cache=kind) == 2 * (
         exact - rounded - one_layer
     )
+
+
+def test_room_for_scoring_is_for_a_long_text_and_not_for_all_of_the_context(pair, monkeypatch):
+    monkeypatch.setattr(footprint, "SCORED_TOKENS", 200)
+    token = LAYERS * HEADS * HEAD_DIM * 2 * 2
+    assert library_bytes(pair, context=512) - library_bytes(pair, context=256) == 256 * token
+
+
+@pytest.mark.parametrize("kind", ["FP16", "Q4"])
+def test_where_the_library_shares_layers_out_it_reserves_all_of_the_context_on_every_gpu(pair, kind):
+    settings = EngineSettings("cuda", "exllamav2", "exllamav2", kind, 512)
+    fp16, exl2 = needs_of(pair, settings, twin=False)
+    alone = needs_of(pair, replace(settings, device="cuda:0"), twin=False)
+    token = LAYERS * HEADS * HEAD_DIM * 2 * 2
+    assert fp16.reserve == exl2.reserve == 512 * token
+    assert fp16.bytes == alone[0].bytes - 512 * token
+    assert exl2.bytes < alone[1].bytes
+    assert {n.reserve for n in alone} == {0}
 
 
 def test_batches_want_a_larger_cache(pair, monkeypatch):

@@ -29,7 +29,7 @@ from wfgy_triage.measure.citations import classify_citations, classify_record
 from wfgy_triage.measure.json_validity import classify_json
 from wfgy_triage.measure.strict_json import parse_json
 from wfgy_triage.workload.citations import load_citations
-from wfgy_triage.workload.json_records import load_json_workload
+from wfgy_triage.workload.json_records import RECORD_LEVELS, load_json_workload
 
 RECORD = {
     "type": "object",
@@ -264,9 +264,24 @@ def test_passages_that_cannot_be_cited_are_refused(ids):
         cited_sentence_grammar(ids)
 
 
-def _fits(engine: Engine, grammar: Grammar, text: str) -> bool:
-    """Whether the grammar allows every token of the text, and the end behind it."""
+@pytest.mark.parametrize("level", sorted(RECORD_LEVELS))
+def test_the_lock_lets_every_right_record_through_and_no_damaged_one(engine, level):
+    records = load_json_workload(RECORD_LEVELS[level])
     compiler = GrammarCompiler(_definition(engine), {257}, 258)
+    for question in records.questions:
+        grammar = record_grammar(records.classes[question.record_class].schema)
+        state = compiler.start(grammar, question.id)
+        for token in engine.encode(records.gold_text(question)):
+            state.push(token)  # raises where the grammar does not allow it
+        assert not compiler.barred([state])[0, 257]
+        last = next(reversed(question.record))
+        damaged = {**question.record, last: {"surprise": question.record[last]}}
+        assert not _fits(engine, grammar, json.dumps(damaged), compiler)
+
+
+def _fits(engine: Engine, grammar: Grammar, text: str, compiler: GrammarCompiler | None = None) -> bool:
+    """Whether the grammar allows every token of the text, and the end behind it."""
+    compiler = compiler or GrammarCompiler(_definition(engine), {257}, 258)
     state = compiler.start(grammar, "t")
     return _follow(compiler, state, engine.encode(text))
 

@@ -19,7 +19,7 @@ from tests.engines import stub_server as say
 from tests.engines.stub_server import Stub, opened
 from tests.loops import finished
 from wfgy_triage.engine_settings import EngineSettings
-from wfgy_triage.engines.base import GenerationRequest, Grammar, ScoreRequest
+from wfgy_triage.engines.base import GenerationRequest, Grammar, Sampler, ScoreRequest
 from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.engines.openai_facts import ask_facts
 from wfgy_triage.engines.openai_requests import added_start
@@ -235,6 +235,18 @@ def test_a_server_with_several_models_is_asked_which_one_only_if_it_does_not_say
     assert ask_facts(ServerSettings(stub.url, model="two"), "No.").model == "two"
 
 
+def test_models_that_are_named_by_their_paths_are_listed_by_their_folders(stub):
+    stub.models = {
+        "data": [{"id": "/home/somebody/models/tiny"}, {"id": "C:\\models\\small\\"}, {"id": "org/plain"}]
+    }
+    with pytest.raises(PrerequisiteError) as caught:
+        ask_facts(ServerSettings(stub.url), "No.")
+    assert "tiny, small, org/plain" in caught.value.hint
+    assert "somebody" not in f"{caught.value}"
+    facts = ask_facts(ServerSettings(stub.url, model="/home/somebody/models/tiny"), "No.")
+    assert (facts.model, facts.models) == ("/home/somebody/models/tiny", ("tiny", "small", "org/plain"))
+
+
 @pytest.mark.parametrize("models", [[], "x", {"data": "x"}, {"error": "x"}])
 def test_something_else_than_a_model_server_is_told_as_such(stub, models):
     stub.models = models
@@ -299,3 +311,20 @@ def test_an_answer_is_the_same_wherever_the_network_cuts_the_stream(parts, data)
         return (await read_answer(response, time.monotonic(), (), str)).text
 
     assert finished(read()) == "".join(t for kind, t in parts if kind == "text")
+
+
+def test_sampling_that_is_left_to_the_server_is_not_sent(stub, tokenizer_folder):
+    tabby(stub)
+    engine = opened(stub, tokenizer_folder)
+    neutral = sent(stub, engine, request(engine))
+    body = sent(stub, engine, request(engine, sampler=Sampler(server_own=True), seed=7))
+    gone = set(neutral) - set(body)
+    assert gone == {
+        "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
+        "token_healing",
+    }  # fmt: skip
+    assert body["seed"] == 7
+    cool = sent(stub, engine, request(engine, sampler=Sampler(server_own=True), temperature=0.3))
+    assert set(cool) - set(body) == {"temperature"}
+    with pytest.raises(InputError, match="no common names"):
+        list(engine.generate([request(engine, sampler=Sampler(top_k=5))]))

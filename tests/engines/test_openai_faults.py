@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 
 import pytest
 
@@ -286,6 +287,14 @@ def test_a_stop_hangs_up_on_answers_that_would_take_an_hour(stub, tokenizer_fold
         seen.append(completion.id)
     assert seen == ["quick"]
     assert [c.id for c in engine.generate(requests, lambda: True)] == []
+
+
+def test_a_stop_hangs_up_at_once_on_a_server_that_still_reads_the_prompt(stub, tokenizer_folder):
+    engine = opened(stub, tokenizer_folder, timeout=3600.0)
+    reading, left = threading.Event(), threading.Event()
+    stub.otherwise = say.reads_on(reading, left)
+    assert list(engine.generate([GenerationRequest("q", engine.encode("q"), 5)], reading.is_set)) == []
+    assert left.wait(1.0)
 
 
 def test_a_caller_that_looks_no_further_leaves_nothing_running(stub, tokenizer_folder):

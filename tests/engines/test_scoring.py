@@ -12,7 +12,7 @@ from scipy.special import entr, log_softmax, rel_entr
 from tests.engines.conftest import own_model
 from wfgy_triage.engines.base import LogitChunk, ScoreRequest
 from wfgy_triage.engines.loading import open_engine
-from wfgy_triage.engines.scoring import score_pair
+from wfgy_triage.engines.scoring import score_each, score_pair, score_text
 from wfgy_triage.errors import InputError, ProbeError
 
 SHARED = tuple(range(60, 100))
@@ -75,6 +75,36 @@ def test_damaged_weights_are_reported_not_averaged(make_folder, pair):
         list(score_pair(reference, broken, REQUESTS))
 
 
+def test_a_stop_ends_a_comparison_wherever_the_engines_are(pair):
+    _, (reference, candidate) = pair
+    whole = list(score_each(reference, [candidate], [REQUESTS], 16))
+    for after in range(0, 60, 3):
+        asked = []
+        found = list(
+            score_each(
+                reference, [candidate], [REQUESTS], 16, lambda n=after, a=asked: a.append(1) or len(a) > n
+            )
+        )
+        assert [s.id for _, s in found] == [s.id for _, s in whole[: len(found)]]
+        for (_, ours), (_, theirs) in zip(found, whole, strict=False):
+            np.testing.assert_array_equal(ours.kl, theirs.kl)
+    assert len(found) > 0
+    assert list(score_text(candidate, REQUESTS, 16, lambda: True)) == []
+
+
+def test_an_engine_that_ends_early_unasked_is_a_fault(pair):
+    _, (reference, candidate) = pair
+
+    class Short:
+        info, capabilities = candidate.info, candidate.capabilities
+
+        def logits(self, requests, chunk=128, should_stop=None):
+            yield from list(candidate.logits(requests, chunk))[:-1]
+
+    with pytest.raises(ProbeError, match="before it had read every sequence"):
+        list(score_pair(reference, Short(), REQUESTS))
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_one_bad_logit_is_enough(pair, bad):
     _, (reference, candidate) = pair
@@ -82,7 +112,7 @@ def test_one_bad_logit_is_enough(pair, bad):
     class Damaged:
         info = candidate.info
 
-        def logits(self, requests, chunk=128):
+        def logits(self, requests, chunk=128, should_stop=None):
             for part in candidate.logits(requests, chunk):
                 logits = part.logits.clone()
                 logits[-1, 7] = bad

@@ -56,7 +56,12 @@ class ScriptedEngine:
                 request.id, self.decode(ids), ids, (-0.1,) * len(ids), "length" if cut else "stop"
             )
 
-    def logits(self, requests: Sequence[ScoreRequest], chunk: int = 128) -> Iterator[LogitChunk]:
+    def logits(
+        self,
+        requests: Sequence[ScoreRequest],
+        chunk: int = 128,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Iterator[LogitChunk]:
         for request in requests:
             for start in range(request.first, len(request.token_ids), chunk):
                 ids = request.token_ids[start : start + chunk]

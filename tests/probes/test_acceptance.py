@@ -73,6 +73,46 @@ def test_equal_answers_hold_every_measured_rule_and_speed_is_not_measured():
     assert len(desk.fp16.asked) == per_side
 
 
+def test_the_hard_level_asks_other_passages_in_every_part_and_says_so():
+    gold = {
+        t.question.id: marked(" ".join(t.question.evidence), t.gold)
+        for t in load_citations(level="hard").tasks
+    }
+    usual, hard = (
+        Recording(PROBE, gold, gold, ProbeSettings(6, options={"level": level}))
+        for level in ("standard", "hard")
+    )
+    first, second = (d.run().prompts for d in (usual, hard))
+    assert first.keys() == second.keys()
+    assert len(first) == 6 * (1 + WORDINGS * SEEDS) + len(K_SWEEP) * SWEEP_QUESTIONS
+    assert all(len(second[name]) > len(first[name]) for name in first)
+    infos = [PROBE.workload_info(d.settings) for d in (usual, hard)]
+    assert [i["level"] for i in infos] == ["standard", "hard"]
+    assert [i["id"].rpartition("/")[2] for i in infos] == ["standard", "hard"]
+    assert metric(hard.evaluate(CHECKS), "accuracy").exl2 == 1.0
+
+
+class Recording(Desk):
+    """Keeps the prompts that EXL2 is asked, in the order of the passes: the id of a request and how often it came."""
+
+    @property
+    def prompts(self) -> dict[tuple[str, int], tuple[int, ...]]:
+        return self._prompts
+
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        self._prompts: dict[tuple[str, int], tuple[int, ...]] = {}
+        generate = self.exl2.generate
+
+        def recorded(requests, should_stop=None):
+            for request in requests:
+                again = sum(name == request.id for name, _ in self._prompts)
+                self._prompts[request.id, again] = request.prompt_ids
+            return generate(requests, should_stop)
+
+        self.exl2.generate = recorded
+
+
 def test_wrong_answers_fail_and_name_the_rules_and_the_weights():
     found = measured(desk_of(WRONG))
     assert found.state is State.FAIL

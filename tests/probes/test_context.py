@@ -8,6 +8,9 @@ import pytest
 
 from tests.probes.desk import Desk
 from tests.probes.test_acceptance import CHECKS, GOLD, PROBE, WordEncoder, metric
+from tests.probes.test_long_chain import ENGINE as CHAIN_CHECKS
+from tests.probes.test_long_chain import GOLD as GOLD_CHAINS
+from tests.probes.test_long_chain import Desk as Chains
 from wfgy_triage.doctor.finding import failed
 from wfgy_triage.errors import InputError
 from wfgy_triage.probes.acceptance import Acceptance
@@ -62,6 +65,24 @@ def test_where_the_doctor_found_the_shorter_context_exl2_is_asked_what_fits_and_
         [*(c for c in CHECKS if c.check != "same_context"), Check("same_context", "fault", "")]
     )
     assert found.diagnosis.cause == "context_overflow"
+
+
+def test_chains_that_exl2_cannot_take_are_not_asked_of_it_and_the_short_context_is_named(monkeypatch):
+    desk = Chains(GOLD_CHAINS)
+    items = desk.probe.subject(desk.context()).items
+    needed = {i.question: len(i.prompt_ids) + i.max_new_tokens for i in items}
+    limit = sorted(needed.values())[len(needed) // 2]
+    fitting = {q for q, n in needed.items() if n <= limit}
+    assert 0 < len(fitting) < len(needed)
+    desk.exl2.info = replace(desk.exl2.info, max_context=limit)
+    context = desk.context
+    monkeypatch.setattr(desk, "context", lambda *a, **k: replace(context(*a, **k), findings=(SHORT,)))
+    desk.run()
+    assert {s.key.question for s in desk.side("exl2")} == fitting
+    found = desk.evaluate([Check("same_context", "fault", ""), *CHAIN_CHECKS])
+    assert metric(found, "chain_step_accuracy").n == len(fitting)
+    assert (found.diagnosis.cause, found.diagnosis.confidence) == ("context_overflow", "high")
+    assert found.state is not State.PASS
 
 
 def test_a_number_of_passages_that_does_not_fit_is_left_out_and_the_rest_is_judged():

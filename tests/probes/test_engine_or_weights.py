@@ -18,7 +18,7 @@ from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.evidence import AnswersBack, Damage, Evidence
 from wfgy_triage.probes.base import ProbeContext
 from wfgy_triage.probes.json_breaks import PROBE
-from wfgy_triage.probes.localize import ANSWERED_QUESTIONS
+from wfgy_triage.probes.lost import ANSWERED_QUESTIONS
 from wfgy_triage.probes.reference_engine import NO_ROOM, NO_ROOM_HINT
 from wfgy_triage.report.words import check_words
 from wfgy_triage.result import Check, Diagnosis, State

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -9,10 +10,13 @@ import pytest
 from tests.probes.desk import Bench
 from tests.probes.fakes import ScriptedEngine
 from tests.probes.test_acceptance import CHECKS, GOLD, PROBE, WRONG, desk_of, metric
+from wfgy_triage.probes import acceptance
 from wfgy_triage.probes.acceptance import COMPARED
 from wfgy_triage.probes.acceptance_rules import Measured
 from wfgy_triage.probes.acceptance_samples import SEEDS, Stored
 from wfgy_triage.probes.base import ProbeSettings
+from wfgy_triage.result import State
+from wfgy_triage.workload.citations import load_citations
 from wfgy_triage.workload.upload_questions import WORDINGS
 
 
@@ -43,6 +47,49 @@ def test_a_question_with_fewer_wordings_has_no_lambda():
     stable = Measured.of(Stored.of(kept)).stable
     assert first not in stable.fp16
     assert len(stable.both) == 5
+    found = metric(PROBE.evaluate(kept, CHECKS, desk.settings), "lambda_rate")
+    assert found.n == 5
+    assert "λ is about 5 of 6 questions" in found.note
+    assert "λ is about" not in metric(desk.evaluate(CHECKS), "lambda_rate").note
+
+
+def with_wordings(monkeypatch, most: Mapping[str, int]) -> None:
+    """The built-in questions, some of them with so many wordings only."""
+
+    def load(*given):
+        found = load_citations(*given)
+        tasks = [
+            replace(
+                t,
+                question=replace(
+                    t.question, paraphrases=t.question.paraphrases[: most.get(t.question.id, 3)]
+                ),
+            )
+            for t in found.tasks
+        ]
+        return replace(found, tasks=tuple(tasks))
+
+    monkeypatch.setattr(acceptance, "load_citations", load)
+
+
+def test_a_question_that_cannot_have_a_lambda_is_not_asked_for_it(monkeypatch):
+    first, second, *_ = GOLD
+    with_wordings(monkeypatch, {first: 2, second: 1})
+    desk = desk_of(WRONG, questions=6).run()
+    for side in ("fp16_runs", "exl2_runs", "fp16_floor_runs"):
+        assert {s.key.question for s in desk.side(side)} == set(list(GOLD)[2:6])
+    assert {s.key.question for s in desk.side("exl2")} == set(list(GOLD)[:6])
+    found = metric(desk.evaluate(CHECKS), "lambda_rate")
+    assert found.n == 4
+    assert "λ is about 4 of 6 questions" in found.note
+
+
+def test_where_no_question_has_enough_wordings_the_rule_is_not_measured(monkeypatch):
+    with_wordings(monkeypatch, dict.fromkeys(GOLD, 2))
+    desk = desk_of(WRONG, questions=6).run()
+    found = metric(desk.evaluate(CHECKS), "lambda_rate")
+    assert (found.state, len(desk.side("exl2_runs"))) == (State.NOT_MEASURED, 0)
+    assert "λ takes 3 wordings" in found.note
 
 
 def test_runs_of_earlier_sessions_without_the_twins_are_read_as_before():

@@ -197,11 +197,13 @@ def test_a_stopped_run_goes_on_with_the_next_question(calls: int):
     assert len(desk.log) == asked
 
 
-@pytest.mark.parametrize("slow", ["exl2", "fp16"])
+@pytest.mark.parametrize("slow", ["exl2", "fp16", "in_turn"])
 def test_engines_whose_speed_says_nothing_are_not_timed_and_the_reason_is_said(slow: str):
     desk = timed_desk()
     if slow == "exl2":
         desk.exl2 = ScriptedEngine(GOLD, bias=1.0)
+    elif slow == "in_turn":
+        desk.exl2.capabilities = Capabilities(in_turn=True)
     else:
         desk.twin = ScriptedEngine(GOLD)
     desk.run()

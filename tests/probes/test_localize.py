@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import OutOfMemoryError
 
 from tests.engines.conftest import FAMILIES, build_model, save_tokenizer
 from tests.probes.foreign import DIFFERENT, Foreign
 from wfgy_triage.diagnosis import CACHE_BACK, KV_CACHE, ONLY_WEIGHTS, WHOLE_CACHE, diagnose
+from wfgy_triage.engines.base import Completion
 from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.evidence import AnswersBack, Damage, Evidence, PartDamage
 from wfgy_triage.probes.base import ProbeContext, ProbeSettings
-from wfgy_triage.probes.items import Item
-from wfgy_triage.probes.localize import damage, localize, part_label
+from wfgy_triage.probes.damage import damage, part_label
+from wfgy_triage.probes.items import RUNS, Item
+from wfgy_triage.probes.localize import localize
+from wfgy_triage.probes.lost import Lost, lost_answers
 from wfgy_triage.probes.measuring import Measuring
 from wfgy_triage.probes.paired import Sides
+from wfgy_triage.probes.reference_engine import NO_ROOM, NO_ROOM_HINT
 from wfgy_triage.result import Check, State
 from wfgy_triage.store.records import Sample
 
@@ -82,16 +87,20 @@ def measured(
         limit = len(stored) + piece
         measuring = Measuring(context(), "json_breaks", items)
         measuring.run(judge)
-        localize(context(), measuring, judge, lambda a: bool(a["useful"]), [i.question for i in items])
+        localize(context(), measuring, judge, gone([i.question for i in items]))
         if len(stored) < limit:
             return stored
 
 
 def found(samples: dict[object, Sample]) -> Damage:
     rows = list(samples.values())
-    result = damage(rows, Sides.of(rows).pair, lambda answer: bool(answer["useful"]))
+    result = damage(rows, Sides.of(rows).pair, gone([f"q{i}" for i in range(QUESTIONS)]))
     assert result is not None
     return result
+
+
+def gone(questions: list[str]) -> Lost:
+    return lost_answers(questions, lambda answer: bool(answer["useful"]))
 
 
 @pytest.mark.parametrize(("broken", "worst"), [("head", "head"), ("mlp", "mlp 1-1")])
@@ -128,7 +137,7 @@ def test_a_baseline_in_another_engine_leaves_the_weights_where_they_are(folders)
     samples = measured(folders, "head", changed=lambda c: replace(c, fp16=Foreign(c.fp16)))
     assert {s.key.side for s in samples.values()} == {"fp16", "exl2", "fp16_floor", "pair", "pair_floor"}
     rows = list(samples.values())
-    assert damage(rows, Sides.of(rows).pair, bool) is None
+    assert damage(rows, Sides.of(rows).pair, gone(["q0"])) is None
 
 
 def test_a_baseline_on_another_device_leaves_the_weights_where_they_are(folders):
@@ -159,7 +168,7 @@ def test_weights_that_the_reference_engine_loses_with_too_are_put_back_in_that_e
     assert (result.engine, result.engine_left_out) == (AnswersBack(0, QUESTIONS), "")
     # The drift is that of the weights in the reference engine, and not what the other engine adds or hides.
     kept = [s.payload["kl"] for s in samples.values() if s.key.side == "part:engine"]
-    assert result.kl == pytest.approx(np.mean(np.concatenate(kept)))
+    assert result.drift == pytest.approx(np.mean(np.concatenate(kept)))
     assert result.worst is not None
     assert (result.worst.id, result.worst.restored) == ("head", QUESTIONS)
     assert result.share(result.worst) > 0.999
@@ -174,7 +183,7 @@ def test_a_pass_in_pieces_through_the_reference_engine_stores_the_same(folders):
 def test_nothing_lost_is_nothing_to_localize(folders):
     samples = measured(folders, "head")
     plain = [s for s in samples.values() if ":" not in s.key.side]
-    assert damage(plain, Sides.of(plain).pair, bool) is None
+    assert damage(plain, Sides.of(plain).pair, gone(["q0"])) is None
 
 
 def evidence() -> Evidence:
@@ -269,9 +278,9 @@ def through_cache(folder: Path, kind: str) -> tuple[Damage, set[str]]:
 
     measuring.run(judge)
     lost = [s.key.question for s in stored.values() if s.key.side == "exl2" and not s.payload["useful"]]
-    localize(context, measuring, judge, lambda a: bool(a["useful"]), lost)
+    localize(context, measuring, judge, gone(lost))
     rows = tuple(stored.values())
-    result = damage(rows, Sides.of(rows).pair, lambda a: bool(a["useful"]))
+    result = damage(rows, Sides.of(rows).pair, gone(lost))
     assert result is not None
     return result, {s.key.side for s in rows}
 
@@ -301,3 +310,78 @@ def test_the_cache_alone_is_evidence_where_weights_cannot_be_exchanged():
     found = diagnose(evidence(), COARSE, Damage(0.0, 0, (), AnswersBack(4, 5)))
     assert (found.cause, found.confidence) == (KV_CACHE, "high")
     assert diagnose(evidence(), COARSE, Damage(0.0, 0, (), AnswersBack(1, 5))).cause == "weights_too_few_bits"
+
+
+def test_the_first_few_lost_answers_of_a_stopped_run_blame_nothing(folders):
+    samples = measured(folders, "mlp", changed=through_reference(folders))
+    for side in ("back:engine", "back:all"):
+        last = next(k for k in reversed(samples) if k.side == side)  # type: ignore[attr-defined]
+        assert found(samples) != found({k: s for k, s in samples.items() if k != last})
+        del samples[last]
+    result = found(samples)
+    assert result.engine is None
+    by_id = {p.id: p for p in result.parts}
+    assert (by_id["all"].restored, by_id["all"].asked) == (None, 0)
+    assert (by_id["head"].restored, by_id["head"].asked) == (QUESTIONS, QUESTIONS)
+
+
+def test_memory_that_ends_while_parts_are_put_back_is_remembered(folders, monkeypatch: pytest.MonkeyPatch):
+    opened: list[str] = []
+
+    def full(*_: object) -> None:
+        opened.append("parts")
+        raise OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("wfgy_triage.probes.localize.put_back", full)
+    monkeypatch.setattr("wfgy_triage.probes.reference_engine.free_bytes", lambda device: 1 << 40)
+    samples = measured(folders, "mlp", piece=1, changed=through_reference(folders))
+    assert opened == ["parts"]
+    result = found(samples)
+    assert (result.engine, result.engine_left_out) == (AnswersBack(0, QUESTIONS), "")
+    assert result.parts_left_out == f"{NO_ROOM} {NO_ROOM_HINT}"
+    rungs = {c.check: c for c in diagnose(evidence(), CHECKS, result).evidence}
+    assert (rungs["all_weights_back"].result, NO_ROOM in rungs["all_weights_back"].detail) == (
+        "unknown",
+        True,
+    )
+
+
+def test_a_rule_about_several_answers_to_a_question_is_localized_on_all_of_them(folders):
+    """Without a comparison of the run's own, and asked in an arm of their own, as the gate asks for λ."""
+    stored: dict[object, Sample] = {}
+    fp16, exl2 = (open_engine(folders[name], side="fp16") for name in ("fp16", "mlp"))
+    context = ProbeContext(
+        fp16=fp16,
+        exl2=exl2,
+        open_floor=lambda: fp16,
+        settings=ProbeSettings(questions=QUESTIONS),
+        done=frozenset(),
+        stored=lambda: tuple(stored.values()),
+        save=lambda samples: stored.update({s.key: s for s in samples}),
+        progress=lambda *_: None,
+        should_stop=lambda: False,
+    )
+    items = [Item(f"q{i}", tuple(range(60 + i, 90 + i)), 8, group="g") for i in range(QUESTIONS)]
+    again = [replace(i, seed=seed, arm=RUNS) for i in items[:2] for seed in (0, 1)]
+    right: dict[str, str] = {}
+
+    def judge(item: Item, completion: Completion) -> dict[str, object]:
+        return {"useful": right.setdefault(item.question, completion.text) == completion.text}
+
+    def well(samples: Sequence[Sample], side: str) -> dict[str, bool]:
+        rows = [s for s in samples if s.key.side == f"{side}_runs"]
+        asked = {q: [r.payload["useful"] for r in rows if r.key.question == q] for q in ("q0", "q1")}
+        return {q: all(marks) for q, marks in asked.items() if len(marks) == 2}
+
+    measuring = Measuring(context, "acceptance_gate", items)
+    measuring.answer("fp16", fp16, judge)
+    lost = Lost(("q0", "q1"), well, arm=RUNS)
+    localize(context, measuring, judge, lost, lambda questions: [i for i in again if i.question in questions])
+    result = damage(tuple(stored.values()), {}, lost)
+    assert result is not None
+    by_id = {p.id: p for p in result.parts}
+    assert (by_id["all"].restored, by_id["all"].asked) == (2, 2)
+    assert (result.worst.id, result.worst.restored, result.questions) == ("mlp 1-1", 2, 2)
+    assert result.share(by_id["all"]) > 0.999
+    assert sum(s.key.side == "back:all_runs" for s in stored.values()) == len(again)
+    assert not any(s.key.side == "pair" for s in stored.values())

@@ -13,7 +13,7 @@ from tests.probes.fakes import ScriptedEngine
 from wfgy_triage.engines.base import Grammar
 from wfgy_triage.probes import reuse as reuse_module
 from wfgy_triage.probes.base import ProbeContext, ProbeSettings
-from wfgy_triage.probes.items import Item
+from wfgy_triage.probes.items import OF_FP16, Item
 from wfgy_triage.probes.json_breaks import PROBE
 from wfgy_triage.probes.measuring import STAGES, Measuring
 from wfgy_triage.probes.reuse import REUSED, Reuse
@@ -54,7 +54,7 @@ class Counting(ScriptedEngine):
             logprobs = tuple(-1 / (3 + i) for i in range(len(completion.token_ids)))
             yield dataclasses.replace(completion, logprobs=logprobs)
 
-    def logits(self, requests, chunk=128):
+    def logits(self, requests, chunk=128, should_stop=None):
         self.scored += [r.id for r in requests]
         return super().logits(requests, chunk)
 
@@ -112,7 +112,7 @@ def test_nothing_that_an_exl2_model_takes_part_in_is_ever_looked_for():
     Desk(rows, GOLD).run()
     assert len(rows.looked_for) == len(set(rows.looked_for)) == kept
     assert set(STAGES) - {"exl2", "pair"} <= set(REUSED)
-    assert not [side for side in REUSED if not side.startswith(("fp16", "pair_floor"))]
+    assert not [side for side in REUSED if not side.startswith((*OF_FP16, "pair_floor"))]
 
 
 def test_a_changed_judge_never_reads_old_judgements():
@@ -184,7 +184,6 @@ def test_other_models_prompts_and_engines_are_measured_anew(change):
     "change",
     [
         {"max_new_tokens": 51},
-        {"seed": 1},
         {"temperature": 0.7},
         {"top_p": 0.9},
         {"stop_strings": ("x",)},
@@ -196,6 +195,19 @@ def test_other_settings_of_the_request_are_answered_anew(change):
     rows = Rows()
     _measure(rows)
     assert _asked(_measure(rows, dataclasses.replace(BASE, **change)))[:2] == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "asked", "text"), [(0.0, (0, 0, 0), "an answer"), (0.3, (1, 1, 1), "another answer")]
+)
+def test_another_seed_is_answered_anew_only_where_answers_are_drawn(temperature, asked, text):
+    rows = Rows()
+    item = dataclasses.replace(BASE, temperature=temperature, seed=3)
+    _measure(rows, item, text="an answer")
+    again = _measure(rows, dataclasses.replace(item, seed=7), text="another answer")
+    assert _asked(again) == asked
+    (sample,) = again.side("fp16")
+    assert sample.payload["text"] == text
 
 
 @pytest.mark.parametrize("change", [{"kind": "lark"}, {"text": "b+"}, {"spacing": "spaced"}], ids=str)
@@ -224,7 +236,7 @@ def test_another_twin_leaves_the_fp16_answers_as_they_are():
 def test_another_fp16_answer_is_compared_anew():
     rows = Rows()
     _measure(rows, text="an answer")
-    changed = dataclasses.replace(BASE, seed=1)
+    changed = dataclasses.replace(BASE, max_new_tokens=51)
     assert _asked(_measure(rows, changed, text="another answer")) == (1, 1, 1)
 
 

@@ -201,7 +201,7 @@ def test_the_doctor_asks_what_can_be_asked(stubs, folder):
     states = {name: f.state for name, f in found.items()}
     assert states == {
         "models_load": Outcome.PASS, "loaded_token_ids": Outcome.SKIPPED, "loaded_chat_template": Outcome.SKIPPED,
-        "causal_attention": Outcome.SKIPPED, "only_weights_differ": Outcome.WARN,
+        "causal_attention": Outcome.SKIPPED, "only_weights_differ": Outcome.WARN, "boot_order": Outcome.PASS,
     }  # fmt: skip
     assert check_first_answer(exl2).state in (Outcome.PASS, Outcome.WARN)
     stubs[0].encode, stubs[1].encode = fp16.encode, lambda text: [*fp16.encode(text), 1]
@@ -210,3 +210,51 @@ def test_the_doctor_asks_what_can_be_asked(stubs, folder):
     assert (asked.state, asked.cause) == (Outcome.FAIL, "tokenizer_mismatch")
     stubs[1].encode = fp16.encode
     assert {f.check: f.state for f in check_engines(fp16, exl2)}["loaded_token_ids"] is Outcome.PASS
+
+
+def boot_order(stubs, folder, **settings):
+    sides = (engine_on(s, folder, n, **settings) for s, n in zip(stubs, ("fp16", "exl2"), strict=True))
+    return next(f for f in check_engines(*sides) if f.check == "boot_order")
+
+
+def test_a_model_that_is_loaded_for_the_first_request_is_a_warning(stubs, folder):
+    """TabbyAPI tells its model only once it has one: nothing at first, then the one that was asked for."""
+
+    def load(stub: Stub) -> None:
+        def answer(body):
+            stub.loaded = {"id": body["model"]}
+            return say.says("hello")(body)
+
+        stub.otherwise = answer
+
+    for stub in stubs:
+        stub.models = {"data": [{"id": n, "owned_by": "tabbyAPI"} for n in ("m", "other")]}
+        stub.loaded = {"id": "m"}
+    assert boot_order(stubs, folder, model="m").state is Outcome.PASS
+    for before in (None, {"id": "other"}):
+        stubs[1].loaded = before
+        load(stubs[1])
+        found = boot_order(stubs, folder, model="m")
+        assert (found.state, found.cause) == (Outcome.WARN, None)
+        assert "EXL2 side did not have this model loaded" in found.seen
+        assert "FP16" not in found.seen
+    assert boot_order(stubs, folder, model="m").state is Outcome.PASS, "by now both have it"
+
+
+def test_a_server_that_is_not_ready_at_first_is_a_warning_whatever_it_says_of_its_model(
+    stubs, folder, monkeypatch
+):
+    async def no_time(seconds: float) -> None:
+        return None
+
+    monkeypatch.setattr("wfgy_triage.engines.openai_client.pause", no_time)
+    stubs[0].script.append(say.status(503))
+    found = boot_order(stubs, folder, retries=2)
+    assert found.state is Outcome.WARN
+    assert (
+        "FP16 side was not ready at first, or did not answer; requests repeated up to its first answer: 1."
+        in found.seen
+    )
+    silent = boot_order(stubs, folder, retries=2)
+    assert silent.state is Outcome.SKIPPED, "it answers at once, and does not say what it has loaded"
+    assert "not known to say" in silent.seen

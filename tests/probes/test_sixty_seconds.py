@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests.probes.desk import Desk
 from tests.probes.fakes import ScriptedEngine
 from tests.probes.test_acceptance import CHECKS, WRONG, WordEncoder, metric
 from wfgy_triage.catalog import load_catalog
+from wfgy_triage.errors import InputError
 from wfgy_triage.guide import load_guide
 from wfgy_triage.measure.tension import K_SWEEP
 from wfgy_triage.pairs import Pair
@@ -58,6 +60,29 @@ def test_equal_answers_that_hold_pass_with_nothing_to_fix():
     assert found.headline.startswith("Nothing to fix")
     assert "3 of the page's 3" in found.page_rule
     assert len(desk.exl2.asked) == 20 + 10 * len(K_SWEEP)
+
+
+def test_the_hard_level_is_asked_and_swept_with_longer_passages_and_refused_where_those_do_not_fit():
+    hard = load_citations(level="hard").tasks
+    gold = {t.question.id: marked(" ".join(t.question.evidence), t.gold) for t in hard}
+    for k in K_SWEEP:
+        swept = load_sweep(k, level="hard").tasks
+        gold |= {f"{t.question.id}{WITH_K}{k}": marked(" ".join(t.question.evidence), t.gold) for t in swept}
+    desk = Desk(PROBE, gold, gold, ProbeSettings(questions=6, options={"level": "hard"}))
+    found = measured(desk)
+    assert found.state is State.PASS
+    assert PROBE.workload_info(desk.settings)["level"] == "hard"
+    usual = PROBE.subject(desk_of(GOLD, questions=6).context()).items
+    items = PROBE.subject(desk.context()).items
+    assert [i.question for i in items] == [i.question for i in usual]
+    assert all(len(a.prompt_ids) > len(b.prompt_ids) for a, b in zip(items, usual, strict=True))
+    longest = max(items, key=lambda i: len(i.prompt_ids) + i.max_new_tokens)
+    short = Desk(PROBE, gold, gold, desk.settings)
+    tokens = len(longest.prompt_ids) + longest.max_new_tokens - 1
+    short.fp16.info = replace(short.fp16.info, max_context=tokens)
+    with pytest.raises(InputError, match=longest.question):
+        short.run()
+    assert not short.samples
 
 
 def test_answers_that_flip_with_k_fail_on_that_alone():
@@ -113,7 +138,10 @@ def test_the_steps_have_their_seconds_apart_and_the_figures_can_be_drawn():
     desk = desk_of(FLIPPED, questions=6)
     found = measured(desk)
     stages = {name for name, _, _ in desk.stages}
-    own = {s.removeprefix("measure_") for step in load_guide().steps for s in step.stages} - {"trials"}
+    own = {s.removeprefix("measure_") for step in load_guide().steps for s in step.stages} - {
+        "parts",
+        "trials",
+    }
     assert stages == own
     assert {"gate", "drift", "lambda-k"} <= set(build_figures(found.charts))
 

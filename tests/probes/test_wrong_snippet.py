@@ -89,7 +89,7 @@ def test_vectors_spoilt_by_the_weights_are_told_apart():
     desk.run()
     found = desk.evaluate()
     assert found.state is State.FAIL
-    assert (found.diagnosis.cause, found.diagnosis.confidence) == ("weights_too_few_bits", "high")
+    assert (found.diagnosis.cause, found.diagnosis.confidence) == ("weights_too_few_bits", "medium")
     assert "index_model_mismatch" in found.diagnosis.ruled_out
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.remedies.scripts import PromptEngine, chain_case, counting
 from wfgy_triage.engines.base import GenerationRequest
 from wfgy_triage.remedies.alternate_paths import PATHS, TEMPERATURE, AlternatePaths, VotingEngine
@@ -15,7 +17,16 @@ def test_the_majority_is_given_under_the_request_s_own_id_from_one_call():
     assert found == {"a/0/7": "right", "b/0/7": "right"}
     (call,) = engine.calls
     assert len(call) == 6
-    assert sorted((r.temperature, r.seed) for r in call[:3]) == [(0.0, 7), (TEMPERATURE, 8), (TEMPERATURE, 9)]
+    drawn = [(TEMPERATURE, 1_007), (TEMPERATURE, 2_007)]
+    assert sorted((r.temperature, r.seed) for r in call[:3]) == [(0.0, 7), *drawn]
+
+
+def test_runs_whose_seeds_follow_each_other_share_no_draw():
+    engine = PromptEngine(lambda prompt, r: "x")
+    asked = [replace(request(f"a/0/{n}"), seed=n, temperature=0.5) for n in range(8)]
+    list(VotingEngine(engine, max(PATHS)).generate(asked))
+    (call,) = engine.calls
+    assert len({r.seed for r in call}) == len(call) == 8 * max(PATHS)
 
 
 def test_without_a_majority_the_first_of_the_likeliest_counts():

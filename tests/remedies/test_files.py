@@ -216,7 +216,7 @@ def test_files_that_fp16_lacks_as_well_cannot_be_restored(copy_with):  # noqa: F
     assert "no readable file" in str(offered(case_of(copy_with(breaks)))["fix_config"])
 
 
-def test_sampling_settings_are_named_and_never_tried(copy_with):  # noqa: F811
+def test_settings_that_folders_suggest_are_named_where_both_sides_were_asked_neutrally(copy_with):  # noqa: F811
     def warm(fp16: Path, exl2: Path) -> None:
         edit_json(exl2 / "generation_config.json", lambda d: d.update(temperature=0.7))
 

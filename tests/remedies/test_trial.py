@@ -312,6 +312,26 @@ def test_what_making_a_change_took_is_no_part_of_what_a_further_question_takes()
     assert (trial.status, trial.questions) == ("better", 60)
 
 
+@pytest.mark.parametrize("stopped", [0, 2, 11, 15])
+def test_what_an_earlier_pass_answered_makes_no_question_seem_quick(stopped: int):
+    """There is time for 20 further questions on three sides, not for 40; a pass before may have asked some already."""
+    before, after = close_call()
+    bench = FailedRun(before)
+
+    class Steady(ScriptedEngine):
+        def generate(self, requests, should_stop=None):
+            for completion in super().generate(requests, should_stop):
+                bench.clock.now += 0.2
+                yield completion
+
+    slow, there = ScriptedRemedy("alternate_paths", {"a": after}), len(bench.samples)
+    slow.engines["a"] = Steady(after)
+    if stopped:
+        bench.search(slow, seconds=17, should_stop=lambda: len(bench.samples) >= there + stopped)
+    bench.search(slow, seconds=17)
+    assert len(bench.side(EXL2_MORE)) == 20
+
+
 @pytest.mark.parametrize("at", [30, 50, 70])
 def test_a_search_stopped_while_it_settles_goes_on_there(at: int):
     before, after = close_call()

@@ -75,6 +75,7 @@ def test_points_are_joined_in_the_order_of_time_whatever_order_they_come_in():
         ({"version": "0"}, "another version of the metric"),
         ({"questions": 40}, "40 questions, not 20"),
         ({"metric": "other"}, "another metric"),
+        ({"sampling": "suggested"}, "other sampling settings"),
         (
             {"questions": 40, "workload": "f" * 64},
             "another question set, 40 questions, not 20",
@@ -88,6 +89,19 @@ def test_what_measured_something_else_stands_beside_the_line(changes, why):
     assert len(drawn["lines"]["x"]) == 2
     assert drawn["EXL2, not comparable"]["x"] == [trend.points[1].at.isoformat()]
     assert f"no: {why}" in trend_table(trend)
+
+
+def test_the_same_file_asked_at_another_level_is_another_question_set():
+    def asked(workload: dict) -> str:
+        return trend_point(
+            made_session().record, replace(sample_result("r", State.PASS), workload=workload)
+        ).workload
+
+    base = {"id": "handbook/citations/standard", "sha256": "a" * 64, "questions": 20}
+    hard = {**base, "id": "handbook/citations/hard"}
+    assert asked(base) == asked({**base, "level": "standard"}) == asked({**base, "id": "handbook"})
+    assert asked(hard) == asked({**hard, "level": "hard"}) == asked({**base, "level": "hard"})
+    assert asked(hard) != asked(base)
 
 
 def test_the_newest_says_what_is_comparable():

@@ -16,6 +16,7 @@ from wfgy_triage.errors import ProbeError
 from wfgy_triage.pairs import Pair, register_pairs
 from wfgy_triage.probes.base import Evaluation, ProbeContext
 from wfgy_triage.result import Check, Diagnosis, Metric, State
+from wfgy_triage.runs.models import as_asked
 from wfgy_triage.runs.tools import RunTools
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.records import RunSpec, Sample, SampleKey
@@ -181,7 +182,7 @@ def fake_tools(
         "check_folders": check_folders,
         "check_engines": check_engines,
         "describe_pair": fake_description,
-        "state_room": lambda pair, settings, twin, loaded: "",
+        "state_room": lambda pair, settings, twin, loaded: as_asked(settings, loaded),
         **changes,
     }
     return RunTools(**parts)

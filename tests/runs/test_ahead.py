@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 
 import pytest
@@ -50,6 +51,14 @@ def test_a_run_finds_what_was_asked_ahead_and_comes_out_the_same(settings, datab
     assert record.status is RunStatus.DONE
     assert record.result["reused"] == {"fp16": DEFAULT, "fp16_floor": DEFAULT, "pair_floor": DEFAULT}
     assert comparable(record) == comparable(alone)
+
+
+@pytest.mark.parametrize(("symptom", "lines"), [("json_breaks", 1), ("wrong_snippet", 0)])
+def test_the_log_names_what_was_measured_and_nothing_else(settings, database, caplog, symptom, lines):
+    caplog.set_level(logging.INFO, "wfgy_triage.runs.ahead")
+    ahead(settings, database, Engines(), symptoms=(symptom,)).step()
+    assert len(caplog.records) == lines
+    assert all(symptom in record.getMessage() for record in caplog.records)
 
 
 def test_no_run_is_recorded(settings, database):

@@ -92,6 +92,10 @@ def test_only_what_differs_is_found(before, after):
             ),
             "different question sets",
         ),
+        (
+            lambda s: replace(s, result=replace(s.result, workload={**s.result.workload, "level": "hard"})),
+            "different question sets",
+        ),
         (redacted, "left out"),
         (lambda s: replace(s, samples=()), "no answered question in common"),
         (
@@ -99,7 +103,7 @@ def test_only_what_differs_is_found(before, after):
             "could not be evaluated",
         ),
     ],
-    ids=["symptom", "questions", "redacted", "none", "foreign"],
+    ids=["symptom", "questions", "level", "redacted", "none", "foreign"],
 )
 def test_what_cannot_be_paired_says_why(before, after, other, said):
     pairing = pair_here(before, other(after))

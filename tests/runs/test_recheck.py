@@ -8,6 +8,7 @@ from tests.runs.run_fakes import FakeProbe, fake_description, spec
 from tests.runs.test_execute import run_once
 from wfgy_triage.catalog import validate_result
 from wfgy_triage.errors import InputError
+from wfgy_triage.runs import recheck
 from wfgy_triage.runs.service import TriageService
 
 
@@ -41,6 +42,25 @@ def test_the_link_does_not_reach_the_probe(settings, repo):
     _, first = run_once(settings, repo, spec(4))
     run_once(settings, repo, spec(4, recheck_of=first.id, pause=0), get_probe=lambda s: Nosy(settings.home))
     assert seen == [{"pause": 0}]
+
+
+def test_the_same_questions_at_another_level_are_not_compared(settings, repo, monkeypatch):
+    paired = []
+    monkeypatch.setattr(recheck, "between_runs", lambda *args: paired.append(args))
+
+    class Harder(FakeProbe):
+        def workload_info(self, settings):
+            return {**super().workload_info(settings), "level": "hard"}
+
+    _, first = run_once(settings, repo, spec(4))
+    _, same = run_once(settings, repo, spec(4, recheck_of=first.id))
+    assert len(paired) == 1
+    _, hard = run_once(
+        settings, repo, spec(4, recheck_of=first.id), get_probe=lambda s: Harder(settings.home)
+    )
+    assert same.result["recheck"]["run_id"] == hard.result["recheck"]["run_id"] == first.id
+    assert len(paired) == 1
+    assert hard.result["settings"]["interval_level"] == 0.95
 
 
 def test_a_run_that_is_gone_or_of_another_pair_is_not_compared(settings, repo):

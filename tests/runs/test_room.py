@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.runs.run_fakes import fake_tools, register_pair, spec
@@ -15,7 +17,7 @@ from wfgy_triage.runs.bench import Bench
 from wfgy_triage.runs.doctor import run_doctor
 from wfgy_triage.runs.execute import execute_run
 from wfgy_triage.runs.lane import lane_of
-from wfgy_triage.runs.models import ModelCache
+from wfgy_triage.runs.models import ModelCache, Room
 from wfgy_triage.runs.room import Shortage, shortage, state_room
 from wfgy_triage.server_settings import ServerSettings
 from wfgy_triage.store.records import RunStatus
@@ -52,9 +54,17 @@ def models(monkeypatch):
     return sizes | {"devices": devices}
 
 
-def stated(settings=GPU, twin=True, loaded=False, **free):
+def found(settings=GPU, twin=True, loaded=False, **free) -> Room:
     there = {name.replace("_", ":"): amount * GB for name, amount in free.items()}
-    return state_room(PAIR, settings, twin, loaded, free=lambda d: int(there[d]), patience_s=0)
+
+    def amount(device: str) -> int:
+        return int(there[device])
+
+    return state_room(PAIR, settings, twin, loaded, free=amount, patience_s=0, elsewhere=amount)
+
+
+def stated(settings=GPU, twin=True, loaded=False, **free) -> str:
+    return found(settings, twin, loaded, **free).text
 
 
 def refused(settings=GPU, **free) -> PrerequisiteError:
@@ -113,8 +123,13 @@ def test_another_gpu_is_better_than_the_processor():
 
 
 def test_a_setting_is_named_only_where_it_would_do():
-    for free in ({"cuda_0": 24, "cuda_1": 8, "cpu": 40}, {"cuda_0": 4, "cuda_1": 8, "cpu": 64}):
-        hint = refused(**free).hint
+    together = replace(GPU, loading="together")
+    for settings, free in (
+        (together, {"cuda_0": 24, "cuda_1": 8, "cpu": 40}),
+        (GPU, {"cuda_0": 24, "cuda_1": 8, "cpu": 28}),
+        (GPU, {"cuda_0": 4, "cuda_1": 8, "cpu": 64}),
+    ):
+        hint = refused(settings, **free).hint
         assert "baseline_device" not in hint
         assert "cache: Q8" in hint
 
@@ -126,10 +141,70 @@ def test_a_baseline_in_exllamav2_is_not_sent_to_the_processor():
 
 
 def test_on_the_processor_the_twin_counts_and_another_device_may_help():
-    found = refused(EngineSettings(), cpu=40, cuda_0=8, cuda_1=80)
+    found = refused(EngineSettings(loading="together"), cpu=40, cuda_0=8, cuda_1=80)
     assert found.cause == "main_memory"
     assert "Main memory: about 47.5 GB needed, 40.0 GB free." in found.message
     assert "baseline_device: cuda:1" in found.hint
+
+
+def test_what_fits_one_at_a_time_takes_turns_and_says_so():
+    room = found(EngineSettings(), cpu=40)
+    assert room == Room(
+        "The models of this pair do not all fit at the same time, so they take turns. One is loaded at a time, and what"
+        " FP16 computed is kept on disk until EXL2 has been compared with it. Loading takes its time, and the answers"
+        " are not timed. Main memory: about 28.5 GB needed, 40.0 GB free.",
+        in_turn=True,
+    )
+    assert found(cuda_0=30).in_turn
+    # On a GPU the twin is spare: both sides together, without it, come first.
+    assert not found(cuda_0=34).in_turn
+    apart = EngineSettings("cuda:0", baseline_device="cpu")
+    assert found(apart, cpu=40, cuda_0=8).text.endswith(
+        "Main memory: about 28.5 GB needed, 40.0 GB free. GPU memory (cuda:0): about 5.5 GB needed, 8.0 GB free."
+    )
+    assert not found(EngineSettings(), cpu=48).in_turn
+
+
+def test_a_pair_may_ask_for_turns_or_against_them():
+    turns, together = replace(GPU, loading="in_turn"), replace(GPU, loading="together")
+    room = found(turns, cuda_0=80)
+    assert room.in_turn
+    assert room.text.startswith("The models of this pair take turns, as its engine block says.")
+    assert room.text.endswith("GPU memory (cuda:0): about 28.5 GB needed, 80.0 GB free.")
+    assert not found(together, cuda_0=34).in_turn
+    error = refused(together, cuda_0=30, cuda_1=8, cpu=8)
+    assert "have to be loaded at the same time" in error.message
+    assert "set `loading: in_turn` there" in error.hint
+
+
+def test_what_does_not_fit_alone_is_refused_whatever_is_asked():
+    for loading in ("auto", "in_turn", "together"):
+        error = refused(replace(GPU, loading=loading), cuda_0=20, cuda_1=8, cpu=8)
+        assert error.message.startswith("A model of this pair does not fit into memory, not even alone.")
+        assert "about 28.5 GB needed, 20.0 GB free" in error.message
+        assert "in_turn" not in error.hint
+    # EXL2 alone is too large for its GPU, and FP16's place has nothing to do with it.
+    error = refused(EngineSettings("cuda:0", "exllamav2", baseline_device="cpu"), cuda_0=4, cuda_1=8, cpu=64)
+    assert "GPU memory (cuda:0): about 5.5 GB needed, 4.0 GB free." in error.message
+
+
+def test_another_place_is_named_where_the_models_could_take_turns_with_it():
+    assert "Set `baseline_device: cpu`" in refused(cuda_0=24, cuda_1=8, cpu=40).hint
+
+
+def test_a_pair_that_is_loaded_makes_way_for_turns_where_the_twin_has_no_room():
+    assert found(EngineSettings(), loaded=True, cpu=4) == Room(in_turn=True)
+    with pytest.raises(PrerequisiteError, match="at the same time"):
+        found(EngineSettings(loading="together"), loaded=True, cpu=4, cuda_0=8, cuda_1=8)
+
+
+def test_a_reserve_is_kept_on_every_gpu_that_takes_part():
+    need = Need("EXL2", ("cuda:0", "cuda:1"), 20 * GB, reserve=2 * GB)
+    assert shortage([need], {"cuda:0": 12 * GB + W, "cuda:1": 12 * GB + W}) is None
+    assert shortage([need], {"cuda:0": 12 * GB + W, "cuda:1": 12 * GB + W - 1}).needed == 24 * GB + 2 * W
+    # What fits on the first alone leaves the second as it is.
+    rest = Need("FP16", ("cuda:1",), 12 * GB)
+    assert shortage([need, rest], {"cuda:0": 22 * GB + W, "cuda:1": 12 * GB + W}) is None
 
 
 def test_the_library_fills_one_gpu_after_the_other_behind_what_is_there():
@@ -159,7 +234,8 @@ def test_others_are_given_time_to_let_go(monkeypatch):
     waited = []
     monkeypatch.setattr(room.time, "sleep", waited.append)
     said = state_room(PAIR, GPU, True, free=lambda device: next(amounts), patience_s=60)
-    assert "80.0 GB free" in said
+    assert "80.0 GB free" in said.text
+    assert not said.in_turn
     assert len(waited) == 2
 
 
@@ -176,7 +252,7 @@ def test_a_run_says_it_before_the_models_are_loaded(settings, repo):
 
     def say(pair, chosen, twin, loaded):
         asked.append((pair.id, chosen, twin, loaded, list(opened)))
-        return "Both models stay loaded."
+        return Room("Both models stay loaded.")
 
     status, record, models = run_with(settings, repo, opened, state_room=say)
     assert status is RunStatus.DONE
@@ -207,6 +283,7 @@ def test_models_that_are_still_loaded_ask_for_the_twin_alone(settings):
 
     def note(_settings, loaded):
         asked.append(loaded)
+        return Room()
 
     models.acquire(pair, room=note)
     models.acquire(pair, room=note)
@@ -228,3 +305,18 @@ def test_the_doctor_refuses_too_and_asks_for_no_twin(settings, monkeypatch):
     found = run_doctor(lane_of(settings, pair), pair, lambda step, share: None, lambda: tools)
     [load] = [f for f in found if f.check == "models_load"]
     assert (load.cause, load.seen, asked) == ("main_memory", "It does not fit.", [False])
+
+
+def test_a_gpu_that_is_only_a_way_out_is_asked_about_and_left_alone():
+    asked = []
+
+    def free(device: str) -> int:
+        asked.append(device)
+        return 20 * GB
+
+    with pytest.raises(PrerequisiteError) as caught:
+        state_room(
+            PAIR, replace(GPU, loading="together"), True, free=free, patience_s=0, elsewhere=lambda d: 90 * GB
+        )
+    assert "baseline_device: cuda:1" in caught.value.hint
+    assert set(asked) == {"cuda:0"}

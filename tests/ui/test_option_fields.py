@@ -7,27 +7,27 @@ import json
 import pytest
 
 from tests.ui.conftest import Stage
-from wfgy_triage.options import load_options
+from wfgy_triage.options import load_options, options_of
 from wfgy_triage.ui.option_fields import chosen_options, fields_of, value_of
 
 
 def test_every_setting_has_a_labelled_field_and_no_symptom_has_one_of_another():
     for symptom in {o.symptom for o in load_options()}:
         html = fields_of(symptom)
-        for option in load_options():
-            there = f'name="{option.name}"' in html
-            assert there == (option.symptom == symptom and not option.file)
-            if there:
-                assert f'<label for="option-{option.name}">' in html
-                assert all(f'value="{c.value}"' in html for c in option.choices)
-    assert fields_of("json_breaks") == fields_of("") == ""
+        own = [o for o in options_of(symptom) if not o.file]
+        shown = {o.name for o in load_options() if f'name="{o.name}"' in html}
+        assert shown == {o.name for o in own}
+        for option in own:
+            assert f'<label for="option-{option.name}">' in html
+            assert all(f'value="{c.value}"' in html for c in option.choices)
+    assert fields_of("deploy_mismatch") == fields_of("") == ""
 
 
 def test_choosing_a_symptom_shows_its_fields_as_usual(stage: Stage):
     stage.call("choose_symptom", "citations_missing")
     assert "<select" in stage.said("options")["options"]
     assert stage.said("options")["value"] == "{}"
-    assert stage.call("choose_symptom", "json_breaks").said("options")["options"] == ""
+    assert stage.call("choose_symptom", "deploy_mismatch").said("options")["options"] == ""
 
 
 def test_what_is_chosen_reaches_the_run(stage: Stage):
@@ -53,6 +53,7 @@ def test_what_is_chosen_reaches_the_run(stage: Stage):
         ("wrong_snippet", {"mode": "given"}, "needs an index", "Give an index"),
         ("wrong_snippet", {"mode": "<i>"}, "mode cannot be", "mixed"),
         ("citations_missing", {"level": "easy"}, "level cannot be", "standard or hard"),
+        ("json_breaks", {"level": "easy"}, "level cannot be", "standard or hard"),
         ("long_chain", {"chains": "x"}, "chains cannot be", "baseline_fails"),
         ("long_chain", {"level": "hard"}, "do not fit this symptom", "Set them again"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from wfgy_triage.ui.cards import WELCOME, pair_cards, plan_card, symptom_detail
 from wfgy_triage.ui.context import PageContext, inspect_cached
 from wfgy_triage.ui.live import read_stages, status_card
 from wfgy_triage.ui.sessions import ListQuery, sessions_page
+from wfgy_triage.workload.json_records import HARD_MARK
+from wfgy_triage.workload.texts import question_texts
 
 NOW = datetime(2026, 11, 23, 7, 41, tzinfo=UTC)
 
@@ -49,7 +52,7 @@ def runs(settings: Settings, context: PageContext) -> RunRepository:
         ("citations_missing", "FP16 answers 20 questions.", True),
         ("wrong_snippet", "searched in four ways", True),
         ("long_chain", "FP16 goes on with 20 chains of 48 steps", True),
-        ("acceptance_gate", "Both models answer 20 questions from three passages", True),
+        ("acceptance_gate", "Both models answer 20 questions from a few passages", True),
         ("deploy_mismatch", "No question is asked.", False),
         ("sixty_seconds", "both models answer 20 questions", False),
     ],
@@ -62,6 +65,16 @@ def test_the_plan_says_what_this_symptoms_run_does(
     assert said in shown
     assert ("<dt>20 questions</dt>" in shown) is sized
     assert "{questions}" not in shown
+
+
+def test_questions_of_the_hard_level_have_their_texts_and_do_not_count_among_the_usual_ones(
+    context: PageContext,
+):
+    asking = frozenset({"json_breaks", "sixty_seconds", "citations_missing"})
+    context = replace(context, probed=asking, question_texts=question_texts)
+    assert any(HARD_MARK in question for question in context.texts("json_breaks"))
+    assert context.available("json_breaks") == 200
+    assert context.available("sixty_seconds") == context.available("citations_missing") == 80
 
 
 def record(status: RunStatus, **more) -> RunRecord:
@@ -95,7 +108,8 @@ def test_stages_keep_their_order_and_their_latest_count():
 
 
 @pytest.mark.parametrize(
-    ("position", "text"), [(0, "Next in line"), (1, "1 run is before"), (3, "3 runs are before")]
+    ("position", "text"),
+    [(0, "Next in line"), (1, "at most 1 run comes before"), (3, "at most 3 runs come before")],
 )
 def test_waiting_runs_say_how_many_come_first(position, text):
     assert text in status_card(record(RunStatus.QUEUED), [], position, worker_alive=True)

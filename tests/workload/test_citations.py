@@ -7,10 +7,12 @@ import pytest
 
 from wfgy_triage.errors import InputError
 from wfgy_triage.measure.citations import classify_citations, classify_record
-from wfgy_triage.workload.citations import EXAMPLES, LEVELS, load_citations, marked, record
+from wfgy_triage.measure.tension import K_SWEEP
+from wfgy_triage.workload.citations import EXAMPLES, LEVELS, load_citations, load_sweep, marked, record
 from wfgy_triage.workload.corpus import load_corpus
 from wfgy_triage.workload.stored import store_upload
 from wfgy_triage.workload.upload import UploadedFile, read_upload
+from wfgy_triage.workload.upload_questions import WORDINGS
 
 CORPUS = load_corpus()
 
@@ -24,6 +26,23 @@ def test_the_evidence_is_in_the_gold_passage_and_in_no_other(level: str):
         for snippet in task.snippets:
             held = all(span in snippet.text for span in task.question.evidence)
             assert held == (snippet.id == task.gold)
+
+
+@pytest.mark.parametrize("level", sorted(LEVELS))
+@pytest.mark.parametrize("passages", K_SWEEP)
+def test_the_sweep_asks_the_same_questions_with_more_and_shorter_passages(level: str, passages: int):
+    first, swept = load_citations(level=level), load_sweep(passages, level=level)
+    assert [t.question for t in swept.tasks] == [t.question for t in first.tasks]
+    for before, task in zip(first.tasks, swept.tasks, strict=True):
+        assert len(task.snippets) == passages
+        assert task.snippets != before.snippets
+        assert all(span in task.supplied[task.gold] for span in task.question.evidence)
+        assert sum(task.question.evidence[0] in s.text for s in task.snippets) == 1
+
+
+def test_every_question_has_the_wordings_that_stability_takes_at_both_levels():
+    for level in LEVELS:
+        assert all(len(set(t.question.paraphrases)) >= WORDINGS for t in load_citations(level=level).tasks)
 
 
 def test_the_right_passage_is_at_every_place_about_as_often():
@@ -77,6 +96,8 @@ def test_marks_stand_inside_the_end_of_every_sentence():
 def test_unknown_levels_are_refused():
     with pytest.raises(InputError, match="no level 'easy'"):
         load_citations(level="easy")
+    with pytest.raises(InputError, match="no level 'easy'"):
+        load_sweep(5, level="easy")
 
 
 def test_a_users_set_of_two_related_texts_still_gives_tasks(tmp_path: Path):

@@ -77,6 +77,10 @@ Seed = Annotated[
 OwnQuestions = Annotated[
     Path | None, typer.Option(help="Your own questions: a .jsonl, .csv or .md file, or a folder of them.")
 ]
+ProbeOption = Annotated[
+    list[str] | None,
+    typer.Option(help="A setting of the probe, as name=value; may be repeated. See docs/measuring.md."),
+]
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Measure all of it anew: no FP16 answers of earlier runs.")
 ]
@@ -101,10 +105,7 @@ def probe(
         Path | None,
         typer.Option(help="wrong_snippet: a FAISS index of --chunks, in their order.", dir_okay=False),
     ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(help="A setting of the probe, as name=value; may be repeated. See docs/measuring.md."),
-    ] = None,
+    option: ProbeOption = None,
     no_fix: NoFix = False,
     fix_seconds: FixSeconds = DEFAULT_SECONDS,
     no_cache: NoCache = False,
@@ -141,6 +142,7 @@ def gate(
     questions: Questions = 20,
     seed: Seed = 0,
     workload: OwnQuestions = None,
+    option: ProbeOption = None,
     no_fix: NoFix = False,
     fix_seconds: FixSeconds = DEFAULT_SECONDS,
     no_cache: NoCache = False,
@@ -156,6 +158,7 @@ def gate(
         questions,
         seed,
         workload,
+        option=option,
         no_fix=no_fix,
         fix_seconds=fix_seconds,
         no_cache=no_cache,

@@ -1,16 +1,20 @@
 """Builds of exllamav2's extension in PyTorch's cache, and the file that keeps two of them from going on at once.
 
 PyTorch holds that file open while it builds and removes it at the end. A build that is killed leaves it behind, and
-every later import then waits for it without end. Standard library only, so that a broken PyTorch does not matter.
+every later import then waits for it without end. There is a folder for each Python and CUDA; a build looks at its own
+alone. Standard library only, so that a broken PyTorch does not matter.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
+from runpy import run_path
 
 EXTENSION = "exllamav2_ext"
 LOCK = "lock"
@@ -20,14 +24,29 @@ QUIET_SECONDS = 300.0
 
 def build_folders() -> list[Path]:
     """Folders of builds, of any Python and CUDA, where PyTorch puts them."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path(caches, "torch_extensions"))
+    root = _root()
     return sorted(p for p in root.glob(f"**/{EXTENSION}*") if p.is_dir()) if root.is_dir() else []
 
 
+def own_folder() -> Path | None:
+    """The folder in which this Python and its PyTorch build; None where PyTorch does not say for which CUDA it is.
+
+    Source: `_get_build_directory` in torch/utils/cpp_extension.py of 2.13.
+    """
+    if os.environ.get("TORCH_EXTENSIONS_DIR"):
+        return _root() / EXTENSION
+    accelerator = _accelerator()
+    if accelerator is None:
+        return None
+    python = f"py{sys.version_info.major}{sys.version_info.minor}{getattr(sys, 'abiflags', '')}"
+    return _root() / f"{python}_{accelerator}" / EXTENSION
+
+
 def locks() -> list[Path]:
-    """The lock files that are there now."""
-    return [folder / LOCK for folder in build_folders() if (folder / LOCK).is_file()]
+    """The lock that a build of this Python and PyTorch would wait for; all that might be it where that is not known."""
+    own = own_folder()
+    folders = build_folders() if own is None else [own]
+    return [folder / LOCK for folder in folders if (folder / LOCK).is_file()]
 
 
 def remove_abandoned() -> None:
@@ -60,6 +79,26 @@ def is_held(lock: Path) -> bool:
         return True
     wanted = os.path.realpath(lock)
     return any(target == wanted for target in _open_files())
+
+
+def _root() -> Path:
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path(caches, "torch_extensions"))
+
+
+def _accelerator() -> str | None:
+    """`cu128`, `rocm62` or `cpu`, read from torch/version.py; None where that cannot be read."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    try:
+        found = run_path(str(Path(spec.origin).with_name("version.py")))
+        for name, written in (("hip", "rocm"), ("cuda", "cu")):
+            if found[name] is not None:
+                return written + str(found[name]).replace(".", "")
+    except (OSError, SyntaxError, ImportError, NameError, KeyError):
+        return None
+    return "cpu"
 
 
 def _open_files() -> Iterator[str]:

@@ -13,6 +13,7 @@ from wfgy_triage.exl2.positions import (
     LIBRARY_SHARE,
     LIBRARY_THETA,
     applied,
+    by_layer_type,
     library_scaling,
     library_share,
     nested_theta,
@@ -21,6 +22,7 @@ from wfgy_triage.exl2.positions import (
     rotated_share,
     scaling,
     top_level,
+    yarn_apart,
 )
 
 SIZES = (
@@ -110,6 +112,8 @@ def _context(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Finding:
 
 
 def _rope(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Finding:
+    if by_layer_type(ours) or by_layer_type(theirs):
+        return _not_compared("same_rope")
     base, top = rope_theta(ours), number(theirs.get("rope_theta"))
     used = LIBRARY_THETA if base is None else base
     patch = json_patch("config.json", _rope_values(ours, theirs))
@@ -147,6 +151,17 @@ def _rope(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Finding:
     return passed("same_rope", f"Position settings are the same (rope_theta {used:g}).")
 
 
+def _not_compared(check: str) -> Finding:
+    return finding(
+        check,
+        Outcome.SKIPPED,
+        "Positions have other settings in sliding layers than in global ones, as in Gemma 3. What exllamav2 takes of "
+        "them is NOT MEASURED.",
+        means="Whether EXL2 judges positions as FP16 does is not known for this model.",
+        do="Compare rope_theta, rope_local_base_freq and the scaling settings of the two config.json files by hand.",
+    )
+
+
 def _rope_supported(config: Mapping[str, Any]) -> Finding:
     block = config.get("rope_scaling")
     if isinstance(block, Mapping) and {"type", "rope_type"} <= set(block):
@@ -156,6 +171,8 @@ def _rope_supported(config: Mapping[str, Any]) -> Finding:
             "rope_scaling in the EXL2 config.json has both `type` and `rope_type`.",
             json_patch("config.json", kept),
         )
+    if by_layer_type(config):
+        return _not_compared("rope_supported")
     kind = str(scaling(config).get("type") or "default")
     if kind not in LIBRARY_SCALINGS:
         return warned("rope_supported", f"The EXL2 config.json asks for {kind!r} scaling.")
@@ -166,6 +183,15 @@ def _rope_supported(config: Mapping[str, Any]) -> Finding:
             f"The EXL2 config.json asks for {kind!r} scaling in rope_parameters and not in rope_scaling.",
             means="exllamav2 does not look into rope_parameters, so texts are read without this scaling.",
             do="Put the scaling into rope_scaling at the top level as well.",
+        )
+    if apart := yarn_apart(config, None):
+        return finding(
+            "rope_supported",
+            Outcome.WARN,
+            apart,
+            means="With FP16 in transformers, a part of the difference is this and not the quantization.",
+            do="Set `baseline: exllamav2` in the pair's engine block, so that both sides are scaled alike; or take the "
+            "scaling out of both config.json files where texts fit into the original context.",
         )
     return passed("rope_supported", f"Scaling is {kind!r}.")
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from wfgy_triage.doctor.finding import Finding, failed, in_order, passed, skipped, warned
 from wfgy_triage.doctor.samples import CHATS, SAMPLES
-from wfgy_triage.doctor.served import check_served
+from wfgy_triage.doctor.served import check_served, no_boot
 from wfgy_triage.engines.base import Engine, GenerationRequest
 from wfgy_triage.engines.caches import EXACT
 from wfgy_triage.engines.causality import future_effect, sees_the_future
+from wfgy_triage.engines.in_turn import load_now
 from wfgy_triage.errors import TriageError
 
 WARM_UP_TOKENS = 12
@@ -32,6 +33,7 @@ def check_engines(fp16: Engine, exl2: Engine) -> tuple[Finding, ...]:
             _causality(fp16, exl2),
             _only_weights(fp16, exl2),
             _cache(exl2),
+            no_boot(),
         )
     )
 
@@ -40,6 +42,7 @@ def check_first_answer(exl2: Engine) -> Finding:
     """Time the first answer of this process against the same answer once more; a warning at most."""
     if not exl2.capabilities.generate:
         return skipped("first_answer", "The EXL2 side does not generate here.")
+    load_now(exl2)
     first, second = (_seconds_to_answer(exl2, number) for number in range(2))
     seen = f"First answer of {WARM_UP_TOKENS} tokens {first:.2f} s, second {second:.2f} s."
     slow = first > SLOW_START_FACTOR * second and first - second > SLOW_START_SECONDS
@@ -82,8 +85,10 @@ def _rendered(engine: Engine, chat: Sequence[dict[str, str]]) -> str | None:
 
 
 def _causality(fp16: Engine, exl2: Engine) -> Finding:
-    moved = {name: (e, future_effect(e)) for name, e in (("FP16", fp16), ("EXL2", exl2))}
-    guilty = [name for name, (engine, size) in moved.items() if sees_the_future(engine, size)]
+    # EXL2 first: where the two take turns in memory, it is the one that is loaded, and FP16 the one that is asked next.
+    sides = {"EXL2": exl2, "FP16": fp16}
+    moved = {name: (engine, future_effect(engine)) for name, engine in sides.items()}
+    guilty = [name for name in ("FP16", "EXL2") if sees_the_future(*moved[name])]
     if guilty:
         return failed(
             "causal_attention",

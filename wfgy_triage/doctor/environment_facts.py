@@ -11,13 +11,13 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from wfgy_triage.doctor.builds import build_folders
+from wfgy_triage.engines.nvidia_smi import ask_smi
 
 PACKAGES = ("exllamav2", "torch", "flash-attn", "xformers", "tokenizers", "safetensors", "ninja")
 VARIABLES = (
@@ -28,7 +28,6 @@ VARIABLES = (
     "TORCH_CUDA_ARCH_LIST",
 )
 TOOLS = ("nvcc", "g++", "ninja")
-_SMI_SECONDS = 10
 
 
 def collect_facts() -> dict[str, Any]:
@@ -40,7 +39,8 @@ def collect_facts() -> dict[str, Any]:
         "exllamav2": _exllamav2(),
         "variables": {name: os.environ[name] for name in VARIABLES if os.environ.get(name)},
         "tools": [tool for tool in TOOLS if shutil.which(tool)],
-        "nvidia_smi": _nvidia_smi(),
+        # `name, driver, compute capability` of each GPU.
+        "nvidia_smi": [", ".join(row) for row in ask_smi("name", "driver_version", "compute_cap")],
         "left_over_builds": [str(folder) for folder in build_folders()],
         "torch": _torch(),
     }
@@ -66,21 +66,6 @@ def _exllamav2() -> dict[str, Any]:
     wheel = distribution.read_text("WHEEL") or ""
     found["tags"] = [line.partition(":")[2].strip() for line in wheel.splitlines() if line.startswith("Tag:")]
     return found
-
-
-def _nvidia_smi() -> list[str]:
-    """`name, driver, compute capability` of each GPU; empty without a driver."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    query = [tool, "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
-    try:
-        outcome = subprocess.run(  # noqa: S603 - a fixed command
-            query, capture_output=True, text=True, timeout=_SMI_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return outcome.stdout.strip().splitlines() if outcome.returncode == 0 else []
 
 
 def _torch() -> dict[str, Any]:

@@ -34,6 +34,7 @@ def check_folders(pair: Pair, progress: Callable[[int, int], None] = no_progress
 
 def _check(pair: Pair, progress: Callable[[int, int], None]) -> tuple[Finding, ...]:
     # Torch and transformers come with these; whoever only asks for what is kept does not wait for them.
+    from wfgy_triage.doctor.sampling import check_sampling
     from wfgy_triage.doctor.texts import check_texts
     from wfgy_triage.doctor.weights import check_weights
 
@@ -41,6 +42,7 @@ def _check(pair: Pair, progress: Callable[[int, int], None]) -> tuple[Finding, .
     found = [
         *check_texts(fp16, exl2),
         *check_configuration(fp16, exl2),
+        check_sampling(fp16, exl2),
         *check_weights(fp16, exl2, progress),
     ]
     return in_order(found)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from wfgy_triage.checks import load_checks
-from wfgy_triage.doctor.finding import Finding, Outcome, finding, in_order, passed
+from wfgy_triage.doctor.finding import Finding, Outcome, finding, in_order, passed, warned
 from wfgy_triage.doctor.samples import SAMPLES
 from wfgy_triage.engines.base import Engine
+from wfgy_triage.engines.openai_facts import UNSEEN, Boot
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.pairs import NO_FOLDER, Pair
 
@@ -46,6 +47,7 @@ def check_served(fp16: Engine, exl2: Engine) -> tuple[Finding, ...]:
         (
             passed("models_load", "; ".join(f"{name} {_runs(engine)}" for name, engine in sides) + "."),
             token_ids_finding([(n, e) for n, e in sides if e.capabilities.served]),
+            boot_finding([(n, e) for n, e in sides if e.capabilities.served]),
             _open(
                 "loaded_chat_template",
                 f"{why} cannot be asked for a rendered conversation. Prompts are framed with FP16's template, except "
@@ -64,6 +66,43 @@ def check_served(fp16: Engine, exl2: Engine) -> tuple[Finding, ...]:
                 "difference may come from any of them as well as from the weights.",
             ),
         )
+    )
+
+
+def boot_finding(served: Sequence[tuple[str, Engine]]) -> Finding:
+    """Whether the servers had their models loaded before the first request: boot order, as far as they tell it."""
+    seen, silent = [], []
+    for name, engine in served:
+        boot: Boot = getattr(engine, "boot", UNSEEN)
+        if boot.loaded is False:
+            seen.append(
+                f"The server of the {name} side did not have this model loaded when it was first asked, and loaded it "
+                "for the first request."
+            )
+        if boot.put_off:
+            seen.append(
+                f"The server of the {name} side was not ready at first, or did not answer; requests repeated up to its "
+                f"first answer: {boot.put_off}."
+            )
+        if boot.loaded is None:
+            silent.append(name)
+    if seen:
+        return warned("boot_order", " ".join(seen))
+    if silent:
+        return _open(
+            "boot_order",
+            f"The server of the {silent[0]} side is not known to say when it has loaded its model.",
+            "Let your server answer one short request itself before it is announced as ready.",
+        )
+    return passed("boot_order", "The model was loaded before the first request, and no request was put off.")
+
+
+def no_boot() -> Finding:
+    """The same where this program loads both sides itself."""
+    return _open(
+        "boot_order",
+        "This program loads both sides itself and asks them only then, so there is no start of a server to be seen.",
+        "Check the pair with its server, once you serve it.",
     )
 
 

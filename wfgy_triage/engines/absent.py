@@ -44,7 +44,12 @@ class AbsentEngine:
         """Not possible."""
         raise self._error()
 
-    def logits(self, requests: Sequence[ScoreRequest], chunk: int = 128) -> Iterator[LogitChunk]:
+    def logits(
+        self,
+        requests: Sequence[ScoreRequest],
+        chunk: int = 128,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Iterator[LogitChunk]:
         """Not possible."""
         raise self._error()
 

@@ -37,6 +37,33 @@ class Grammar:
 
 
 @dataclass(frozen=True)
+class Sampler:
+    """What shapes the choice of a token besides temperature and `top_p`, in the meaning that transformers gives it.
+
+    Neutral as it stands: nothing is penalised or cut off.
+
+    Attributes:
+        top_k: only the so many likeliest tokens may be drawn; 0 is no limit.
+        min_p: only tokens with at least this share of the likeliest one's probability, in [0, 1]; 0 is off.
+        typical_p: only the tokens that are about as surprising as expected and together reach this mass, in (0, 1]; 1
+            is off.
+        repetition_penalty: logits of tokens that stand in the prompt or the answer are divided by it where they are
+            positive, else multiplied; above 0, 1 is off. Holds for greedy answers too.
+        server_own: a model server is sent no sampling setting but a temperature above 0, and draws as it is set up.
+    """
+
+    top_k: int = 0
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    repetition_penalty: float = 1.0
+    server_own: bool = False
+
+
+NEUTRAL = Sampler()
+"""Nothing but temperature and `top_p` has a part in the choice."""
+
+
+@dataclass(frozen=True)
 class GenerationRequest:
     """One prompt to complete.
 
@@ -53,6 +80,7 @@ class GenerationRequest:
             server that frames conversations itself reads it.
         drafts: token ids of texts that the answer may turn out like, the likeliest first. They make it faster or do
             nothing; the answer is the same.
+        sampler: what shapes the choice besides temperature and `top_p`.
     """
 
     id: str
@@ -65,6 +93,7 @@ class GenerationRequest:
     grammar: Grammar | None = None
     messages: tuple[tuple[str, str], ...] = ()
     drafts: tuple[tuple[int, ...], ...] = ()
+    sampler: Sampler = NEUTRAL
 
 
 @dataclass(frozen=True)
@@ -100,7 +129,8 @@ class Capabilities:
 
     `grammars` names the kinds of grammar that it holds answers to; `served`: answers come from a server, whose model,
     arithmetic and load are not known here; `speed_tells`: it computes here as a deployed model does, in 16-bit numbers
-    on a GPU, so the time that it takes says something (it is a `TimedEngine` then).
+    on a GPU, so the time that it takes says something (it is a `TimedEngine` then); `in_turn`: its model is loaded only
+    while no other of the pair is, so that going from one to another takes time (`in_turn.TurnEngine`).
     """
 
     generate: bool = True
@@ -110,6 +140,7 @@ class Capabilities:
     grammar: bool = True
     grammars: tuple[GrammarKind, ...] = ("json_schema", "lark", "regex")
     served: bool = False
+    in_turn: bool = False
 
 
 @dataclass(frozen=True)
@@ -209,10 +240,16 @@ class Engine(Protocol):
         """Yield completions as they finish, in any order. After `should_stop()` is true, the unfinished are dropped."""
         ...
 
-    def logits(self, requests: Sequence[ScoreRequest], chunk: int = 128) -> Iterator[LogitChunk]:
+    def logits(
+        self,
+        requests: Sequence[ScoreRequest],
+        chunk: int = 128,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Iterator[LogitChunk]:
         """Yield logits chunk by chunk: sequences in the order given, positions in order.
 
-        Every engine cuts the same requests into the same chunks.
+        Every engine cuts the same requests into the same chunks. After `should_stop()` is true, it ends early, also
+        while it reads a long text whose first scored position is far away.
         """
         ...
 
@@ -224,7 +261,7 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the memory back; the engine is unusable afterwards."""
+        """Give the memory back. Afterwards it only answers what its tokenizer knows: encode, decode, render_chat."""
         ...
 
 

@@ -20,8 +20,10 @@ GROUP = 64
 """Numbers that are turned together; they must not span two tokens."""
 _LANES = 32
 _HALF = torch.float16
-_BITS: Mapping[CacheKind, tuple[int, int]] = {"Q8": (8, 8), "Q6": (8, 4), "Q4": (4, 4)}
+CACHE_BITS: Mapping[CacheKind, tuple[int, int]] = {"FP16": (16, 16), "Q8": (8, 8), "Q6": (8, 4), "Q4": (4, 4)}
 """Bits of keys and of values. Q6 has no 6-bit numbers: its name is the mean."""
+SCALE_BITS = 16 / 32
+"""A quantized cache keeps a 16-bit scale for every 32 numbers."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def cache_rounding(kind: CacheKind, heads: int, head_dim: int) -> CacheRounding 
             f"no multiple of {GROUP}, so the library rounds several tokens together.",
             "Set `cache: FP16` in the pair's engine block, or run the pair on exllamav2 (`device: cuda`).",
         )
-    return CacheRounding(*_BITS[kind])
+    return CacheRounding(*CACHE_BITS[kind])
 
 
 def rounded_together(

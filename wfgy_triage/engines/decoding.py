@@ -7,7 +7,7 @@ from itertools import groupby
 
 import torch
 
-from wfgy_triage.engines.base import Completion, GenerationRequest
+from wfgy_triage.engines.base import NEUTRAL, Completion, GenerationRequest
 from wfgy_triage.engines.batching import (
     SharingGroup,
     by_length,
@@ -26,6 +26,7 @@ from wfgy_triage.engines.runner import ModelRunner
 from wfgy_triage.engines.sampling import Choice, greedy, sample
 from wfgy_triage.engines.storage import PrefixGroup, PrefixKV, SegmentedCache
 from wfgy_triage.engines.text import TextStream
+from wfgy_triage.engines.warping import choose, refuse_server_settings
 from wfgy_triage.errors import InputError, ProbeError
 
 # Two candidates closer than this (in logits) are decided by a pass over the row alone. Rounding moves fp32 logits
@@ -71,6 +72,7 @@ class Decoder:
             ProbeError: the model gave logits that are not numbers, or a grammar leaves no token.
         """
         check_generation(requests, self._runner.vocab_size, self._max_context)
+        refuse_server_settings(requests)
         for request in requests:
             self._start_grammar(request)
         return self._run(requests, should_stop or (lambda: False))
@@ -254,7 +256,7 @@ class Decoder:
             row.append(choice.token, logprob, self._eos)
 
     def _choose(self, rows: list[AnswerRow], logits: torch.Tensor) -> list[Choice]:
-        if all(row.request.temperature == 0 for row in rows):
+        if all(row.request.temperature == 0 and row.request.sampler == NEUTRAL for row in rows):
             bound = any(row.barred is not None for row in rows)
             parts = [row.masked(logits[i]) for i, row in enumerate(rows)] if bound else []
             choices = greedy(torch.stack(parts) if bound else logits)
@@ -267,11 +269,12 @@ class Decoder:
         return choices
 
     def _draw(self, row: AnswerRow, logits: torch.Tensor) -> Choice:
-        request, logits = row.request, row.masked(logits)
-        if request.temperature == 0:
+        asked, logits = row.request, row.masked(logits)
+        if asked.sampler != NEUTRAL:
+            return choose(logits[0], asked, row.tokens)
+        if asked.temperature == 0:
             return greedy(logits)[0]
-        numbers = logits[0].cpu().numpy()
-        return sample(numbers, request.temperature, request.top_p, request.seed, len(row.tokens))
+        return sample(logits[0].cpu().numpy(), asked.temperature, asked.top_p, asked.seed, len(row.tokens))
 
     def _alone(self, row: AnswerRow) -> torch.Tensor:
         """Logits (1, vocab) for the row's next token from a pass that nothing else takes part in."""

@@ -6,6 +6,10 @@ import psutil
 import torch
 
 from wfgy_triage.engine_settings import CPU
+from wfgy_triage.engines.nvidia_smi import ask_smi
+
+SETUP_BYTES = 1 << 29
+"""About what a GPU loses by being set up for a process. A choice."""
 
 
 def gpu_count() -> int:
@@ -30,3 +34,23 @@ def free_bytes(device: str) -> int:
     free, _ = torch.cuda.mem_get_info(gpu)
     # What PyTorch keeps for this process and does not use is used first.
     return int(free) + torch.cuda.memory_reserved(gpu) - torch.cuda.memory_allocated(gpu)
+
+
+def free_untouched(device: str) -> int:
+    """About the same of a device that is only asked about: where nvidia-smi knows a GPU, that one is not set up.
+
+    Args:
+        device: `cpu` or `cuda:N`.
+    """
+    if device == CPU or torch.cuda.memory_reserved(torch.device(device)):
+        return free_bytes(device)
+    # The tool counts the machine's GPUs, and PyTorch those that this process may see, in an order of its own.
+    own = _serial(str(torch.cuda.get_device_properties(torch.device(device)).uuid))
+    for row in ask_smi("uuid", "memory.free"):
+        if len(row) == 2 and _serial(row[0]) == own and row[1].isdecimal():
+            return max((int(row[1]) << 20) - SETUP_BYTES, 0)
+    return free_bytes(device)
+
+
+def _serial(uuid: str) -> str:
+    return uuid.lower().removeprefix("gpu-")

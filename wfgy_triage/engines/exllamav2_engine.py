@@ -78,6 +78,7 @@ class ExLlamaV2Engine(TokenizerSide):
         self._owner = owner
         self.capabilities = Capabilities(speed_tells=True)
         self._loaded: LoadedModel | None = loaded
+        self._own_tokenizer = loaded.tokenizer  # holds no weights, and outlives them
         self._answers: AnswerLoop | None = AnswerLoop(
             JobContext(
                 library=loaded.library,
@@ -122,7 +123,7 @@ class ExLlamaV2Engine(TokenizerSide):
         """Token ids of `text` by the library's tokenizer; see the protocol."""
         if not text:
             return ()
-        ids = self.loaded.tokenizer.encode(text, add_bos=False, add_eos=False, encode_special_tokens=True)
+        ids = self._own_tokenizer.encode(text, add_bos=False, add_eos=False, encode_special_tokens=True)
         return tuple(ids[0].tolist())
 
     def generate(
@@ -133,9 +134,14 @@ class ExLlamaV2Engine(TokenizerSide):
             raise ProbeError("The engine is closed.", "Open the model again.")
         return self._answers.run(requests, should_stop)
 
-    def logits(self, requests: Sequence[ScoreRequest], chunk: int = 128) -> Iterator[LogitChunk]:
+    def logits(
+        self,
+        requests: Sequence[ScoreRequest],
+        chunk: int = 128,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Iterator[LogitChunk]:
         """Teacher-forced logits; see the protocol."""
-        return self._passes().logits(requests, chunk)
+        return self._passes().logits(requests, chunk, should_stop)
 
     def embed(self, texts: Sequence[str], layers: Sequence[int]) -> np.ndarray:
         """Mean-pooled hidden states; see the protocol.
@@ -148,7 +154,7 @@ class ExLlamaV2Engine(TokenizerSide):
         return self._passes().pooled(sequences, layers)
 
     def close(self) -> None:
-        """Give the memory back; the engine is unusable afterwards."""
+        """Give the memory back; see the protocol."""
         loaded, self._loaded, self._answers, self._compiler = self._loaded, None, None, None
         if loaded is None:
             return

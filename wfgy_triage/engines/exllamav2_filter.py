@@ -1,7 +1,9 @@
 """What may come next in exllamav2: our grammars and our seeded draw as one of its filters.
 
 The library's own sampler stays greedy. A request that samples gets its token from `engines/sampling.py`, as on the
-other engines: the same seed then means the same noise on both sides of a pair, and what differs is the model.
+other engines: the same seed then means the same noise on both sides of a pair, and what differs is the model. Penalties
+and cut-offs are ours too (`engines/warping.py`): the library's change the logits in place, and the log-probabilities
+of an answer would be those of the changed ones.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from typing import Any
 
 import torch
 
-from wfgy_triage.engines.base import GenerationRequest
+from wfgy_triage.engines.base import NEUTRAL, GenerationRequest
 from wfgy_triage.engines.grammar import GrammarCompiler, GrammarState
 from wfgy_triage.engines.sampling import sample
+from wfgy_triage.engines.warping import choose
 from wfgy_triage.errors import InputError
 
 
@@ -21,7 +24,7 @@ class TokenChooser:
     """Narrows the choice of one answer's next token; knows nothing of the library.
 
     Args:
-        request: the request; needs a grammar or a temperature.
+        request: the request; needs a grammar, a temperature or a sampler that is not neutral.
         grammars: gives the compiler of grammars when one is needed.
         end_ids: tokens that end an answer.
         vocab_size: token ids that mean something; logits above are padding.
@@ -52,7 +55,8 @@ class TokenChooser:
         self._state: GrammarState | None = None
         if self._compiler is not None and self._request.grammar is not None:
             self._state = self._compiler.start(self._request.grammar, self._request.id)
-        self._step, self._ended, self.complete = 0, False, False
+        self._tokens: list[int] = []
+        self._ended = self.complete = False
         self._barred: torch.Tensor | None = None
 
     def feed(self, token: int) -> None:
@@ -62,7 +66,7 @@ class TokenChooser:
             ProbeError: the grammar does not allow it.
         """
         self._barred = None
-        self._step += 1
+        self._tokens.append(token)
         if token in self._end:
             self._ended = True
         elif self._state is not None and not self.complete:
@@ -94,10 +98,14 @@ class TokenChooser:
         if self._barred is not None:
             allowed = allowed.masked_fill(self._barred, -torch.inf)
         request = self._request
-        if request.temperature == 0:
+        if request.sampler != NEUTRAL:
+            drawn = choose(allowed, request, self._tokens)
+        elif request.temperature == 0:
             kept[: self._vocab] = allowed
             return kept
-        drawn = sample(allowed.numpy(), request.temperature, request.top_p, request.seed, self._step)
+        else:
+            step = len(self._tokens)
+            drawn = sample(allowed.numpy(), request.temperature, request.top_p, request.seed, step)
         kept[drawn.token] = logits[drawn.token]
         return kept
 

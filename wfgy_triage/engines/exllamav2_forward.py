@@ -13,6 +13,8 @@ from wfgy_triage.engines.batching import shared_prefix
 from wfgy_triage.engines.exllamav2_library import stream_kept
 from wfgy_triage.engines.requests import check_layers, check_scoring
 
+PROMPT_CHUNK = 512
+"""Tokens of a prompt that are read in one step, which cannot be stopped; for answers as for scores."""
 EMBED_TOKENS = 256
 """Tokens of a text in one pass; the head may be computed for all of them."""
 
@@ -42,16 +44,20 @@ class ForwardPasses:
         self._model, self._make_cache, self._exact = model, make_cache, exact_cache
         self._vocab_size, self._max_context = vocab_size, max_context
 
-    def logits(self, requests: Sequence[ScoreRequest], chunk: int) -> Iterator[LogitChunk]:
+    def logits(
+        self, requests: Sequence[ScoreRequest], chunk: int, should_stop: Callable[[], bool] | None = None
+    ) -> Iterator[LogitChunk]:
         """Yield logits of the scored positions; see `Engine.logits`.
 
         Raises:
             InputError: a sequence cannot be scored; raised before anything is computed.
         """
         check_scoring(requests, chunk, self._vocab_size, self._max_context)
-        return self._stream(requests, chunk)
+        return self._stream(requests, chunk, should_stop or (lambda: False))
 
-    def _stream(self, requests: Sequence[ScoreRequest], chunk: int) -> Iterator[LogitChunk]:
+    def _stream(
+        self, requests: Sequence[ScoreRequest], chunk: int, should_stop: Callable[[], bool]
+    ) -> Iterator[LogitChunk]:
         if not requests:
             return
         cache = self._make_cache(max(len(r.token_ids) for r in requests))
@@ -61,10 +67,15 @@ class ForwardPasses:
             ids, row = torch.tensor([request.token_ids[:-1]], dtype=torch.long), request.first - 1
             begin = min(shared_prefix([held, request.token_ids[:-1]]), row) if self._exact else 0
             cache.current_seq_len = begin
-            if begin < row:
+            for start in range(begin, row, PROMPT_CHUNK):
+                if should_stop():
+                    return
                 with stream_kept():
-                    self._model.forward(ids[:, begin:row], cache, preprocess_only=True)
+                    part = ids[:, start : min(start + PROMPT_CHUNK, row)]
+                    self._model.forward(part, cache, preprocess_only=True)
             for start in range(row, ids.shape[1], chunk):
+                if should_stop():
+                    return
                 with stream_kept():
                     out = self._model.forward(ids[:, start : start + chunk], cache)
                     logits = out[0, :, : self._vocab_size].float()

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
-from wfgy_triage.engines.base import Completion, FinishReason, GenerationRequest
+from wfgy_triage.engines.base import NEUTRAL, Completion, FinishReason, GenerationRequest
 from wfgy_triage.engines.exllamav2_filter import TokenChooser, filter_class
 from wfgy_triage.engines.exllamav2_library import Library, stream_kept
 from wfgy_triage.engines.grammar import GrammarCompiler
 from wfgy_triage.engines.requests import check_generation
 from wfgy_triage.engines.text import first_stop
+from wfgy_triage.engines.warping import refuse_server_settings
 from wfgy_triage.errors import ProbeError
 
 MAX_JOBS = 16
@@ -145,13 +146,14 @@ class AnswerLoop:
         """
         context = self._context
         check_generation(requests, context.vocab_size, context.max_context)
+        refuse_server_settings(requests)
         # Neighbours share most of their prompts, and the library computes a shared beginning once.
         ordered = sorted(requests, key=lambda r: r.prompt_ids)
         answers = [_Answer(r, self._chooser(r)) for r in ordered]
         return self._run(deque(answers), should_stop or (lambda: False))
 
     def _chooser(self, request: GenerationRequest) -> TokenChooser | None:
-        if request.grammar is None and request.temperature == 0:
+        if request.grammar is None and request.temperature == 0 and request.sampler == NEUTRAL:
             return None
         context = self._context
         return TokenChooser(request, context.grammars, context.end_ids, context.vocab_size)

@@ -15,6 +15,7 @@ from wfgy_triage.engines.base import EngineInfo, Mode
 from wfgy_triage.engines.caches import EXACT
 from wfgy_triage.engines.causality import future_effect, sees_the_future
 from wfgy_triage.engines.exllamav2_engine import ExLlamaV2Engine, LoadedModel
+from wfgy_triage.engines.exllamav2_forward import PROMPT_CHUNK
 from wfgy_triage.engines.exllamav2_generation import MAX_JOBS
 from wfgy_triage.engines.exllamav2_library import (
     LOAD_ERRORS,
@@ -34,8 +35,6 @@ from wfgy_triage.exl2.headers import check_folder_safe
 
 BATCH_TOKENS = 16 * 1024
 """Tokens of the cache for answers that are made together; a single context may need more."""
-PROMPT_CHUNK = 512
-"""Tokens of a prompt that are read in one step, which cannot be stopped."""
 LOGITS_BYTES = 256 * 1024**2
 """Kept free on every GPU for the logits of a chunk: 128 rows of 150,000 tokens, in 16 and in 32 bits, are 115 MB. More
 than the 192 MiB and 64 MiB that the library leaves by itself."""

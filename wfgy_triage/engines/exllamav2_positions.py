@@ -10,41 +10,22 @@ from typing import Any
 from wfgy_triage.engine_settings import Side
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.positions import (
+    LIBRARY_SCALINGS,
     ORIGINAL_CONTEXT,
+    LibraryScaling,
     applied,
+    by_layer_type,
     library_scaling,
     nested_theta,
     rope_theta,
     rotated_share,
     scaling,
+    yarn_apart,
 )
 
-_SU = {
-    "scale_long_factor": "long_factor",
-    "scale_short_factor": "short_factor",
-    "original_max_seq_len": ORIGINAL_CONTEXT,
-}
-SCALINGS: Mapping[str, tuple[str | None, Mapping[str, str]]] = {
-    "linear": (None, {"scale_pos_emb": "factor"}),
-    "su": ("su", _SU),
-    "longrope": ("su", _SU),
-    "yarn": (
-        "yarn",
-        {"yarn_rope_factor": "factor", "yarn_rope_original_max_position_embeddings": ORIGINAL_CONTEXT},
-    ),
-    "llama3": (
-        "llama3",
-        {
-            "l3_rope_factor": "factor",
-            "l3_rope_low_freq_factor": "low_freq_factor",
-            "l3_rope_high_freq_factor": "high_freq_factor",
-            "l3_rope_original_max_position_embeddings": ORIGINAL_CONTEXT,
-        },
-    ),
-}
-"""By kind of scaling: the library's method, and which of its fields takes which setting (its config.py, `prepare`)."""
-UNSCALED = ("default", "mrope", "dynamic")
-"""Kinds that move no position of a text: `mrope` is about images, `dynamic` about texts beyond the model's context."""
+_IN_TRANSFORMERS = "Let transformers run the FP16 side: leave `baseline` out of the pair's engine block."
+UNSCALED = frozenset(kind for kind, scaled in LIBRARY_SCALINGS.items() if not scaled.fields) | {"dynamic"}
+"""Kinds that move no position of a text within the model's context, beyond which `dynamic` begins."""
 
 
 def place_positions(config: Any, folder: Path, side: Side) -> list[str]:
@@ -56,15 +37,32 @@ def place_positions(config: Any, folder: Path, side: Side) -> list[str]:
         side: a baseline is given what its model was trained with; the EXL2 side stays as the library reads it.
 
     Raises:
-        PrerequisiteError: a baseline whose scaling the library cannot compute.
+        PrerequisiteError: a baseline whose positions the library cannot compute, or of which that is not known.
     """
     data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if by_layer_type(data):
+        return [_layer_types(folder, side)]
     notes = (
         _base(config, data, side),
         _scaling(config, data, folder, side),
         _share(config, data, side),
+        yarn_apart(data, int(config.max_seq_len)) if config.alt_rope_method == "yarn" else "",
     )
     return [note for note in notes if note]
+
+
+def _layer_types(folder: Path, side: Side) -> str:
+    if side == "exl2":
+        return (
+            "This model has other position settings in its sliding layers than in its global ones. It is run as "
+            "exllamav2 reads them; whether it was trained so is NOT MEASURED."
+        )
+    raise PrerequisiteError(
+        f"{folder.name} has other position settings in its sliding layers than in its global ones, and whether "
+        "exllamav2 takes both as they were trained is not known here.",
+        _IN_TRANSFORMERS,
+        cause="rope_mismatch",
+    )
 
 
 def _base(config: Any, data: Mapping[str, Any], side: str) -> str:
@@ -86,7 +84,7 @@ def _base(config: Any, data: Mapping[str, Any], side: str) -> str:
 def _scaling(config: Any, data: Mapping[str, Any], folder: Path, side: str) -> str:
     wanted, read = scaling(data), library_scaling(data)
     kind = str(wanted.get("type", "default"))
-    if kind in UNSCALED or (kind in SCALINGS and applied(wanted) == applied(read)):
+    if kind in UNSCALED or (kind in LIBRARY_SCALINGS and applied(wanted) == applied(read)):
         return ""
     if side == "exl2":
         named = read.get("type", "none") if applied(read) else "none"
@@ -94,7 +92,8 @@ def _scaling(config: Any, data: Mapping[str, Any], folder: Path, side: str) -> s
             f"exllamav2 takes the position scaling {named} from this folder, and the model was trained with {kind}; it "
             "is run as the library reads it."
         )
-    method, fields = SCALINGS.get(kind, (None, {}))
+    known = LIBRARY_SCALINGS.get(kind, LibraryScaling())
+    fields = {**known.fields, **known.beside}
     # A model that keeps the length it was first trained on beside its other settings means that one.
     settings = {ORIGINAL_CONTEXT: data.get("max_position_embeddings"), **wanted}
     settings[ORIGINAL_CONTEXT] = data.get(ORIGINAL_CONTEXT) or settings[ORIGINAL_CONTEXT]
@@ -104,13 +103,13 @@ def _scaling(config: Any, data: Mapping[str, Any], folder: Path, side: str) -> s
         raise PrerequisiteError(
             f"exllamav2 cannot run {folder.name} with the position scaling {kind} that the model was trained with: "
             f"{why}.",
-            "Let transformers run the FP16 side: leave `baseline` out of the pair's engine block.",
+            _IN_TRANSFORMERS,
             cause="rope_mismatch",
         )
     for field, key in fields.items():
         setattr(config, field, settings[key])
-    if method is not None:
-        config.alt_rope_method = method
+    if known.method is not None:
+        config.alt_rope_method = known.method
     return f"The position scaling {kind} is taken from rope_parameters, where exllamav2 does not look."
 
 

@@ -17,6 +17,7 @@ import torch
 
 from wfgy_triage.engine_settings import CPU, PAGE, CacheKind, EngineSettings, Side
 from wfgy_triage.engines.base import Mode
+from wfgy_triage.engines.cache_rounding import CACHE_BITS, SCALE_BITS
 from wfgy_triage.engines.caches import EXACT
 from wfgy_triage.engines.devices import gpu_count
 from wfgy_triage.engines.exllamav2_library import flash_attention_fits
@@ -31,16 +32,10 @@ from wfgy_triage.pairs import Pair
 
 WORKING_BYTES = 1 << 29
 """Left free on every device beside what is loaded: kernels, pieces of logits, remembered prompts. A choice."""
+SCORED_TOKENS = 4096
+"""Tokens of the longest text that is expected to be scored, where exllamav2 makes the room for it only then. A choice:
+those of the built-in question sets are shorter."""
 _HALF = 2
-_CACHE_BITS: Mapping[CacheKind, tuple[int, int]] = {
-    "FP16": (16, 16),
-    "Q8": (8, 8),
-    "Q6": (8, 4),
-    "Q4": (4, 4),
-}
-"""Bits of keys and of values (`ExLlamaV2Cache_Q4`, `_Q6` and `_Q8` in exllamav2 0.3.2)."""
-_SCALE_BITS = 16 / 32
-"""A quantized cache keeps a 16-bit scale for every 32 numbers."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +47,14 @@ class Need:
         devices: where it is put, in the order in which they are filled; `cpu` or `cuda:N`.
         bytes: about so many.
         spare: the run goes on without it where it does not fit.
+        reserve: bytes that have to be free besides on every device that takes some of it.
     """
 
     name: str
     devices: tuple[str, ...]
     bytes: int
     spare: bool = False
+    reserve: int = 0
 
 
 def needs_of(pair: Pair, settings: EngineSettings, twin: bool, loaded: bool = False) -> tuple[Need, ...]:
@@ -88,7 +85,7 @@ def _need(name: str, side: Side, pair: Pair, settings: EngineSettings, mode: Mod
     devices = settings.places(side, gpu_count)
     folder = pair.fp16 if side == "fp16" else pair.exl2
     if settings.uses_library(side):
-        return Need(name, devices, _in_library(folder, side, settings))
+        return _in_library(name, devices, folder, side, settings)
     width = compute_dtype(mode, torch.device(devices[0])).itemsize
     if side == "fp16":
         tensors = folder_tensors(folder)
@@ -115,8 +112,10 @@ def _decoded_bytes(folder: Path, width: int) -> int:
     return decoded + _plain_bytes(contents.tensors, contents.plain, width, own_head=HEAD in linears)
 
 
-def _in_library(folder: Path, side: Side, settings: EngineSettings) -> int:
-    """A folder in exllamav2: packed weights as they are stored, others in 16 bits, and the cache."""
+def _in_library(
+    name: str, devices: tuple[str, ...], folder: Path, side: Side, settings: EngineSettings
+) -> Need:
+    """A folder in exllamav2: packed weights as they are stored, others in 16 bits, and the caches."""
     tensors = folder_tensors(folder)
     total = 0
     for meta in tensors.values():
@@ -125,27 +124,51 @@ def _in_library(folder: Path, side: Side, settings: EngineSettings) -> int:
     if any(name.startswith(f"{HEAD}.") for name in tensors) and EMBEDDING in tensors:
         # The library keeps the embedding on the processor (`ExLlamaV2Embedding`), and a tied one as the head here.
         total -= math.prod(tensors[EMBEDDING].shape) * _HALF
-    return total + _cache_bytes(
-        folder, EXACT if side == "fp16" else settings.cache, settings.context, settings.device_of(side)
-    )
+    device = settings.device_of(side)
+    caches = _cache_bytes(folder, EXACT if side == "fp16" else settings.cache, settings.context, device)
+    if device == "cuda":
+        return Need(name, devices, total + caches.answers, reserve=caches.reserve)
+    return Need(name, devices, total + caches.answers + caches.scores)
 
 
-def _cache_bytes(folder: Path, kind: CacheKind, context: int, device: str) -> int:
-    """The generator's cache, and a second one in 16 bits in which given texts are scored."""
+@dataclass(frozen=True)
+class _Caches:
+    """Bytes of exllamav2's caches.
+
+    Attributes:
+        answers: of the generator.
+        scores: of one for given texts, made when they are scored, of the same kind.
+        reserve: what is kept free on every GPU for that one where the library shares layers out by itself: all of the
+            context in 16 bits (`exllamav2_loading`).
+    """
+
+    answers: int
+    scores: int
+    reserve: int
+
+
+def _cache_bytes(folder: Path, kind: CacheKind, context: int, device: str) -> _Caches:
     config = read_json(folder / "config.json")
     config = config.get("text_config", config)
     try:
         shape = kv_shape(SimpleNamespace(**config), torch.float16, torch.device(CPU))
     except AttributeError:
-        return 0  # the library loads no folder without these sizes, and says which one is missing
-    longest = min(int(config.get("max_position_embeddings") or context), context)
-    scored = -(-longest // PAGE) * PAGE
+        # The library loads no folder without these sizes, and says which one is missing.
+        return _Caches(0, 0, 0)
+    longest = _pages(min(int(config.get("max_position_embeddings") or context), context))
     paged = find_spec("flash_attn") is not None and flash_attention_fits(device)
-    answered = max(scored, BATCH_TOKENS) if paged else scored
-    keys, values = _CACHE_BITS[kind]
-    numbers, bits = shape.heads * shape.head_dim * answered, float(keys + values)
-    one_layer = 0
-    if kind != EXACT:
-        bits += 2 * _SCALE_BITS
-        one_layer = numbers * 2 * _HALF  # read back into 16 bits, one layer at a time
-    return int(numbers * shape.layers * bits / 8) + one_layer + shape.bytes_per_token * scored
+    answered = max(longest, BATCH_TOKENS) if paged else longest
+    keys, values = CACHE_BITS[kind]
+    bits = float(keys + values) if kind == EXACT else keys + values + 2 * SCALE_BITS
+
+    def taken(tokens: int) -> int:
+        numbers = shape.heads * shape.head_dim * tokens
+        one_layer = 0 if kind == EXACT else numbers * 2 * _HALF  # read back into 16 bits, one layer at a time
+        return int(numbers * shape.layers * bits / 8) + one_layer
+
+    scored = min(longest, _pages(SCORED_TOKENS))
+    return _Caches(taken(answered), taken(scored), shape.bytes_per_token * longest)
+
+
+def _pages(tokens: int) -> int:
+    return -(-tokens // PAGE) * PAGE

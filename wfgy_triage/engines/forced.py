@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -20,7 +20,11 @@ EMBED_ROWS = 32
 
 
 def forced_logits(
-    runner: ModelRunner, requests: Sequence[ScoreRequest], chunk: int, max_context: int
+    runner: ModelRunner,
+    requests: Sequence[ScoreRequest],
+    chunk: int,
+    max_context: int,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[LogitChunk]:
     """Yield logits of the scored positions; see `Engine.logits`.
 
@@ -29,24 +33,31 @@ def forced_logits(
         requests: sequences to score.
         chunk: most positions in one chunk.
         max_context: most tokens in one sequence.
+        should_stop: asked between batches of sequences; ends it early.
 
     Raises:
         InputError: a sequence cannot be scored; raised before anything is computed.
     """
     check_scoring(requests, chunk, runner.vocab_size, max_context)
-    return _stream(runner, requests, chunk)
+    return _stream(runner, requests, chunk, should_stop or (lambda: False))
 
 
-def _stream(runner: ModelRunner, requests: Sequence[ScoreRequest], chunk: int) -> Iterator[LogitChunk]:
+def _stream(
+    runner: ModelRunner, requests: Sequence[ScoreRequest], chunk: int, should_stop: Callable[[], bool]
+) -> Iterator[LogitChunk]:
     shared = _scorable_prefix(requests)
     with torch.inference_mode():
         prefix = runner.prefix(requests[0].token_ids[:shared]) if shared else None
     for begin in range(0, len(requests), BLOCK_SEQUENCES):
         block = requests[begin : begin + BLOCK_SEQUENCES]
         with torch.inference_mode():
-            states = _block_states(runner, block, prefix)
+            states = _block_states(runner, block, prefix, should_stop)
+        if states is None:
+            return
         for request, hidden in zip(block, states, strict=True):
             for offset in range(0, len(hidden), chunk):
+                if should_stop():
+                    return
                 with torch.inference_mode():
                     logits = runner.logits(hidden[offset : offset + chunk]).float()
                 yield LogitChunk(request.id, request.first + offset, logits)
@@ -61,9 +72,12 @@ def _scorable_prefix(requests: Sequence[ScoreRequest]) -> int:
 
 
 def _block_states(
-    runner: ModelRunner, block: Sequence[ScoreRequest], prefix: PrefixKV | None
-) -> list[torch.Tensor]:
-    """Hidden states (positions, hidden) that predict the scored positions, for each sequence of the block."""
+    runner: ModelRunner,
+    block: Sequence[ScoreRequest],
+    prefix: PrefixKV | None,
+    should_stop: Callable[[], bool],
+) -> list[torch.Tensor] | None:
+    """Hidden states (positions, hidden) that predict the scored positions, a sequence each; None when stopped."""
     shared = prefix.length if prefix else 0
     # The last token predicts nothing that is scored.
     rows = [r.token_ids[:-1] for r in block]
@@ -72,6 +86,8 @@ def _block_states(
     scored = [len(block[i].token_ids) - block[i].first for i in order]
     states: dict[int, torch.Tensor] = {}
     for begin, end in batches(runner.memory, ordered, scored, shared):
+        if should_stop():
+            return None
         wanted = scored[begin:end]
         hidden, cache = compute(runner, runner.memory, ordered[begin:end], wanted, prefix)
         prompts = [block[i].token_ids[: block[i].first] for i in order[begin:end]]

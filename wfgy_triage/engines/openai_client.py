@@ -108,6 +108,8 @@ class ServerClient:
 
     def __init__(self, server: ServerSettings, key: str) -> None:
         self._server, self._key = server, key
+        self.put_off = 0
+        """How often something was asked again because the server was not ready or did not answer."""
         headers = {"Accept-Encoding": "identity"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
@@ -211,6 +213,7 @@ class ServerClient:
                 hint = f"That is longer than {MOST_ASKED_S:g} seconds; start again later."
                 raise ServerFault(f"The server asks to wait {wait:.0f} seconds.", hint, whole=True) from fault
             tries += 1
+            self.put_off += 1
             await pause(wait)
 
     def quoted(self, text: str) -> str:

@@ -26,6 +26,7 @@ from wfgy_triage.engines.base import (
 )
 from wfgy_triage.engines.openai_calls import Called, run_calls, run_once
 from wfgy_triage.engines.openai_client import ServerClient
+from wfgy_triage.engines.openai_facts import UNSEEN, Boot
 from wfgy_triage.engines.openai_faults import ServerFault
 from wfgy_triage.engines.openai_flavours import Flavour
 from wfgy_triage.engines.openai_prompts import PromptCheck, demand_whole
@@ -58,6 +59,7 @@ class Server:
         logprobs: it gives log-probabilities of its own tokens.
         tokenizes: its tokenizer answered.
         prompts: how it is seen that it has cut a prompt.
+        boot: what was seen of its start.
     """
 
     settings: ServerSettings
@@ -67,6 +69,7 @@ class Server:
     logprobs: bool
     tokenizes: bool
     prompts: PromptCheck
+    boot: Boot = UNSEEN
 
     def __repr__(self) -> str:
         return f"Server({self.flavour.name or 'unknown kind'})"
@@ -89,6 +92,8 @@ class ServedEngine(TokenizerSide):
     def __init__(self, server: Server, tokenizer: Any, info: EngineInfo, side: str) -> None:
         super().__init__(tokenizer, info, frozenset())
         self._server, self._side, self._closed = server, side, False
+        self.boot = server.boot
+        """What was seen of the server's start; the doctor tells it."""
         settings = replace(server.settings, logprobs=server.logprobs)
         self._writer = RequestWriter(settings, server.flavour, server.model, tokenizer, self.encode)
         holds = self._writer.schema_form is not None
@@ -135,7 +140,12 @@ class ServedEngine(TokenizerSide):
 
         return run_once(ask(), f"The server of the {self._side} side does not tokenize.")
 
-    def logits(self, requests: Sequence[ScoreRequest], chunk: int = 128) -> Iterator[LogitChunk]:
+    def logits(
+        self,
+        requests: Sequence[ScoreRequest],
+        chunk: int = 128,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Iterator[LogitChunk]:
         """Not possible."""
         raise ProbeError(NO_SCORES, "Load the folder here to measure it.")
 

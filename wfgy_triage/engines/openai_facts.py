@@ -25,11 +25,12 @@ class ServerFacts:
         flavour: its kind.
         model: the model that is asked.
         shown: its name, fit to be shown: of a path the last part.
-        models: all that it lists.
+        models: all that it lists, as they are shown.
         context: most tokens of prompt and answer; None where it does not say.
         told: further facts in its own words: cache, prompt template.
         loaded: the model that it has loaded; empty where it does not say. Another one may be asked, and be loaded then.
         at_once: answers that it works on beside each other; further requests wait. None where it does not say.
+        put_off: how often it had to be asked again before it told this.
     """
 
     flavour: Flavour
@@ -40,6 +41,35 @@ class ServerFacts:
     told: Mapping[str, str] = field(default_factory=dict)
     loaded: str = ""
     at_once: int | None = None
+    put_off: int = 0
+
+
+@dataclass(frozen=True)
+class Boot:
+    """What was seen of the order in which a server started: its model first, requests then.
+
+    Attributes:
+        loaded: whether it had the model that answers loaded before anything was generated; None where it does not say.
+        put_off: how often it had to be asked again, because it was not ready or did not answer, up to its first answer.
+    """
+
+    loaded: bool | None = None
+    put_off: int = 0
+
+
+UNSEEN = Boot()
+
+
+def boot_of(before: ServerFacts, after: ServerFacts, put_off: int) -> Boot:
+    """What two looks at a server show, before and after its first answer.
+
+    Args:
+        before: what it said when it was first asked.
+        after: what it said once it had answered; the same record where it was not asked again.
+        put_off: how often it had to be asked again for that answer.
+    """
+    says = after.loaded == after.model != ""
+    return Boot(before.loaded == after.model if says else None, before.put_off + put_off)
 
 
 def ask_facts(settings: ServerSettings, what: str) -> ServerFacts:
@@ -74,14 +104,15 @@ async def _facts(client: ServerClient, settings: ServerSettings) -> ServerFacts:
     entries = [e for e in listed if isinstance(e, dict) and isinstance(e.get("id"), str)]
     flavour = next((f for f in map(flavour_of, entries) if f is not UNKNOWN), UNKNOWN)
     names = [str(e["id"]) for e in entries]
+    shown = tuple(client.quoted(_last_part(name)) for name in names)
     loaded = await _loaded(client, flavour)
     own = str(loaded.get("id") or "")
     model = settings.model or own or (names[0] if len(names) == 1 else "")
     if not model:
-        some = ", ".join(map(client.quoted, names[:SHOWN_MODELS])) or "none"
+        some = ", ".join(shown[:SHOWN_MODELS]) or "none"
         raise ServerFault(
             "It does not say which of its models is meant.",
-            f"Put one of them into `model:`: {some}.",
+            f"Put one of them into `model:`, as the server's own list has it: {some}.",
             whole=True,
         )
     entry = loaded or next((e for e in entries if e["id"] == model), {})
@@ -93,9 +124,9 @@ async def _facts(client: ServerClient, settings: ServerSettings) -> ServerFacts:
         if parameters.get(name)
     }
     context = _context(entry, parameters)
-    shown, listed_names = client.quoted(_last_part(model)), tuple(map(client.quoted, names))
     at_once = _count(parameters.get("max_batch_size"))
-    return ServerFacts(flavour, model, shown, listed_names, context, told, own, at_once)
+    name = client.quoted(_last_part(model))
+    return ServerFacts(flavour, model, name, shown, context, told, own, at_once, client.put_off)
 
 
 def _last_part(model: str) -> str:

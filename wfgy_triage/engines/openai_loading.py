@@ -15,7 +15,7 @@ from wfgy_triage.engines.base import EngineInfo, Mode
 from wfgy_triage.engines.openai_calls import run_once
 from wfgy_triage.engines.openai_client import read_key
 from wfgy_triage.engines.openai_engine import ServedEngine
-from wfgy_triage.engines.openai_facts import ServerFacts, ask_facts
+from wfgy_triage.engines.openai_facts import ServerFacts, ask_facts, boot_of
 from wfgy_triage.engines.openai_faults import UNREACHABLE
 from wfgy_triage.engines.openai_trial import Trial, try_server
 from wfgy_triage.engines.prepare import LOAD_ERRORS, first_line
@@ -60,9 +60,14 @@ def open_served(
         settings = replace(settings, concurrency=min(settings.concurrency, facts.at_once))
     key = read_key(settings)
     trial = run_once(try_server(settings, key, facts, tokenizer), what)
-    if facts.loaded and facts.loaded != facts.model:
-        # It was asked for another model than it had loaded: either it has loaded that one now, or it passes names over.
-        facts = _demand_loaded(ask_facts(settings, what), what)
+    before = facts
+    if facts.flavour.model_path is not None and facts.loaded != facts.model:
+        # It had another model loaded than the one that it was asked for, or said nothing of one: either it has loaded
+        # that one now, or it passes names over.
+        now = ask_facts(settings, what)
+        if facts.loaded or now.loaded:
+            facts = _demand_loaded(now, what)
+    server = replace(trial.server, boot=boot_of(before, facts, trial.put_off))
     context = _context(settings, facts) or _trained_context(tokenizer_folder, twin)
     info = EngineInfo(
         engine="openai",
@@ -78,7 +83,7 @@ def open_served(
         notes=_notes(settings, facts, trial),
         cache="",
     )
-    return ServedEngine(trial.server, tokenizer, info, name)
+    return ServedEngine(server, tokenizer, info, name)
 
 
 def _demand_loaded(facts: ServerFacts, what: str) -> ServerFacts:

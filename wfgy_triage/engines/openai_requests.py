@@ -1,4 +1,7 @@
-"""What is sent to a model server for one question: prompt, limits, neutral sampling, and the form of the answer."""
+"""What is sent to a model server for one question: prompt, limits, sampling, and the form of the answer.
+
+Sampling is neutral, each setting named, or left to the server: then none is sent, so that the server's own act.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from wfgy_triage.engines.base import NEUTRAL as NEUTRAL_SAMPLER
 from wfgy_triage.engines.base import GenerationRequest, Grammar
 from wfgy_triage.engines.openai_flavours import NEUTRAL, Flavour, SchemaForm
 from wfgy_triage.errors import InputError
@@ -56,14 +60,11 @@ class RequestWriter:
         """The document to send.
 
         Raises:
-            InputError: the prompt cannot be written for this server; names the request.
+            InputError: the prompt or the sampling cannot be written for this server; names the request.
         """
         found: dict[str, Any] = {
-            **NEUTRAL,
-            **self._flavour.neutral,
+            **self._sampling(request),
             "max_tokens": request.max_new_tokens,
-            "temperature": request.temperature,
-            "top_p": request.top_p,
             "seed": request.seed,
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -78,6 +79,17 @@ class RequestWriter:
         if request.grammar is not None:
             found |= self._form(request.grammar, request.id)
         return found
+
+    def _sampling(self, request: GenerationRequest) -> Mapping[str, Any]:
+        if request.sampler.server_own:
+            return {"temperature": request.temperature} if request.temperature > 0 else {}
+        if request.sampler != NEUTRAL_SAMPLER:
+            raise InputError(
+                f"The penalties and cut-offs of {request.id!r} have no common names among servers.",
+                "Leave the sampling to the server, or ask with neutral settings.",
+            )
+        found = {"temperature": request.temperature, "top_p": request.top_p}
+        return {**NEUTRAL, **self._flavour.neutral, **found}
 
     def _prompt(self, request: GenerationRequest) -> Mapping[str, Any]:
         if self._server.endpoint == "chat":

@@ -35,11 +35,13 @@ class Trial:
         server: who answers, and what it can give.
         hello: the greeting.
         seeds: what was seen of its seeds, as a sentence; empty where its kind is known to take none.
+        put_off: how often the greeting had to be asked again.
     """
 
     server: Server
     hello: Answer
     seeds: str
+    put_off: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ async def try_server(settings: ServerSettings, key: str, facts: ServerFacts, tok
     async with ServerClient(settings, key) as client:
         asking = _Asking(client, settings, facts, tokenizer)
         hello = await asking.greet()
+        put_off = client.put_off
         tokenizes = await asking.tokenizes()
         drawn, told = await asking.draw() if facts.flavour.seeds else ([], "")
     first, *further = (
@@ -74,7 +77,7 @@ async def try_server(settings: ServerSettings, key: str, facts: ServerFacts, tok
     prompts = prompt_check(first, further, as_ids=as_ids, tokenizes=tokenizes)
     logprobs = bool(hello.answer.logprobs)
     server = Server(settings, key, facts.flavour, facts.model, logprobs, tokenizes, prompts)
-    return Trial(server, hello.answer, told)
+    return Trial(server, hello.answer, told, put_off)
 
 
 class _Asking:

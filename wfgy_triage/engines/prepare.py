@@ -228,13 +228,19 @@ def _notes(mode: Mode, dtype: torch.dtype, device: torch.device, config: Any) ->
         notes.append("Fast mode computes in fp32 here, since this processor has no bf16 instructions.")
     if not packing_works(dtype):
         notes.append("Prepacked products are not available in this build of torch; ordinary ones are used.")
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") in {"dynamic", "longrope"}:
+    for kind in sorted(_rope_kinds(config) & {"dynamic", "longrope"}):
         deterministic = False
-        notes.append(f"Rotary scaling '{rope['rope_type']}' depends on the longest row of a batch.")
+        notes.append(f"Rotary scaling '{kind}' depends on the longest row of a batch.")
     if _window(config):
         notes.append(f"The context is cut to the model's attention window of {_window(config)} tokens.")
     return tuple(notes), deterministic
+
+
+def _rope_kinds(config: Any) -> set[str]:
+    """Kinds of rotary scaling; some models have one for each type of layer."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    blocks = [rope, *(block for block in rope.values() if isinstance(block, dict))]
+    return {str(block["rope_type"]) for block in blocks if block.get("rope_type")}
 
 
 def _window(config: Any) -> int | None:

@@ -16,6 +16,7 @@ from torch import nn
 
 from wfgy_triage.engines.base import Completion, Engine, GenerationRequest, LogitChunk, ScoreRequest
 from wfgy_triage.engines.block_states import Around, BlockStates
+from wfgy_triage.engines.in_turn import engine_behind
 from wfgy_triage.engines.linear import PackedLinear
 from wfgy_triage.engines.memory import PromptMemory
 from wfgy_triage.engines.transformers_engine import TransformersEngine
@@ -84,6 +85,12 @@ def exchangeable_parts(engine: Engine, reference: Engine) -> tuple[WeightPart, .
     return weight_parts(engine) if able else ()
 
 
+def kept_apart(engine: Engine, reference: Engine) -> bool:
+    """Whether parts could be taken from one engine into another, were both loaded at the same time."""
+    able = all(isinstance(engine_behind(e), TransformersEngine) for e in (engine, reference))
+    return engine.capabilities.in_turn and able and reference.info.device == engine.info.device
+
+
 def put_back(engine: Engine, reference: Engine, parts: Sequence[WeightPart]) -> dict[str, PutBackEngine]:
     """An engine for each part, by its id; scored on the same texts they compute once what lies below their parts.
 
@@ -141,10 +148,15 @@ class PutBackEngine:
         """See the protocol."""
         return self._while_swapped(self._engine.generate(requests, should_stop))
 
-    def logits(self, requests: Sequence[ScoreRequest], chunk: int = 128) -> Iterator[LogitChunk]:
+    def logits(
+        self,
+        requests: Sequence[ScoreRequest],
+        chunk: int = 128,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Iterator[LogitChunk]:
         """See the protocol."""
         around = None if self._below is None else self._below.over(requests, self._first)
-        return self._while_swapped(self._engine.logits(requests, chunk), around)
+        return self._while_swapped(self._engine.logits(requests, chunk, should_stop), around)
 
     def embed(self, texts: Sequence[str], layers: Sequence[int]) -> np.ndarray:
         """See the protocol."""

@@ -41,6 +41,7 @@ def check_generation(requests: Sequence[GenerationRequest], vocab_size: int, max
                 f"Request {request.id!r} has temperature {request.temperature} and top_p {request.top_p}.",
                 "The temperature must be 0 or more, top_p above 0 and at most 1.",
             )
+        _check_sampler(request)
         total = len(request.prompt_ids) + request.max_new_tokens
         if total > max_context:
             raise InputError(
@@ -48,6 +49,20 @@ def check_generation(requests: Sequence[GenerationRequest], vocab_size: int, max
                 f" {max_context}.",
                 "Shorten the prompt or ask for fewer new tokens.",
             )
+
+
+def _check_sampler(request: GenerationRequest) -> None:
+    found = request.sampler
+    if found.top_k < 0 or not 0 <= found.min_p <= 1 or not 0 < found.typical_p <= 1:
+        raise InputError(
+            f"Request {request.id!r} has top_k {found.top_k}, min_p {found.min_p} and typical_p {found.typical_p}.",
+            "top_k must be 0 or more, min_p 0 to 1, typical_p above 0 and at most 1.",
+        )
+    if not found.repetition_penalty > 0:
+        raise InputError(
+            f"Request {request.id!r} has the repetition penalty {found.repetition_penalty}.",
+            "It must be above 0; 1 switches it off.",
+        )
 
 
 def check_scoring(requests: Sequence[ScoreRequest], chunk: int, vocab_size: int, max_context: int) -> None:

@@ -34,10 +34,10 @@ class Choice:
 
 def gumbel(seed: int, step: int, count: int) -> np.ndarray:
     """Gumbel noise for `count` token ids, float64, keyed by (seed, step) alone."""
-    return _noise(_uniform(seed, step, count))
+    return _noise(uniform_noise(seed, step, count))
 
 
-def _uniform(seed: int, step: int, count: int) -> np.ndarray:
+def uniform_noise(seed: int, step: int, count: int) -> np.ndarray:
     """Uniform numbers inside (0, 1), float64 of 53 bits, keyed by (seed, step) alone."""
     generator = np.random.Generator(np.random.Philox(key=np.array([seed & _MASK64, step], dtype=np.uint64)))
     whole: np.ndarray = generator.integers(0, 1 << 53, count, dtype=np.uint64).astype(np.float64)
@@ -68,14 +68,14 @@ def sample(logits: np.ndarray, temperature: float, top_p: float, seed: int, step
         step: number of the token within the answer.
     """
     scaled = logits.astype(np.float64) / temperature
-    uniform = _uniform(seed, step, len(scaled))
+    uniform = uniform_noise(seed, step, len(scaled))
     if top_p >= 1.0:
-        return _best(_reachable(scaled, uniform, temperature), scaled, uniform, temperature)
-    narrow = _best(nucleus(scaled, top_p - _NUCLEUS_SLACK), scaled, uniform, temperature)
-    wide = _best(nucleus(scaled, min(1.0, top_p + _NUCLEUS_SLACK)), scaled, uniform, temperature)
+        return best_of(_reachable(scaled, uniform, temperature), scaled, uniform, temperature)
+    narrow = best_of(nucleus(scaled, top_p - _NUCLEUS_SLACK), scaled, uniform, temperature)
+    wide = best_of(nucleus(scaled, min(1.0, top_p + _NUCLEUS_SLACK)), scaled, uniform, temperature)
     if narrow.token == wide.token:
         return narrow
-    exact = _best(nucleus(scaled, top_p), scaled, uniform, temperature)
+    exact = best_of(nucleus(scaled, top_p), scaled, uniform, temperature)
     return Choice(exact.token, 0.0)
 
 
@@ -89,7 +89,15 @@ def _reachable(scaled: np.ndarray, uniform: np.ndarray, temperature: float) -> n
     return np.flatnonzero(scaled >= scaled[top] + own - largest - _GAP_TOLD / temperature)
 
 
-def _best(candidates: np.ndarray, scaled: np.ndarray, uniform: np.ndarray, temperature: float) -> Choice:
+def best_of(candidates: np.ndarray, scaled: np.ndarray, uniform: np.ndarray, temperature: float) -> Choice:
+    """The candidate that wins the draw.
+
+    Args:
+        candidates: token ids that may be drawn, at least one.
+        scaled: (vocab,) logits divided by the temperature.
+        uniform: (vocab,) numbers of `uniform_noise`.
+        temperature: that the gap is given back in logits by.
+    """
     perturbed = scaled[candidates] + _noise(uniform[candidates])
     best = int(np.argmax(perturbed))
     token, highest = int(candidates[best]), float(perturbed[best])

@@ -1,14 +1,22 @@
-"""Token-by-token comparison of engines on the same sequences, in lockstep and without ever holding all logits."""
+"""Token-by-token comparison of engines on the same sequences, without ever holding all logits.
+
+Engines that are loaded at the same time go in lockstep, chunk by chunk. Where they take turns, the baseline reads all
+sequences first, and what it computed lies on disk until the others have been compared with it: the same numbers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import torch
 
 from wfgy_triage.engines.base import Engine, LogitChunk, ScoreRequest, TokenScores
+from wfgy_triage.engines.in_turn import TurnEngine
+from wfgy_triage.engines.requests import check_scoring
+from wfgy_triage.engines.spool import Spool, in_goes
 from wfgy_triage.errors import InputError, ProbeError
 
 # Rows compared at a time: their float64 copies stay within the processor's caches.
@@ -70,6 +78,32 @@ def score_many(
 
     Yields, for each sequence in the order given, the comparison with each candidate.
     """
+    return _together(score_each(reference, candidates, [requests], chunk), len(candidates))
+
+
+def score_each(
+    reference: Engine,
+    candidates: Sequence[Engine],
+    groups: Sequence[Sequence[ScoreRequest]],
+    chunk: int = 128,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[int, TokenScores]]:
+    """The same, each comparison as soon as it is made, with the number of its candidate; see `score_pair`.
+
+    In lockstep the candidates come in order for one sequence after the other; in turn, all sequences of the last
+    candidate first, so that the first one stays loaded.
+
+    Args:
+        reference: the baseline.
+        candidates: the engines under test.
+        groups: sequences and the first position to score in each, in groups that an engine reads in one call: those
+            that begin alike; ids must differ.
+        chunk: positions whose logits are held at a time, on each side.
+        should_stop: ends it early, also within a long sequence; once true, it stays so.
+
+    Raises:
+        PrerequisiteError: engines take turns, and the disk has no room for what the baseline computes.
+    """
     for candidate in candidates:
         if reference.info.vocab_size != candidate.info.vocab_size:
             raise InputError(
@@ -77,26 +111,100 @@ def score_many(
                 f" {candidate.info.vocab_size} in {candidate.info.engine}.",
                 "Both folders must be of the same model, with the same tokenizer.",
             )
+    engines = (reference, *candidates)
+    if isinstance(reference, TurnEngine) and any(c.capabilities.in_turn for c in candidates):
+        for info in (engine.info for engine in engines):
+            check_scoring(list(chain(*groups)), chunk, info.vocab_size, info.max_context)
+        return _in_turn(reference, candidates, groups, chunk, should_stop)
+    streams = ([engine.logits(group, chunk, should_stop) for engine in engines] for group in groups)
     # Asked for here, so that a request that cannot be scored is refused before the first result.
-    streams = [engine.logits(requests, chunk) for engine in (reference, *candidates)]
-    names = tuple(engine.info.engine for engine in (reference, *candidates))
-    return _lockstep(zip(*streams, strict=True), requests, names)
+    begun = [next(streams)] if groups else []
+    names = tuple(engine.info.engine for engine in engines)
+    found = (
+        _lockstep(_side_by_side(of_group, should_stop), group, names)
+        for of_group, group in zip(chain(begun, streams), groups, strict=True)
+    )
+    return (numbered for scores in chain.from_iterable(found) for numbered in enumerate(scores))
+
+
+def _together(found: Iterator[tuple[int, TokenScores]], count: int) -> Iterator[tuple[TokenScores, ...]]:
+    """The comparisons of a sequence in one, once all are there."""
+    waiting: dict[str, dict[int, TokenScores]] = {}
+    for number, scores in found:
+        of_sequence = waiting.setdefault(scores.id, {})
+        of_sequence[number] = scores
+        if len(of_sequence) == count:
+            complete = waiting.pop(scores.id)
+            yield tuple(complete[n] for n in range(count))
+
+
+def _in_turn(
+    reference: TurnEngine,
+    candidates: Sequence[Engine],
+    groups: Sequence[Sequence[ScoreRequest]],
+    chunk: int,
+    should_stop: Callable[[], bool],
+) -> Iterator[tuple[int, TokenScores]]:
+    """Several goes where the disk is small; each is read by the baseline first, and then by the candidates."""
+    folder = reference.turns.spool
+    for go in in_goes(groups, reference.info.vocab_size, folder):
+        with Spool(folder) as spool:
+            for piece in chain.from_iterable(reference.logits(group, chunk, should_stop) for group in go):
+                spool.add(piece)
+            if should_stop():
+                return
+            for number, candidate in reversed(list(enumerate(candidates))):
+                names, kept = (reference.info.engine, candidate.info.engine), spool.chunks()
+                for group in go:
+                    streams = [kept, candidate.logits(group, chunk, should_stop)]
+                    for (scores,) in _lockstep(_side_by_side(streams, should_stop), group, names):
+                        yield number, scores
+                if should_stop():
+                    return
+
+
+def _side_by_side(
+    streams: Sequence[Iterator[LogitChunk]], should_stop: Callable[[], bool]
+) -> Iterator[tuple[LogitChunk, ...]]:
+    """The next chunk of every stream at a time. When asked to stop, they end at different places, and this with them.
+
+    Raises:
+        ProbeError: a stream ended before its sequences did.
+    """
+    while True:
+        found = tuple(piece for stream in streams if (piece := next(stream, None)) is not None)
+        if len(found) == len(streams):
+            yield found
+        elif should_stop():
+            return
+        else:
+            raise ProbeError(
+                "An engine ended before it had read every sequence.",
+                "This is a fault of an engine; please report it.",
+            )
 
 
 def score_text(
-    engine: Engine, requests: Sequence[ScoreRequest], chunk: int = 128
+    engine: Engine,
+    requests: Sequence[ScoreRequest],
+    chunk: int = 128,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[str, list[float]]]:
     """Natural-log probability of every scored token under one engine; one list a sequence, in the order given.
+
+    Ends early after `should_stop()` is true.
 
     Raises:
         InputError: a sequence cannot be scored.
         ProbeError: the engine gave logits that are not finite numbers.
     """
-    chunks = engine.logits(requests, chunk)
+    chunks = _side_by_side([engine.logits(requests, chunk, should_stop)], should_stop)
     for request in requests:
         found: list[float] = []
         while request.first + len(found) < len(request.token_ids):
-            found += _token_logprobs(next(chunks), request, engine.info.engine)
+            if (piece := next(chunks, None)) is None:
+                return
+            found += _token_logprobs(piece[0], request, engine.info.engine)
         yield request.id, found
 
 
@@ -119,7 +227,9 @@ def _lockstep(
         columns = [_Columns() for _ in names[1:]]
         position = request.first
         while position < len(request.token_ids):
-            reference, *others = next(chunks)
+            if (pieces := next(chunks, None)) is None:
+                return
+            reference, *others = pieces
             for name, found in zip(names, (reference, *others), strict=True):
                 if (found.id, found.start) != (request.id, position):
                     raise ProbeError(

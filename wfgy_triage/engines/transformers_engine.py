@@ -101,9 +101,14 @@ class TransformersEngine(TokenizerSide):
         )
         return decoder.run(requests, should_stop)
 
-    def logits(self, requests: Sequence[ScoreRequest], chunk: int = 128) -> Iterator[LogitChunk]:
+    def logits(
+        self,
+        requests: Sequence[ScoreRequest],
+        chunk: int = 128,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Iterator[LogitChunk]:
         """Teacher-forced logits; see the protocol."""
-        return forced_logits(self.runner, requests, chunk, self.info.max_context)
+        return forced_logits(self.runner, requests, chunk, self.info.max_context, should_stop)
 
     def embed(self, texts: Sequence[str], layers: Sequence[int]) -> np.ndarray:
         """Mean-pooled hidden states; see the protocol.
@@ -116,7 +121,7 @@ class TransformersEngine(TokenizerSide):
         return pooled_states(self.runner, sequences, layers).numpy()
 
     def close(self) -> None:
-        """Give the memory back; the engine is unusable afterwards."""
+        """Give the memory back; see the protocol."""
         self._runner = self._compiler = None
         gc.collect()
         if self.info.device.startswith("cuda"):

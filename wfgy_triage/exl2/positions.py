@@ -1,29 +1,104 @@
 """The rotary position encoding in a config.json: what the model was trained with, and what exllamav2 reads of it.
 
 transformers 5 saves base, scaling and rotated share in `rope_parameters`; exllamav2 looks for each at the top level.
+Settings that differ by type of layer (Gemma 3) are told apart (`by_layer_type`) and not read any further.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 LIBRARY_THETA = 10000.0
 """What exllamav2 uses when config.json has no top-level rope_theta."""
 LIBRARY_SHARE = 1.0
 """What exllamav2 uses when config.json has no top-level partial_rotary_factor."""
-_LONG = ("long_factor", "short_factor")
-LIBRARY_SCALINGS: Mapping[str, tuple[str, ...]] = {
-    "default": (),
-    "mrope": (),
-    "linear": ("factor",),
-    "su": _LONG,
-    "longrope": _LONG,
-    "yarn": ("factor", "original_max_position_embeddings"),
-    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
-}
-"""Kinds of scaling that exllamav2 applies to text, and what it reads of each; it ignores any other without a word."""
 ORIGINAL_CONTEXT = "original_max_position_embeddings"
+LAYER_TYPES = ("full_attention", "sliding_attention")
+"""What `rope_parameters` has settings under where they differ by type of layer."""
+
+
+@dataclass(frozen=True)
+class LibraryScaling:
+    """How exllamav2 applies a kind of scaling (its config.py, `prepare`).
+
+    Attributes:
+        method: its `alt_rope_method`; None for none.
+        fields: the field of its configuration by the setting of `rope_scaling` that it takes.
+        beside: the same for what it looks for beside `rope_scaling`, at the top level.
+    """
+
+    method: str | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, str] = field(default_factory=dict)
+
+
+_SU = LibraryScaling(
+    "su",
+    {"scale_long_factor": "long_factor", "scale_short_factor": "short_factor"},
+    {"original_max_seq_len": ORIGINAL_CONTEXT},
+)
+LIBRARY_SCALINGS: Mapping[str, LibraryScaling] = {
+    "default": LibraryScaling(),
+    "mrope": LibraryScaling(),
+    "linear": LibraryScaling(None, {"scale_pos_emb": "factor"}),
+    "su": _SU,
+    "longrope": _SU,
+    "yarn": LibraryScaling(
+        "yarn",
+        {"yarn_rope_factor": "factor", "yarn_rope_original_max_position_embeddings": ORIGINAL_CONTEXT},
+    ),
+    "llama3": LibraryScaling(
+        "llama3",
+        {
+            "l3_rope_factor": "factor",
+            "l3_rope_low_freq_factor": "low_freq_factor",
+            "l3_rope_high_freq_factor": "high_freq_factor",
+            "l3_rope_original_max_position_embeddings": ORIGINAL_CONTEXT,
+        },
+    ),
+}
+"""Kinds of scaling that exllamav2 applies to text (`mrope` is about images); it ignores any other without a word."""
+
+
+def by_layer_type(config: Mapping[str, Any]) -> bool:
+    """Whether positions have other settings in sliding layers than in global ones, as in Gemma 3."""
+    text = config.get("text_config")
+    return any(
+        c.get("rope_local_base_freq") is not None or any(name in _nested(c) for name in LAYER_TYPES)
+        for c in (config, text if isinstance(text, Mapping) else {})
+    )
+
+
+def yarn_apart(config: Mapping[str, Any], context: int | None) -> str:
+    """How exllamav2 0.3.2 applies yarn otherwise than transformers does; empty where a configuration has no yarn.
+
+    Its rope.py leaves yarn out altogether in a context of no more than the original length, where transformers applies
+    it to every text. In a longer one it takes the limits of its ramp from that context instead of the original one,
+    and looks at none of `attention_factor`, `mscale`, `beta_fast` and `beta_slow`.
+
+    Args:
+        config: as stored.
+        context: the most tokens that the library is opened for; None where it is not known.
+    """
+    found = scaling(config)
+    if found.get("type") != "yarn":
+        return ""
+    longest = number(config.get("max_position_embeddings"))
+    original = number(found.get(ORIGINAL_CONTEXT)) or longest
+    reach = longest if context is None else float(context)
+    if original is None or reach is None:
+        return "exllamav2 applies yarn scaling otherwise than transformers does."
+    if reach <= original:
+        return (
+            f"In a context of {reach:.0f} tokens exllamav2 leaves yarn scaling out, since the original context has "
+            f"{original:.0f}; transformers applies it, attention factor included, to every text."
+        )
+    return (
+        f"In a context of {reach:.0f} tokens exllamav2 works the limits of yarn scaling out from these instead of the "
+        f"original {original:.0f}, so that it may scale other frequencies than transformers."
+    )
 
 
 def rope_theta(config: Mapping[str, Any]) -> float | None:
@@ -73,20 +148,21 @@ def applied(settings: Mapping[str, Any]) -> dict[str, Any]:
         settings: as `scaling` gives them.
     """
     kind = str(settings.get("type", "default"))
-    used = LIBRARY_SCALINGS.get(kind)
+    used = LIBRARY_SCALINGS.get(kind, LibraryScaling()).fields.values()
     return {"type": kind, **{key: settings.get(key) for key in used}} if used else {}
 
 
 def top_level(config: Mapping[str, Any]) -> dict[str, Any]:
     """The position settings of a configuration as exllamav2 looks for them; what is not stated is left out."""
     kind = scaling(config)
+    read = LIBRARY_SCALINGS.get(str(kind.get("type")), LibraryScaling())
     found: dict[str, Any] = {
         "rope_theta": rope_theta(config),
         "partial_rotary_factor": rotated_share(config),
         "rope_scaling": {"rope_type" if k == "type" else k: v for k, v in kind.items()} or None,
     }
-    if kind.get("type") in ("su", "longrope"):
-        found[ORIGINAL_CONTEXT] = config.get(ORIGINAL_CONTEXT) or kind.get(ORIGINAL_CONTEXT)
+    for key in read.beside.values():
+        found[key] = config.get(key) or kind.get(key)
     return {key: value for key, value in found.items() if value is not None}
 
 

@@ -27,7 +27,7 @@ from wfgy_triage.engines.sentences import load_sentence_encoder
 from wfgy_triage.measure.answers import answer_matches, coverage
 from wfgy_triage.measure.citations import classify_citations, finishes_a_claim, without_citations
 from wfgy_triage.measure.stability import claim_of
-from wfgy_triage.probes.acceptance_evaluation import evaluate_samples, lost, usable
+from wfgy_triage.probes.acceptance_evaluation import evaluate_samples, lost
 from wfgy_triage.probes.acceptance_rules import OF_ANSWERS, OF_RUNS, failed_rules, lost_on
 from wfgy_triage.probes.acceptance_samples import (
     DISTANCE,
@@ -41,7 +41,7 @@ from wfgy_triage.probes.contracts import citation_contracts
 from wfgy_triage.probes.items import RUNS, Item, arm_side, conversation
 from wfgy_triage.probes.latency import TIMED, Clock, time_answers
 from wfgy_triage.probes.localize import localize
-from wfgy_triage.probes.measuring import STAGES, Judge, Measuring
+from wfgy_triage.probes.measuring import STAGES, Judge, Measuring, in_rounds
 from wfgy_triage.probes.subject import Subject
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample, SampleKey
@@ -106,9 +106,9 @@ class Acceptance:
 
     def workload_info(self, settings: ProbeSettings) -> Mapping[str, Any]:
         """Identity of the question set and how many of its questions are used."""
-        workload = load_citations(settings.workload)
-        used = len(workload.tasks[: settings.questions])
-        return {"id": workload.id, "sha256": workload.sha256, "questions": used}
+        workload, tasks = _tasks(settings)
+        identity = {"id": workload.id, "sha256": workload.sha256, "questions": len(tasks)}
+        return {**identity, "level": settings.difficulty}
 
     def run(self, context: ProbeContext) -> None:
         """Everything in order; skips what is stored, stops when asked."""
@@ -119,13 +119,16 @@ class Acceptance:
         items = [replace(item, compared=n < self._compared) for n, item in enumerate(items)]
         greedy = Measuring(context, SYMPTOM, items, PROBE_STAGES)
         greedy.run(judge)
-        runs = {q: _runs(workload, t, fp16, seed) for q, t in tasks.items()}
+        runs = {q: found for q, t in tasks.items() if (found := _runs(workload, t, fp16, seed))}
         self._lambda_runs(context, runs, judge)
-        for k in self._k_sweep:
-            self._sweep(context, k, list(tasks)[:SWEEP_QUESTIONS])
+        for side, k in in_rounds(context, self._k_sweep):
+            self._sweep(context, side, k, list(tasks)[:SWEEP_QUESTIONS])
         self._distances(context, tasks)
         time_answers(context, SYMPTOM, items, PROBE_STAGES[TIMED], self._clock)
-        localize(context, greedy, judge, usable, lost(context.stored(), context.settings))
+        gone = lost(context.stored(), context.settings)
+        # λ is about the runs of a question: they are what has to come back.
+        again = (lambda questions: list(chain(*(runs.get(q, ()) for q in questions)))) if gone.arm else None
+        localize(context, greedy, judge, gone, again)
 
     def subject(self, context: ProbeContext) -> Subject | None:
         """What the failed rules need; None where what fails is a rule that no change can be tried for.
@@ -171,13 +174,15 @@ class Acceptance:
         if floor.missing(side) and not context.should_stop():
             floor.answer(side, context.open_floor(), judge)
 
-    def _sweep(self, context: ProbeContext, k: int, questions: Sequence[str]) -> None:
-        workload = load_sweep(k, context.settings.workload)
+    def _sweep(
+        self, context: ProbeContext, side: tuple[str, Engine], k: int, questions: Sequence[str]
+    ) -> None:
+        workload = load_sweep(k, context.settings.workload, context.settings.difficulty)
         tasks = {t.question.id: t for t in workload.tasks if t.question.id in questions}
         items = [answer_item(workload, t, context.fp16, context.settings.seed) for t in tasks.values()]
         measuring = Measuring(context, SYMPTOM, items, PROBE_STAGES)
-        for side, engine in (("fp16", context.fp16), ("exl2", context.exl2)):
-            measuring.answer(sweep_side(side, k), engine, lambda i, c: judged(tasks[i.question], c))
+        name, engine = side
+        measuring.answer(sweep_side(name, k), engine, lambda i, c: judged(tasks[i.question], c))
 
     def _judge(self, tasks: Mapping[str, CitationTask]) -> Judge:
         """What is stored of an answer; of a greedy one also its ΔS to the reference answer."""
@@ -238,7 +243,7 @@ PROBE = Acceptance()
 
 def _tasks(settings: ProbeSettings) -> tuple[CitationWorkload, dict[str, CitationTask]]:
     """The question set, and the tasks that a run uses of it."""
-    workload = load_citations(settings.workload)
+    workload = load_citations(settings.workload, settings.difficulty)
     return workload, {t.question.id: t for t in workload.tasks[: settings.questions]}
 
 
@@ -275,9 +280,11 @@ def answer_item(workload: CitationWorkload, task: CitationTask, engine: Engine, 
 
 
 def _runs(workload: CitationWorkload, task: CitationTask, engine: Engine, seed: int) -> list[Item]:
-    """The wordings of a question under every seed."""
-    found = []
-    for number in range(min(WORDINGS, len(task.question.paraphrases))):
+    """The wordings of a question under every seed; none where it has too few of them for λ."""
+    found: list[Item] = []
+    if len(task.question.paraphrases) < WORDINGS:
+        return found
+    for number in range(WORDINGS):
         item = answer_item(workload, task.worded(number), engine, seed)
         item = replace(item, paraphrase=number, temperature=TEMPERATURE, arm=RUNS)
         found += [replace(item, seed=seed + s) for s in range(SEEDS)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -13,22 +14,30 @@ from wfgy_triage.evidence import Evidence
 from wfgy_triage.measure.stability import convergent_share
 from wfgy_triage.measure.tension import Lambda
 from wfgy_triage.probes.acceptance_charts import chart_data, literal
-from wfgy_triage.probes.acceptance_rules import Measured, judgements, rule_metrics
+from wfgy_triage.probes.acceptance_rules import (
+    OF_RUNS,
+    Measured,
+    judgements,
+    lost_by,
+    rule_metrics,
+    well_on,
+)
 from wfgy_triage.probes.acceptance_samples import Stored
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
+from wfgy_triage.probes.damage import damage
 from wfgy_triage.probes.evidence import (
-    lost_questions,
     mean_evidence,
     rate_evidence,
     shift_evidence,
     strongest,
+    together,
 )
+from wfgy_triage.probes.items import RUNS
 from wfgy_triage.probes.latency import time_metrics
-from wfgy_triage.probes.localize import damage
+from wfgy_triage.probes.lost import ANSWERED_QUESTIONS, Lost, lost_answers
 from wfgy_triage.probes.paired import (
     Payload,
     PerSide,
-    Sides,
     distance_metric,
     gate_of,
     mean_metric,
@@ -41,6 +50,11 @@ from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample
 from wfgy_triage.verdict import combine_full_check, page_rule
 
+LOSSES = ("accuracy", "coverage", "lambda_rate", "ds_drift")
+"""Rules on which EXL2 can lose something against FP16."""
+LOST_RUNS = 4
+"""Questions whose λ runs are asked again with a part back: three prompts each, as many as of twelve single answers."""
+
 
 def evaluate_samples(
     samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings
@@ -51,7 +65,8 @@ def evaluate_samples(
     tokens = divergence(stored.sides.pair, stored.sides.pair_floor, level)
     rules = rule_metrics(samples, measured, level)
     whole = combine_full_check(judgements(samples, measured, level), level)
-    found = damage(samples, stored.sides.pair, usable)
+    evidence = _evidence(measured, stored, tokens, level, whole.failed)
+    found = damage(samples, stored.sides.pair, _lost(samples, stored, evidence, whole.failed))
     return Evaluation(
         state=whole.state,
         headline=_headline(whole.state, rules),
@@ -61,9 +76,7 @@ def evaluate_samples(
             samples,
             level,
         ),
-        diagnosis=diagnose(
-            _evidence(measured, stored, tokens, whole.state, whole.failed, level), checks, found
-        ),
+        diagnosis=diagnose(strongest(evidence, whole.state, whole.failed), checks, found),
         charts=chart_data(stored, measured, rules, tokens, found, level),
     )
 
@@ -73,14 +86,27 @@ def usable(answer: Payload) -> bool:
     return answer["right"] is True
 
 
-def lost(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
-    """The questions that EXL2 loses; see `evidence.lost_questions`."""
-    sides, level = Sides.of(samples), settings.level
-    right, good = sides.each(lambda a: a["right"]), sides.each(usable)
-    tokens = divergence(sides.pair, sides.pair_floor, level)
-    return lost_questions(
-        rate_evidence(rate_metric("accuracy", right, level, True), right, good, tokens, level), good
-    )
+def lost(samples: Sequence[Sample], settings: ProbeSettings) -> Lost:
+    """What EXL2 loses more of than noise does; nothing where it loses no more."""
+    stored, level = Stored.of(samples), settings.level
+    measured = Measured.of(stored)
+    tokens = divergence(stored.sides.pair, stored.sides.pair_floor, level)
+    failed = combine_full_check(judgements(samples, measured, level), level).failed
+    return _lost(samples, stored, _evidence(measured, stored, tokens, level, failed), failed)
+
+
+def _lost(
+    samples: Sequence[Sample], stored: Stored, evidence: Mapping[str, Evidence], failed: Sequence[str]
+) -> Lost:
+    """Right answers where they are lost; otherwise what the first rule is about that failed beyond the noise."""
+    if evidence["accuracy"].above_noise:
+        good = stored.sides.each(usable)
+        return lost_answers([q for q in good.both if good.fp16[q] and not good.exl2[q]], usable)
+    for rule in (r for r, e in evidence.items() if r in failed and e.above_noise):
+        if questions := lost_by(samples, rule):
+            most, arm = (LOST_RUNS, RUNS) if rule == OF_RUNS else (ANSWERED_QUESTIONS, "")
+            return Lost(questions, partial(well_on, rule=rule), most, arm, rule)
+    return Lost()
 
 
 def _details(m: Measured, stored: Stored, level: float) -> tuple[Metric, ...]:
@@ -161,14 +187,15 @@ def _literal(rules: Sequence[Metric]) -> str:
 
 
 def _evidence(
-    m: Measured, stored: Stored, tokens: Divergence, state: State, failed: Sequence[str], level: float
-) -> Evidence:
-    """The strongest evidence of a loss: of the rules that failed first, of all otherwise."""
+    m: Measured, stored: Stored, tokens: Divergence, level: float, failed: Collection[str]
+) -> dict[str, Evidence]:
+    """Evidence of a loss, by rule."""
     accuracy = rate_metric("accuracy", m.right, level, True)
-    found: dict[str, Evidence] = {
-        "accuracy": rate_evidence(accuracy, m.right, stored.sides.each(usable), tokens, level).evidence(),
-        "coverage": mean_evidence("coverage", m.covered, tokens, level),
-        "lambda_rate": mean_evidence("lambda_rate", m.stable, tokens, level),
-        "ds_drift": shift_evidence(m.signed, m.drift_floor, tokens, level),
+    of = {rule: together(rule, failed, len(LOSSES)) for rule in LOSSES}
+    good = stored.sides.each(usable)
+    return {
+        "accuracy": rate_evidence(accuracy, m.right, good, tokens, level, of["accuracy"]).evidence(),
+        "coverage": mean_evidence("coverage", m.covered, tokens, level, of["coverage"]),
+        "lambda_rate": mean_evidence("lambda_rate", m.stable, tokens, level, of["lambda_rate"]),
+        "ds_drift": shift_evidence(m.signed, m.drift_floor, tokens, level, of["ds_drift"]),
     }
-    return strongest(found, state, failed)

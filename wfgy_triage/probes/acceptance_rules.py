@@ -34,7 +34,7 @@ OF_ANSWERS = ("ds_drift", "coverage", "accuracy")
 OF_RUNS = "lambda_rate"
 """The rule that takes every wording under every seed."""
 NO_WORDINGS = f"λ needs {WORDINGS} wordings of each question; these questions have fewer."
-NO_RUNS = "The questions were not asked in other wordings and with other seeds."
+NO_RUNS = f"The questions were not asked in other wordings and with other seeds. λ takes {WORDINGS} wordings of each."
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,14 @@ class Measured:
     chaotic: Numbers
     right: Outcomes
     repeated: bool
+    answered: int
 
     @classmethod
     def of(cls, stored: Stored) -> Measured:
-        """Read them from sorted samples; `repeated`: whether both sides answered more than once for λ."""
+        """Read them from sorted samples.
+
+        `repeated`: whether both sides answered more than once for λ; `answered`: questions that both answered at all.
+        """
         far = stored.sides.each(lambda a: a.get("ds"))
         fp16, exl2, floor = (
             {q: float(d) for q, d in side.items() if d is not None}
@@ -68,6 +72,7 @@ class Measured:
             chaotic=_runs(stored, lambda labels: sum(x is Lambda.CHAOTIC for x in labels) / len(labels)),
             right=stored.sides.each(lambda a: a["right"]),
             repeated=all(stored.runs[side] for side in SIDES),
+            answered=len(stored.sides.fp16.keys() & stored.sides.exl2.keys()),
         )
 
 
@@ -90,18 +95,24 @@ def _runs(stored: Stored, read: Callable[[Sequence[Lambda]], float]) -> Numbers:
 
 def rule_metrics(samples: Sequence[Sample], m: Measured, level: float) -> tuple[Metric, ...]:
     """The five rules as metrics, in the order of `RULES`."""
-    stable = (
-        mean_metric(OF_RUNS, m.stable, level, True)
-        if m.stable.both
-        else missing_metric(OF_RUNS, NO_WORDINGS if m.repeated else NO_RUNS, level, True)
-    )
     return (
         distance_metric("ds_drift", m.drift, m.drift_floor, level, True),
         mean_metric("coverage", m.covered, level, True),
-        stable,
+        _stability(m, level),
         rate_metric("accuracy", m.right, level, True),
         latency_metric(samples, level),
     )
+
+
+def _stability(m: Measured, level: float) -> Metric:
+    """The rule of λ, with what it is about where that is not every question."""
+    if not m.stable.both:
+        return missing_metric(OF_RUNS, NO_WORDINGS if m.repeated else NO_RUNS, level, True)
+    found, counted = mean_metric(OF_RUNS, m.stable, level, True), len(m.stable.both)
+    if counted >= m.answered:
+        return found
+    some = f"λ is about {counted} of {m.answered} questions: those asked in {WORDINGS} wordings with {SEEDS} seeds."
+    return replace(found, note=f"{found.note} {some}".strip())
 
 
 def judgements(samples: Sequence[Sample], m: Measured, level: float) -> dict[str, Judgement]:
@@ -112,13 +123,13 @@ def judgements(samples: Sequence[Sample], m: Measured, level: float) -> dict[str
         OF_RUNS: [m.stable.exl2[q] for q in m.stable.both],
     }
     judged = {
-        name: judge_mean(found, _gate(name), level) if found else not_measured("Nothing was measured.")
+        name: judge_mean(found, bound(name), level) if found else not_measured("Nothing was measured.")
         for name, found in values.items()
     }
-    judged["accuracy"] = judge_difference(counts(m.right, m.right.exl2), _gate("accuracy"), level)
+    judged["accuracy"] = judge_difference(counts(m.right, m.right.exl2), bound("accuracy"), level)
     times = latency_of(samples)
     gains = list(times.gains.values())
-    judged[GAIN] = judge_mean(gains, _gate(GAIN), level) if gains else not_measured(times.note)
+    judged[GAIN] = judge_mean(gains, bound(GAIN), level) if gains else not_measured(times.note)
     return judged
 
 
@@ -139,24 +150,54 @@ def lost_on(samples: Sequence[Sample], side: str, rules: Collection[str]) -> fro
         side: whose answers are looked at; its λ runs stand beside it.
         rules: ids of the rules.
     """
+    return frozenset(q for rule in rules for q, well in well_on(samples, side, rule).items() if not well)
+
+
+def well_on(samples: Sequence[Sample], side: str, rule: str) -> dict[str, bool]:
+    """For each question that is measured on a side: whether it keeps within a rule's bound, or does as well as FP16.
+
+    Args:
+        samples: everything stored for the run.
+        side: whose answers are looked at; its λ runs stand beside it.
+        rule: id of the rule.
+    """
+    return kept(*_numbers_on(samples, side, rule))
+
+
+def lost_by(samples: Sequence[Sample], rule: str) -> tuple[str, ...]:
+    """Questions on which FP16 keeps within the bound of a rule and EXL2 does not: more bits could help there."""
+    return beyond(*_numbers_on(samples, SIDES[1], rule))
+
+
+def kept(found: Numbers, gate: Gate) -> dict[str, bool]:
+    """Which questions EXL2 answers within a bound, or as well as FP16 where that is outside too."""
+    return {
+        q: bool(page_rule(found.exl2[q], gate)) or not _worse(found.exl2[q], found.fp16[q], gate)
+        for q in found.both
+    }
+
+
+def beyond(found: Numbers, gate: Gate) -> tuple[str, ...]:
+    """Questions that FP16 answers within a bound and EXL2 does not."""
+    return tuple(
+        q for q in found.both if page_rule(found.fp16[q], gate) and not page_rule(found.exl2[q], gate)
+    )
+
+
+def _numbers_on(samples: Sequence[Sample], side: str, rule: str) -> tuple[Numbers, Gate]:
+    """What a rule is about, with a side in EXL2's place, and its bound for a single question."""
     places = {"fp16": "fp16", side: "exl2"}
     places |= {arm_side(a, RUNS): arm_side(b, RUNS) for a, b in places.items()}
     among = [replace(s, key=replace(s.key, side=places[s.key.side])) for s in samples if s.key.side in places]
     m = Measured.of(Stored.of(among))
     right = PerSide[float](_rated(m.right.fp16), _rated(m.right.exl2), {})
     numbers: dict[str, tuple[Numbers, Gate]] = {
-        "ds_drift": (PerSide(dict.fromkeys(m.drift, 0.0), m.drift, {}), _gate("ds_drift")),
-        "coverage": (m.covered, _gate("coverage")),
-        OF_RUNS: (m.stable, _gate(OF_RUNS)),
+        "ds_drift": (PerSide(dict.fromkeys(m.drift, 0.0), m.drift, {}), bound("ds_drift")),
+        "coverage": (m.covered, bound("coverage")),
+        OF_RUNS: (m.stable, bound(OF_RUNS)),
         "accuracy": (right, Gate(">=", 1.0, "")),
     }
-    return frozenset(
-        q
-        for rule in rules
-        for found, gate in (numbers[rule],)
-        for q in found.both
-        if not page_rule(found.exl2[q], gate) and _worse(found.exl2[q], found.fp16[q], gate)
-    )
+    return numbers[rule]
 
 
 def _worse(value: float, reference: float, gate: Gate) -> bool:
@@ -168,5 +209,6 @@ def _rated(outcomes: Mapping[str, bool | None]) -> dict[str, float]:
     return {q: float(right is True) for q, right in outcomes.items()}
 
 
-def _gate(metric: str) -> Gate:
+def bound(metric: str) -> Gate:
+    """The gate of the fix map that is held against a metric."""
     return next(g for g in load_catalog().gates.values() if g.metric == metric).gate()

@@ -76,7 +76,7 @@ def _labels(samples: Sequence[Sample], side: str) -> dict[str, tuple[Lambda, ...
 
 
 def _swept(samples: Sequence[Sample], side: str, k: int, base: Mapping[str, Payload]) -> dict[str, Lambda]:
-    """Labels of the answers with k passages against the same side's own answer with three."""
+    """Labels of the answers with k passages against the same side's own answer with few."""
     return {
         s.key.question: label_run(read_run(s.payload), read_run(base[s.key.question]))
         for s in samples

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from wfgy_triage.doctor.finding import Finding
 from wfgy_triage.engines.base import Engine
+from wfgy_triage.engines.suggested import SidesSampling
 from wfgy_triage.probes.reuse import Reuse
 from wfgy_triage.result import Check, Diagnosis, Metric, State
 from wfgy_triage.store.records import Sample, SampleKey
 
 if TYPE_CHECKING:
     from wfgy_triage.probes.subject import Subject
+
+STANDARD = "standard"
+"""The level of the built-in questions that is asked without the option `level`."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,11 @@ class ProbeSettings:
     level: float = 0.95
     options: Mapping[str, Any] = field(default_factory=dict)
     workload: Path | None = None
+
+    @property
+    def difficulty(self) -> str:
+        """How hard the questions are: the option `level` of the probes that have it; nothing to do with intervals."""
+        return str(self.options.get("level") or STANDARD)
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,7 @@ class ProbeContext:
         ahead: measure only what later runs may take from this one (`reuse.REUSED`).
         open_decoded: opens the EXL2 side's weights in the reference engine, for whoever closes it; None where nothing
             can be loaded.
+        suggested: reads the sampling settings that the folders suggest; None where there are no folders to read.
     """
 
     fp16: Engine
@@ -75,6 +85,7 @@ class ProbeContext:
     reuse: Reuse | None = None
     ahead: bool = False
     open_decoded: Callable[[], Engine] | None = None
+    suggested: Callable[[], SidesSampling] | None = None
 
 
 @dataclass(frozen=True)

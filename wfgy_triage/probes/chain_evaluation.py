@@ -23,7 +23,8 @@ from wfgy_triage.probes import chain_samples as read
 from wfgy_triage.probes.base import Evaluation
 from wfgy_triage.probes.chain_charts import chart_data
 from wfgy_triage.probes.chart_data import damage_chart
-from wfgy_triage.probes.localize import damage
+from wfgy_triage.probes.damage import damage
+from wfgy_triage.probes.lost import lost_answers
 from wfgy_triage.probes.paired import (
     Numbers,
     PerSide,
@@ -35,6 +36,7 @@ from wfgy_triage.probes.paired import (
     missing_metric,
     rate_metric,
 )
+from wfgy_triage.probes.sampling import with_sampling
 from wfgy_triage.probes.served import again_shift, with_server_facts
 from wfgy_triage.probes.token_metrics import Divergence, divergence
 from wfgy_triage.result import Check, Metric, State
@@ -75,13 +77,14 @@ def evaluate_chains(
     )
     evidence = chain_evidence(primary, baseline.state, accuracy, tokens)
     evidence = replace(evidence, again=again_shift(samples, read.accuracy()))
-    found = damage(samples, sides.pair, read.useful)
+    gone = lost_answers(lost_chains(samples, level, horizon), read.useful)
+    found = damage(samples, sides.pair, gone)
     return Evaluation(
         state=primary.state or State.NOT_MEASURED,
         headline=_headline(primary, stable, horizon),
         page_rule=literal_rule(primary),
         metrics=with_server_facts(metrics, samples, level),
-        diagnosis=diagnose_mean(evidence, checks, found),
+        diagnosis=diagnose_mean(evidence, with_sampling(checks, samples), found),
         charts=chart_data(sides, tokens, level, horizon) | damage_chart(found),
     )
 

@@ -43,17 +43,21 @@ def class_chart(kinds: PerSide[str], order: Sequence[str]) -> dict[str, Any]:
 
 
 def damage_chart(damage: Damage | None) -> dict[str, Any]:
-    """The chart of damage by part, under its key; empty where the weights were not looked at."""
+    """The chart of damage by part, under its key; empty where the weights were not looked at.
+
+    `kl` and `kl_left` are the drift in whatever `measure` says; they were named when it was the only one.
+    """
     if damage is None or not damage.parts:
         return {}
     parts = [
         {
             "label": p.label,
-            "kl_left": p.kl_left,
+            "kl_left": p.left,
             "share": damage.share(p),
             "restored": p.restored,
             "asked": p.asked,
         }
         for p in damage.parts
     ]
-    return {"damage": {"kl": damage.kl, "questions": damage.questions, "parts": parts}}
+    whole = {"kl": damage.drift, "measure": damage.measure, "questions": damage.questions}
+    return {"damage": {**whole, "parts": parts}}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from wfgy_triage.diagnosis import FAULT, OK, UNKNOWN, diagnose_rate
+from wfgy_triage.evidence import RateEvidence
 from wfgy_triage.measure.citations import CitationKind
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.probes.chart_data import class_chart, damage_chart, rate_charts
@@ -27,8 +28,10 @@ from wfgy_triage.probes.citation_samples import (
     numbers,
     records_of,
 )
-from wfgy_triage.probes.evidence import lost_questions, rate_evidence
-from wfgy_triage.probes.localize import damage
+from wfgy_triage.probes.damage import damage
+from wfgy_triage.probes.evidence import failed_questions, lost_questions, rate_evidence
+from wfgy_triage.probes.held import held_of
+from wfgy_triage.probes.lost import lost_answers
 from wfgy_triage.probes.paired import (
     Outcomes,
     Payload,
@@ -38,6 +41,7 @@ from wfgy_triage.probes.paired import (
     mean_metric,
     rate_metric,
 )
+from wfgy_triage.probes.sampling import with_sampling
 from wfgy_triage.probes.served import again_flips, with_server_facts
 from wfgy_triage.probes.token_metrics import Divergence, Part, bucket_chart, divergence
 from wfgy_triage.result import Check, Metric, State
@@ -67,9 +71,11 @@ def evaluate_samples(
     tokens = divergence(sides.pair, sides.pair_floor, level, PARTS)
     valid, primary = sides.each(RATES[PRIMARY]), rates[PRIMARY]
     evidence = rate_evidence(primary, valid, sides.each(usable), tokens, level)
+    gone = lost_answers(lost_questions(evidence, sides.each(usable)), usable)
     evidence = replace(evidence, again_flips=again_flips(samples, usable))
-    found = damage(samples, sides.pair, usable)
-    diagnosis = diagnose_rate(evidence, checks, found)
+    found = damage(samples, sides.pair, gone)
+    asked = with_sampling(checks, samples)
+    diagnosis = diagnose_rate(evidence, asked, found, held_of(samples, usable, right))
     check = fluency_check(fluency, numbers(sides, "repetition"), primary)
     return Evaluation(
         state=primary.state or State.NOT_MEASURED,
@@ -86,13 +92,28 @@ def usable(answer: Payload) -> bool:
     return answer["valid"] is True
 
 
+def right(answer: Payload) -> bool:
+    """Whether an answer says the right thing, whatever it cites."""
+    return answer["right"] is True
+
+
 def lost(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
     """The questions that EXL2 loses; see `evidence.lost_questions`."""
+    return lost_questions(*_changes(samples, settings))
+
+
+def failed(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
+    """The questions that FP16 itself fails; see `evidence.failed_questions`."""
+    evidence, good = _changes(samples, settings)
+    return failed_questions(replace(evidence, again_flips=again_flips(samples, usable)), good)
+
+
+def _changes(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[RateEvidence, PerSide[bool]]:
     sides, level = answers_of(samples), settings.level
     valid, good = sides.each(RATES[PRIMARY]), sides.each(usable)
     tokens = divergence(sides.pair, sides.pair_floor, level)
     primary = rate_metric(PRIMARY, valid, level, True)
-    return lost_questions(rate_evidence(primary, valid, good, tokens, level), good)
+    return rate_evidence(primary, valid, good, tokens, level), good
 
 
 def fluency_check(logprob: PerSide[float], repeated: PerSide[float], primary: Metric) -> Check:

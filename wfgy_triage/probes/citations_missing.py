@@ -25,14 +25,17 @@ from wfgy_triage.measure.citations import (
 )
 from wfgy_triage.measure.fluency import distinct_2, repetition
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
-from wfgy_triage.probes.citation_evaluation import evaluate_samples, lost, usable
+from wfgy_triage.probes.citation_evaluation import evaluate_samples, failed, lost, right, usable
 from wfgy_triage.probes.citation_samples import FLUENCY_SIDE
 from wfgy_triage.probes.contracts import citation_contracts
+from wfgy_triage.probes.held import hold
 from wfgy_triage.probes.items import Item, conversation
 from wfgy_triage.probes.localize import localize
+from wfgy_triage.probes.lost import lost_answers
 from wfgy_triage.probes.measuring import STAGES, Measuring
 from wfgy_triage.probes.payloads import token_pieces
-from wfgy_triage.probes.subject import Subject
+from wfgy_triage.probes.sampling import as_asked
+from wfgy_triage.probes.subject import CONTRACTS, GRAMMAR, Subject
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample
 from wfgy_triage.workload.citations import (
@@ -59,7 +62,8 @@ class CitationsMissing:
         """Identity of the question set and how many of its questions are used."""
         workload = _workload(settings)
         used = len(workload.tasks[: settings.questions])
-        return {"id": workload.id, "sha256": workload.sha256, "questions": used}
+        identity = {"id": workload.id, "sha256": workload.sha256, "questions": used}
+        return {**identity, "level": settings.difficulty}
 
     def run(self, context: ProbeContext) -> None:
         """Generate on both sides and on the twin, then score; skips what is stored, stops when asked."""
@@ -72,7 +76,8 @@ class CitationsMissing:
         measuring.run(subject.judge, annotate)
         measuring.score(FLUENCY_SIDE, "exl2", fp16)
         questions = lost(context.stored(), context.settings)
-        localize(context, measuring, subject.judge, subject.useful, questions)
+        localize(context, measuring, subject.judge, lost_answers(questions, subject.useful))
+        hold(context, subject, failed(context.stored(), context.settings), right)
 
     def subject(self, context: ProbeContext) -> Subject:
         """The tasks, each asked for a cited sentence and for a citation record."""
@@ -95,8 +100,8 @@ class CitationsMissing:
                 return citation_record_grammar(task.sections)
             return cited_sentence_grammar(task.supplied)
 
-        facets = {"grammar": grammar, "contracts": citation_contracts(workload, fp16)}
-        return Subject(SYMPTOM, tuple(items), judge, usable, facets=facets)
+        facets = {GRAMMAR: grammar, CONTRACTS: citation_contracts(workload, fp16)}
+        return Subject(SYMPTOM, as_asked(items, context), judge, usable, facets=facets)
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings
@@ -109,7 +114,7 @@ PROBE = CitationsMissing()
 
 
 def _workload(settings: ProbeSettings) -> CitationWorkload:
-    return load_citations(settings.workload, str(settings.options.get("level", "standard")))
+    return load_citations(settings.workload, settings.difficulty)
 
 
 def _answer_item(workload: CitationWorkload, task: CitationTask, engine: Engine, seed: int) -> Item:

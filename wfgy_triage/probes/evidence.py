@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from wfgy_triage.evidence import Evidence, MeanEvidence, RateEvidence, above_noise
+from wfgy_triage.evidence import CERTAIN, Evidence, MeanEvidence, RateEvidence, above_noise
 from wfgy_triage.measure.statistics import mcnemar_exact, mean_interval, tango
 from wfgy_triage.probes.paired import Numbers, Outcomes, PerSide, counts, gate_of, judge_side
 from wfgy_triage.probes.token_metrics import Divergence
@@ -16,7 +16,12 @@ from wfgy_triage.verdict import judge_mean
 
 
 def rate_evidence(
-    primary: Metric, outcomes: Outcomes, usable: PerSide[bool], tokens: Divergence | None, level: float
+    primary: Metric,
+    outcomes: Outcomes,
+    usable: PerSide[bool],
+    tokens: Divergence | None,
+    level: float,
+    rules: int = 1,
 ) -> RateEvidence:
     """Evidence of a probe whose primary metric is a rate.
 
@@ -26,6 +31,7 @@ def rate_evidence(
         usable: whether an answer is of use, settled for every answer; what changes are counted on.
         tokens: the token comparison; None where the probe has none.
         level: two-sided confidence level.
+        rules: how many rules are looked at together.
     """
     gate = gate_of(primary.id)
     on_value = gate is not None and gate.applies_to == "value"
@@ -45,6 +51,7 @@ def rate_evidence(
         floor_flips=twin.only_reference + twin.only_candidate if twin.n else None,
         kld=tokens.kld if tokens else None,
         kld_floor=tokens.kld_floor if tokens else None,
+        rules=rules,
     )
 
 
@@ -58,7 +65,19 @@ def lost_questions(evidence: RateEvidence, usable: PerSide[bool]) -> tuple[str, 
     return tuple(q for q in usable.both if usable.fp16[q] and not usable.exl2[q])
 
 
-def mean_evidence(name: str, numbers: Numbers, tokens: Divergence | None, level: float) -> Evidence:
+def failed_questions(evidence: RateEvidence, usable: PerSide[bool]) -> tuple[str, ...]:
+    """Questions with no useful FP16 answer; empty unless FP16 misses the gate and EXL2 loses no more than noise does.
+
+    These are what rung 11 asks FP16 again.
+    """
+    if evidence.baseline_state is not State.FAIL or above_noise(evidence):
+        return ()
+    return tuple(q for q in usable.both if not usable.fp16[q])
+
+
+def mean_evidence(
+    name: str, numbers: Numbers, tokens: Divergence | None, level: float, rules: int = 1
+) -> Evidence:
     """Evidence of a metric that is a mean over questions, larger being better.
 
     Args:
@@ -66,6 +85,7 @@ def mean_evidence(name: str, numbers: Numbers, tokens: Divergence | None, level:
         numbers: by question and side.
         tokens: the token comparison; None where the probe has none.
         level: two-sided confidence level.
+        rules: how many rules are looked at together; the interval of the loss is widened for their number.
     """
     both, gate = numbers.both, gate_of(name)
     losses = [numbers.fp16[q] - numbers.exl2[q] for q in both]
@@ -73,15 +93,19 @@ def mean_evidence(name: str, numbers: Numbers, tokens: Divergence | None, level:
     baseline = State.NOT_MEASURED
     if gate is not None and gate.applies_to == "value" and both:
         baseline = judge_mean([numbers.fp16[q] for q in both], gate.gate(), level).state
-    return _loss_evidence(losses, float(np.mean(twin)) if twin else None, tokens, level, baseline)
+    return _loss_evidence(losses, float(np.mean(twin)) if twin else None, tokens, level, baseline, rules)
 
 
 def shift_evidence(
-    signed: Mapping[str, float], floor: Mapping[str, float], tokens: Divergence | None, level: float
+    signed: Mapping[str, float],
+    floor: Mapping[str, float],
+    tokens: Divergence | None,
+    level: float,
+    rules: int = 1,
 ) -> Evidence:
     """Evidence of answers that moved: away from the reference answer is the loss; FP16 alone has no gate there."""
     twin = float(np.mean(list(floor.values()))) if floor else None
-    return _loss_evidence(list(signed.values()), twin, tokens, level, State.NOT_MEASURED)
+    return _loss_evidence(list(signed.values()), twin, tokens, level, State.NOT_MEASURED, rules)
 
 
 def strongest(found: Mapping[str, Evidence], state: State, failed: Collection[str]) -> Evidence:
@@ -91,8 +115,18 @@ def strongest(found: Mapping[str, Evidence], state: State, failed: Collection[st
     return replace(best, state=state)
 
 
+def together(rule: str, failed: Collection[str], rules: int) -> int:
+    """How many rules a loss on this one is one of. The verdict has been corrected for their number where it failed."""
+    return 1 if rule in failed else rules
+
+
 def _loss_evidence(
-    losses: Sequence[float], floor: float | None, tokens: Divergence | None, level: float, baseline: State
+    losses: Sequence[float],
+    floor: float | None,
+    tokens: Divergence | None,
+    level: float,
+    baseline: State,
+    rules: int,
 ) -> Evidence:
     several = len(losses) > 1
     return MeanEvidence(
@@ -100,8 +134,8 @@ def _loss_evidence(
         baseline_state=baseline,
         questions=len(losses),
         loss=float(np.mean(losses)) if losses else None,
-        interval=mean_interval(losses, level).bounds if several else None,
-        certain_interval=mean_interval(losses, 0.99).bounds if several else None,
+        interval=mean_interval(losses, 1 - (1 - level) / rules).bounds if several else None,
+        certain_interval=mean_interval(losses, 1 - CERTAIN / rules).bounds if several else None,
         floor=floor,
         kld=tokens.kld if tokens else None,
         kld_floor=tokens.kld_floor if tokens else None,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wfgy_triage.engines.base import Engine, GenerationRequest, Grammar, ScoreRequest
+from wfgy_triage.engines.suggested import GREEDY, Sampling, SidesSampling
 from wfgy_triage.errors import InputError
 from wfgy_triage.store.records import Sample
 
@@ -17,6 +19,12 @@ RUNS = "runs"
 """The arm of a run in which its questions come again, in every wording and under every seed."""
 ARMS = ("", RUNS)
 """The arms in which changes are tried; the first has no name."""
+
+
+OF_FP16 = ("fp16", "held:")
+"""What the names of sides begin with on which FP16 is asked; all others ask EXL2's weights."""
+SECOND_DRAWS = frozenset({"fp16_floor", "exl2_again"})
+"""Sides on which a model is asked once more for its noise: an answer that is drawn is drawn with another seed there."""
 
 
 def arm_side(side: str, arm: str) -> str:
@@ -43,6 +51,7 @@ class Item:
         messages: the conversation that the prompt was rendered from; empty for plain text.
         arm: which arm of the run asks it, where a run asks its questions in more than one.
         expected: token ids of the right answer, where the form of an answer is given: a guess of what is answered.
+        sampling: where each side is asked with settings of its own, these; they replace `temperature` and `top_p`.
     """
 
     question: str
@@ -59,6 +68,7 @@ class Item:
     messages: tuple[tuple[str, str], ...] = ()
     arm: str = ""
     expected: tuple[int, ...] = ()
+    sampling: SidesSampling | None = None
 
     @property
     def request_id(self) -> str:
@@ -80,6 +90,39 @@ class Item:
             self.grammar,
             self.messages,
         )
+
+    def sampling_of(self, side: str) -> Sampling:
+        """The sampling settings with which a side is asked."""
+        if self.sampling is None:
+            return Sampling(self.temperature, self.top_p)
+        return self.sampling.fp16 if side.startswith(OF_FP16) else self.sampling.exl2
+
+    def asked(self, side: str) -> GenerationRequest:
+        """What an engine is asked on a side: `request`, with the side's own sampling where it has any.
+
+        An answer that is drawn with a side's own settings has a seed that depends on the question too, the same on
+        every side: the draws of different questions are then independent of each other.
+        """
+        if self.sampling is None:
+            return self.request
+        own = self.sampling_of(side)
+        found = replace(self.request, temperature=own.temperature, top_p=own.top_p, sampler=own.sampler)
+        return replace(found, seed=self._seed(side)) if own.drawn else found
+
+    def _seed(self, side: str) -> int:
+        named = f"{self.seed}/{self.question}/{self.paraphrase}/{'again' if side in SECOND_DRAWS else ''}"
+        # 31 bits: what every server takes.
+        return int.from_bytes(hashlib.sha256(named.encode()).digest()[:4]) >> 1
+
+    def with_exl2(self, sampling: Sampling) -> Item:
+        """The same, with EXL2 asked with other sampling settings."""
+        fp16 = self.sampling_of("fp16")
+        return replace(self, sampling=SidesSampling(fp16, sampling))
+
+    def told(self, side: str) -> dict[str, object]:
+        """What is stored beside an answer of how it was asked: the side's own sampling where that is not neutral."""
+        own = self.sampling_of(side)
+        return {} if self.sampling is None or own == GREEDY else {"sampling": own.to_json()}
 
     def scoring(self, answer: tuple[int, ...]) -> ScoreRequest:
         """What an engine is asked to score this answer."""

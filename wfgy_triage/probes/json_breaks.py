@@ -15,16 +15,20 @@ from wfgy_triage.engines.grammar_builders import record_grammar
 from wfgy_triage.measure.json_validity import classify_json, structural_positions
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.contracts import json_contracts
+from wfgy_triage.probes.held import hold
 from wfgy_triage.probes.items import Item, conversation
-from wfgy_triage.probes.json_evaluation import evaluate_samples, lost
-from wfgy_triage.probes.json_samples import usable
+from wfgy_triage.probes.json_evaluation import evaluate_samples, failed, lost
+from wfgy_triage.probes.json_plan import records_info, records_of
+from wfgy_triage.probes.json_samples import right, usable
 from wfgy_triage.probes.localize import localize
+from wfgy_triage.probes.lost import lost_answers
 from wfgy_triage.probes.measuring import Measuring
 from wfgy_triage.probes.payloads import token_pieces
-from wfgy_triage.probes.subject import Subject
+from wfgy_triage.probes.sampling import as_asked
+from wfgy_triage.probes.subject import CONTRACTS, GRAMMAR, Subject
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample
-from wfgy_triage.workload.json_records import JSON_RECORDS, JsonWorkload, RecordQuestion, load_json_workload
+from wfgy_triage.workload.json_records import JsonWorkload, RecordQuestion
 
 SYMPTOM = "json_breaks"
 LENGTH_FACTOR, LENGTH_MARGIN = 2.0, 32
@@ -38,9 +42,7 @@ class JsonBreaks:
 
     def workload_info(self, settings: ProbeSettings) -> Mapping[str, Any]:
         """Identity of the question set and how many of its questions are used."""
-        workload = load_json_workload(settings.workload or JSON_RECORDS)
-        used = len(workload.questions[: settings.questions])
-        return {"id": workload.id, "sha256": workload.sha256, "questions": used}
+        return records_info(settings)
 
     def run(self, context: ProbeContext) -> None:
         """Generate on both sides and on the twin, then score; skips what is stored, stops when asked."""
@@ -52,11 +54,12 @@ class JsonBreaks:
         measuring = Measuring(context, SYMPTOM, subject.items)
         measuring.run(subject.judge, annotate)
         questions = lost(context.stored(), context.settings)
-        localize(context, measuring, subject.judge, subject.useful, questions)
+        localize(context, measuring, subject.judge, lost_answers(questions, subject.useful))
+        hold(context, subject, failed(context.stored(), context.settings), right)
 
     def subject(self, context: ProbeContext) -> Subject:
         """The records asked for, and what fits their schemas."""
-        workload = load_json_workload(context.settings.workload or JSON_RECORDS)
+        workload = records_of(context.settings)
         questions = {q.id: q for q in workload.questions[: context.settings.questions]}
 
         def judge(item: Item, completion: Completion) -> dict[str, Any]:
@@ -67,8 +70,8 @@ class JsonBreaks:
         def grammar(item: Item) -> Grammar:
             return record_grammar(workload.classes[questions[item.question].record_class].schema)
 
-        facets = {"grammar": grammar, "contracts": json_contracts(workload, context.fp16)}
-        return Subject(SYMPTOM, tuple(items), judge, usable, facets=facets)
+        facets = {GRAMMAR: grammar, CONTRACTS: json_contracts(workload, context.fp16)}
+        return Subject(SYMPTOM, as_asked(tuple(items), context), judge, usable, facets=facets)
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

@@ -12,13 +12,17 @@ from dataclasses import replace
 from typing import Any
 
 from wfgy_triage.diagnosis import diagnose_rate
+from wfgy_triage.evidence import RateEvidence
 from wfgy_triage.measure.json_validity import JsonKind
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.probes.chart_data import class_chart, damage_chart, rate_charts
-from wfgy_triage.probes.evidence import lost_questions, rate_evidence
-from wfgy_triage.probes.json_samples import PRIMARY, RATES, usable
-from wfgy_triage.probes.localize import damage
-from wfgy_triage.probes.paired import Outcomes, Sides, literal_rule, rate_metric
+from wfgy_triage.probes.damage import damage
+from wfgy_triage.probes.evidence import failed_questions, lost_questions, rate_evidence
+from wfgy_triage.probes.held import held_of
+from wfgy_triage.probes.json_samples import PRIMARY, RATES, right, usable
+from wfgy_triage.probes.lost import lost_answers
+from wfgy_triage.probes.paired import Outcomes, PerSide, Sides, literal_rule, rate_metric
+from wfgy_triage.probes.sampling import with_sampling
 from wfgy_triage.probes.served import again_flips, with_server_facts
 from wfgy_triage.probes.token_metrics import Divergence, Part, bucket_chart, divergence
 from wfgy_triage.result import Check, Metric, State
@@ -41,24 +45,35 @@ def evaluate_samples(
     fits, primary = sides.each(RATES[PRIMARY]), rates[PRIMARY]
     evidence = rate_evidence(primary, fits, sides.each(usable), tokens, level)
     evidence = replace(evidence, again_flips=again_flips(samples, usable))
-    found = damage(samples, sides.pair, usable)
+    gone = lost_answers(lost_questions(evidence, sides.each(usable)), usable)
+    found, asked = damage(samples, sides.pair, gone), with_sampling(checks, samples)
     return Evaluation(
         state=primary.state or State.NOT_MEASURED,
         headline=_headline(fits, primary, sides.each(RATES["truncated_rate"])),
         page_rule=literal_rule(primary),
         metrics=with_server_facts((*rates.values(), *tokens.metrics), samples, level),
-        diagnosis=diagnose_rate(evidence, checks, found),
+        diagnosis=diagnose_rate(evidence, asked, found, held_of(samples, usable, right)),
         charts=_charts(sides, rates, tokens, level) | damage_chart(found),
     )
 
 
 def lost(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
     """The questions that EXL2 loses; see `evidence.lost_questions`."""
+    return lost_questions(*_changes(samples, settings))
+
+
+def failed(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
+    """The questions that FP16 itself fails; see `evidence.failed_questions`."""
+    evidence, good = _changes(samples, settings)
+    return failed_questions(replace(evidence, again_flips=again_flips(samples, usable)), good)
+
+
+def _changes(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[RateEvidence, PerSide[bool]]:
     sides, level = Sides.of(samples), settings.level
     fits, good = sides.each(RATES[PRIMARY]), sides.each(usable)
     tokens = divergence(sides.pair, sides.pair_floor, level)
     primary = rate_metric(PRIMARY, fits, level, True)
-    return lost_questions(rate_evidence(primary, fits, good, tokens, level), good)
+    return rate_evidence(primary, fits, good, tokens, level), good
 
 
 def _headline(fits: Outcomes, primary: Metric, cut: Outcomes) -> str:

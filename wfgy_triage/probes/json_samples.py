@@ -51,3 +51,8 @@ def usable(answer: Payload) -> bool:
     record it is a change, and the noise rung of the ladder asks about changes.
     """
     return bool(answer["schema_valid"])
+
+
+def right(answer: Payload) -> bool:
+    """Whether the record says what the note says."""
+    return bool(answer["value_matches"])

@@ -35,12 +35,13 @@ LEAST_TOKENS = 8
 
 Clock = Callable[[], float]
 """Seconds from any beginning."""
-Refusal = Literal["exl2", "fp16", "device"]
-"""The side whose speed says nothing; or that they run in different places."""
+Refusal = Literal["exl2", "fp16", "device", "in_turn"]
+"""The side whose speed says nothing; or that they run in different places, or not at the same time."""
 REFUSED: Mapping[str, str] = {
     "exl2": "The reference engine does not run ExLlamaV2's kernels, so its speed says nothing about them.",
     "fp16": "FP16 does not compute in 16-bit numbers on the GPU here, so its speed is no baseline.",
     "device": "FP16 and EXL2 run on different devices here, so their times cannot be compared.",
+    "in_turn": "FP16 and EXL2 are loaded one at a time here, so they cannot be timed side by side.",
 }
 _REFUSED = "refused"
 """Key of the sample that says why nothing was timed."""
@@ -162,6 +163,8 @@ def _timed_sides(context: ProbeContext) -> dict[str, TimedEngine] | Refusal | No
     is held against: anything else would make every EXL2 model look fast.
     """
     exl2 = context.exl2
+    if exl2.capabilities.in_turn:
+        return "in_turn"
     if not _tells(exl2):
         return "exl2"
     baseline = context.fp16 if context.fp16.capabilities.speed_tells else context.open_floor()

@@ -1,20 +1,21 @@
-"""Rungs 7 to 9 of the ladder: what does the damage? One thing at a time is exchanged, and the run looks again.
+"""Rungs 7 to 10 of the ladder: what does the damage? One thing at a time is exchanged, and the run looks again.
 
-A quantized KV cache comes first: where most lost answers come back with one that rounds nothing, nothing else is asked
-for. Then, where the two sides run in different engines, the same EXL2 weights are asked in the reference engine: where
-most lost answers come back, the engine is to blame. Then FP16 weights are put back part by part.
+Sampling settings of EXL2's own come first, a quantized KV cache second: where most lost answers come back with neutral
+settings, or with a cache that rounds nothing, nothing else is asked for. Then, where the two sides run in different
+engines, the same EXL2 weights are asked in the reference engine: where most lost answers come back, the engine is to
+blame. Then FP16 weights are put back part by part.
 
-What is stored. `part:<id>`: the comparison of a few FP16 answers with the EXL2 model that has this part of its weights
-back (as `engine`: none, in the reference engine); what drift is left shows what the part causes. `back:<id>`: new
-answers to questions that EXL2 lost, with the part back (as `cache`: a cache that rounds nothing; as `engine`: the
-reference engine); they show whether the symptom goes away. `left_out:engine`: why the reference engine was not asked.
+What is stored, for `damage.py` to read. `part:<id>`: the comparison of a few FP16 answers with the EXL2 model that has
+this part of its weights back (as `engine`: none, where the run has not compared that itself); what drift is left shows
+what the part causes. `back:<id>`: new answers to questions that EXL2 lost, with the part back (as `sampler`: neutral
+sampling settings; as `cache`: a cache that rounds nothing; as `engine`: the reference engine); they show whether the
+symptom goes away. `left_out:engine`, `left_out:parts`: why the reference engine was not asked, or no weights put back.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -23,13 +24,13 @@ import numpy as np
 from wfgy_triage.diagnosis import MOSTLY
 from wfgy_triage.engines.base import Engine
 from wfgy_triage.engines.caches import exact_cache
-from wfgy_triage.engines.putback import ALL, HEAD, WeightPart, exchangeable_parts, put_back
+from wfgy_triage.engines.putback import ALL, WeightPart, exchangeable_parts, kept_apart, put_back
+from wfgy_triage.engines.suggested import GREEDY
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.evidence import AnswersBack, Damage, PartDamage
 from wfgy_triage.probes.base import ProbeContext
 from wfgy_triage.probes.items import Item
+from wfgy_triage.probes.lost import CACHE, ENGINE, LEFT_OUT, PART, PARTS, SAMPLER, Lost
 from wfgy_triage.probes.measuring import Judge, Measuring
-from wfgy_triage.probes.paired import Payload
 from wfgy_triage.probes.reference_engine import reference_opener, why_not
 from wfgy_triage.store.records import Sample
 
@@ -37,251 +38,184 @@ STAGE, STAGE_LABEL = "parts", "FP16 weights put back, part by part"
 SCORED_QUESTIONS, SCORED_TOKENS = 4, 600
 """The drift of every part is measured on so many FP16 answers, or on fewer that have so many tokens together: a few
 hundred tell parts apart well, and every part reads them all."""
-ANSWERED_QUESTIONS = 12
-"""Lost questions that are answered again with a part back."""
 ANSWERED_PARTS = 2
 """Parts, the most damaging first, with which the lost questions are answered again; all weights come on top."""
-CACHE, ENGINE = "cache", "engine"
-_PART, _BACK, _LEFT_OUT = "part:", "back:", "left_out:"
+APART = "That takes both models in memory at the same time; here they take turns."
 _log = logging.getLogger(__name__)
-WHOLE_KINDS = {
-    ALL: "All weights",
-    HEAD: "Output head",
-    "attn": "Attention, all blocks",
-    "mlp": "MLP, all blocks",
-}
 
 
 def localize(
     context: ProbeContext,
     measuring: Measuring,
     judge: Judge,
-    useful: Callable[[Payload], bool],
-    lost: Sequence[str],
+    lost: Lost,
+    asked: Callable[[Sequence[str]], list[Item]] | None = None,
 ) -> None:
     """Measure what is left of the damage with each thing exchanged; skips what is stored.
 
     Args:
         context: the run's engines and store.
-        measuring: the run's pass.
+        measuring: the run's pass; the answers that are compared are of its items.
         judge: what an answer is worth.
-        useful: whether a judged answer is of use.
-        lost: questions that FP16 answers well and EXL2 does not; none: there is nothing to localize.
+        lost: what EXL2 loses.
+        asked: what is asked again of lost questions; the pass's own items of them unless given.
     """
-    if not lost or context.should_stop():
+    if not lost.questions or context.should_stop():
         return
-    items = measuring.items(_some(lost, ANSWERED_QUESTIONS))
-    if _cache_explains(context, measuring, judge, useful, items) or context.should_stop():
+    run = _Run(context, measuring, judge, lost, tuple((asked or measuring.items)(lost.some)))
+    if _sampler_explains(run) or context.should_stop() or _cache_explains(run) or context.should_stop():
         return
     open_decoded = reference_opener(context)
     if open_decoded is not None:
-        _through_the_reference(open_decoded, context, measuring, judge, useful, items)
+        _through_the_reference(open_decoded, run)
     else:
-        _weights_back(context, measuring, judge, items, context.exl2, {})
+        _weights_back(run, context.exl2)
 
 
-def _weights_back(
-    context: ProbeContext,
-    measuring: Measuring,
-    judge: Judge,
-    items: Sequence[Item],
-    exl2: Engine,
-    as_it_is: Mapping[str, Engine],
-) -> None:
-    """Put FP16 weights back into an engine of the EXL2 weights, part by part; nothing where that is not possible.
+@dataclass(frozen=True)
+class _Run:
+    """What every step needs; `items` are those of the lost questions that are asked again."""
 
-    Args:
-        context: the run's engines and store.
-        measuring: the run's pass.
-        judge: what an answer is worth.
-        items: lost questions.
-        exl2: holds the EXL2 weights.
-        as_it_is: the same without any part back, by side, where the run has not compared it yet.
-    """
+    context: ProbeContext
+    measuring: Measuring
+    judge: Judge
+    lost: Lost
+    items: tuple[Item, ...]
+
+    def answer(self, exchanged: str, engine: Engine, items: Sequence[Item] | None = None) -> None:
+        """Ask the lost questions with one thing exchanged."""
+        self.measuring.answer(
+            self.lost.side(exchanged), engine, self.judge, self.items if items is None else items
+        )
+
+    def answered(self, exchanged: str) -> bool:
+        """Whether all of them are answered so."""
+        return all(self.measuring.has(i, self.lost.side(exchanged)) for i in self.items)
+
+    def explains(self, exchanged: str) -> bool:
+        """Whether most lost answers come back with it."""
+        back = self.lost.back(self.context.stored(), exchanged)
+        return back is not None and back.share >= MOSTLY
+
+    def leave_out(self, what: str, reason: str) -> None:
+        """Store why something is not done, so that it is not tried again."""
+        _log.warning("left out of the localization, %s: %s", what, reason)
+        if not self.left_out(what):
+            self.context.save(
+                [Sample(self.measuring.key(self.items[0], LEFT_OUT + what), {"reason": reason})]
+            )
+
+    def left_out(self, what: str) -> bool:
+        """Whether an earlier pass has found that it cannot be done."""
+        return self.measuring.has(self.items[0], LEFT_OUT + what)
+
+
+def _weights_back(run: _Run, exl2: Engine) -> None:
+    """Put FP16 weights back into an engine of the EXL2 weights, part by part; nothing where that is not possible."""
+    context, measuring = run.context, run.measuring
+    if kept_apart(exl2, context.fp16):
+        run.leave_out(PARTS, APART)
+        return
     parts = exchangeable_parts(exl2, context.fp16) if context.fp16.capabilities.score else ()
     if not parts:
         return
-    scored = _enough(context.stored(), measuring, items)
+    scored = _enough(run)
+    # What the EXL2 weights do as they are is known where the run has compared just these answers in this engine.
+    known = exl2 is context.exl2 and all(measuring.has(i, "pair") for i in scored)
+    as_it_is = () if known else (WeightPart(ENGINE, (), exl2.info.layers),)
     steps = 2 + ANSWERED_PARTS
     context.progress(STAGE, STAGE_LABEL, 0, steps)
-    engines = put_back(exl2, context.fp16, parts)
-    changed = {_PART + part: engine for part, engine in engines.items()}
-    measuring.compare_many({**as_it_is, **changed}, scored)
-    left = _kl_by_part(context.stored(), measuring, scored, parts)
+    engines = put_back(exl2, context.fp16, (*as_it_is, *parts))
+    measuring.compare_many({PART + part: engine for part, engine in engines.items()}, scored)
+    left = _kl_by_part(run, scored, parts)
     ranked = sorted((p for p in left if p != ALL), key=lambda p: left[p])
     for done, part in enumerate([ALL, *ranked[:ANSWERED_PARTS]], 1):
         context.progress(STAGE, STAGE_LABEL, done, steps)
-        measuring.answer(_BACK + part, engines[part], judge, items)
+        run.answer(part, engines[part])
     if not context.should_stop():
         context.progress(STAGE, STAGE_LABEL, steps, steps)
 
 
-def _cache_explains(
-    context: ProbeContext,
-    measuring: Measuring,
-    judge: Judge,
-    useful: Callable[[Payload], bool],
-    items: Sequence[Item],
-) -> bool:
+def _sampler_explains(run: _Run) -> bool:
+    """Ask lost questions with neutral sampling settings where EXL2 has others; whether most of them come back."""
+    if all(i.sampling is None or i.sampling.exl2 == GREEDY for i in run.items):
+        return False
+    run.context.progress(STAGE, "Neutral sampling settings", 0, 1)
+    run.answer(SAMPLER, run.context.exl2, [i.with_exl2(GREEDY) for i in run.items])
+    return run.explains(SAMPLER)
+
+
+def _cache_explains(run: _Run) -> bool:
     """Answer lost questions with a cache that rounds nothing; whether most of them come back."""
     try:
-        exact = exact_cache(context.exl2)
+        exact = exact_cache(run.context.exl2)
     except PrerequisiteError as error:
         # No room for a second cache: what was measured stands, and the cause stays open.
         _log.warning("the cache is not put back: %s", error)
         return False
     if exact is None:
         return False
-    context.progress(STAGE, "A cache that rounds nothing", 0, 1)
+    run.context.progress(STAGE, "A cache that rounds nothing", 0, 1)
     with closing(exact):
-        measuring.answer(_BACK + CACHE, exact, judge, items)
-    return _explains(CACHE, context, useful)
+        run.answer(CACHE, exact)
+    return run.explains(CACHE)
 
 
-def _through_the_reference(
-    open_decoded: Callable[[], Engine],
-    context: ProbeContext,
-    measuring: Measuring,
-    judge: Judge,
-    useful: Callable[[Payload], bool],
-    items: Sequence[Item],
-) -> None:
+def _through_the_reference(open_decoded: Callable[[], Engine], run: _Run) -> None:
     """Ask lost questions of the same weights in the reference engine; where it loses them too, look at its parts."""
-    asked = all(measuring.has(i, _BACK + ENGINE) for i in items)
-    if measuring.has(items[0], _LEFT_OUT + ENGINE) or (asked and _explains(ENGINE, context, useful)):
+    asked = run.answered(ENGINE)
+    if run.left_out(ENGINE) or run.left_out(PARTS) or (asked and run.explains(ENGINE)):
         return
-    if asked and _parts_answered(context.stored(), measuring, items) > ANSWERED_PARTS:
+    if asked and _parts_answered(run) > ANSWERED_PARTS:
         return  # nothing is left to do, so nothing is loaded for it
     label = "The same weights in the reference engine"
-    context.progress(STAGE, label, 0, 1)
+    run.context.progress(STAGE, label, 0, 1)
     try:
         with closing(open_decoded()) as decoded:
-            measuring.answer(_BACK + ENGINE, decoded, judge, items)
-            if context.should_stop():
+            run.answer(ENGINE, decoded)
+            if run.context.should_stop():
                 return
-            context.progress(STAGE, label, 1, 1)
-            if not _explains(ENGINE, context, useful):
-                _weights_back(context, measuring, judge, items, decoded, {_PART + ENGINE: decoded})
+            run.context.progress(STAGE, label, 1, 1)
+            if not run.explains(ENGINE):
+                _weights_back(run, decoded)
     except (PrerequisiteError, RuntimeError, MemoryError) as error:
         reason = why_not(error)
         if reason is None:
             raise
-        _leave_out(context, measuring, items, reason)
+        # Where all were asked, what they showed stands, and only the parts are given up.
+        run.leave_out(PARTS if run.answered(ENGINE) else ENGINE, reason)
 
 
-def _parts_answered(samples: Sequence[Sample], measuring: Measuring, items: Sequence[Item]) -> int:
+def _parts_answered(run: _Run) -> int:
     """With how many parts back the lost questions are all answered."""
-    sides = {s.key.side for s in samples if s.key.side.startswith(_BACK)} - {_BACK + CACHE, _BACK + ENGINE}
-    return sum(all(measuring.has(i, side) for i in items) for side in sides)
+    names = {s.key.side.removeprefix(PART) for s in run.context.stored() if s.key.side.startswith(PART)}
+    return sum(run.answered(part) for part in names - {ENGINE})
 
 
-def _leave_out(context: ProbeContext, measuring: Measuring, items: Sequence[Item], reason: str) -> None:
-    """Store why lost questions are not asked in the reference engine; where they were asked, that stands."""
-    _log.warning("the reference engine is not asked any further: %s", reason)
-    if not all(measuring.has(i, _BACK + ENGINE) for i in items):
-        context.save([Sample(measuring.key(items[0], _LEFT_OUT + ENGINE), {"reason": reason})])
+def _enough(run: _Run) -> list[Item]:
+    """The first lost questions whose FP16 answers are enough to tell parts apart.
 
-
-def _explains(exchanged: str, context: ProbeContext, useful: Callable[[Payload], bool]) -> bool:
-    """Whether most lost answers come back with the cache, or the engine, exchanged."""
-    back = _answers_back(exchanged, context.stored(), useful)
-    return back is not None and back.share >= MOSTLY
-
-
-def _answers_back(
-    exchanged: str, samples: Sequence[Sample], useful: Callable[[Payload], bool]
-) -> AnswersBack | None:
-    answers = [s.payload for s in samples if s.key.side == _BACK + exchanged]
-    return AnswersBack(sum(useful(a) for a in answers), len(answers)) if answers else None
-
-
-def _enough(samples: Sequence[Sample], measuring: Measuring, items: Sequence[Item]) -> list[Item]:
-    """The first items whose FP16 answers are enough to tell parts apart."""
-    tokens = {s.key: int(s.payload["tokens"]) for s in samples if s.key.side == "fp16"}
+    Where none of the lost ones is compared token by token, other questions show as well what a part does.
+    """
+    tokens = {s.key: int(s.payload["tokens"]) for s in run.context.stored() if s.key.side == "fp16"}
+    key = run.measuring.key
+    lost = [i for i in run.measuring.items(run.lost.some) if i.compared and tokens.get(key(i, "fp16"))]
+    among = lost or [i for i in run.measuring.compared if tokens.get(key(i, "fp16"))]
     found: list[Item] = []
-    for item in items[:SCORED_QUESTIONS]:
-        if sum(tokens[measuring.key(i, "fp16")] for i in found) >= SCORED_TOKENS:
+    for item in among[:SCORED_QUESTIONS]:
+        if sum(tokens[key(i, "fp16")] for i in found) >= SCORED_TOKENS:
             break
         found.append(item)
     return found
 
 
-def _kl_by_part(
-    samples: Sequence[Sample], measuring: Measuring, scored: Sequence[Item], parts: Sequence[WeightPart]
-) -> dict[str, float]:
+def _kl_by_part(run: _Run, scored: Sequence[Item], parts: Sequence[WeightPart]) -> dict[str, float]:
     """Mean KL left with each part put back, over the scored items where every part was measured."""
-    stored = {s.key: s.payload for s in samples}
+    stored = {s.key: s.payload for s in run.context.stored()}
     found = {}
     for part in parts:
-        keys = [measuring.key(i, _PART + part.id) for i in scored]
+        keys = [run.measuring.key(i, PART + part.id) for i in scored]
         values = [np.mean(stored[k]["kl"]) for k in keys if k in stored]
         if values:
             found[part.id] = float(np.mean(values))
     return found
-
-
-def _some(questions: Sequence[str], count: int) -> list[str]:
-    """At most `count` questions, chosen the same way in every pass and not by their order in the set."""
-    return sorted(questions, key=lambda q: hashlib.sha256(q.encode()).hexdigest())[:count]
-
-
-@dataclass(frozen=True)
-class _Group:
-    part: dict[str, Payload]
-    back: dict[str, Payload]
-
-
-def damage(
-    samples: Sequence[Sample], pair: Mapping[str, Payload], useful: Callable[[Payload], bool]
-) -> Damage | None:
-    """What the localization of a run found; None where it was not made.
-
-    Args:
-        samples: everything stored for the run.
-        pair: comparison of the EXL2 side, by question.
-        useful: whether an answer is of use.
-    """
-    groups: dict[str, _Group] = {}
-    for sample in samples:
-        kind, _, part_id = sample.key.side.partition(":")
-        if kind not in ("part", "back") or part_id in ("", CACHE, ENGINE):
-            continue
-        group = groups.setdefault(part_id, _Group({}, {}))
-        (group.part if kind == "part" else group.back)[sample.key.question] = sample.payload
-    reason = next((str(s.payload["reason"]) for s in samples if s.key.side == _LEFT_OUT + ENGINE), "")
-    engine = None if reason else _answers_back(ENGINE, samples, useful)
-    cache = _answers_back(CACHE, samples, useful)
-    # Parts were put back in the reference engine where that holds the EXL2 weights: its drift is what they end.
-    decoded = {s.key.question: s.payload for s in samples if s.key.side == _PART + ENGINE}
-    as_it_is = decoded or pair
-    scored = [q for q in as_it_is if groups and all(q in g.part for g in groups.values())]
-    if not scored:
-        found = cache is not None or engine is not None or bool(reason)
-        return Damage(0.0, 0, (), cache, engine, reason) if found else None
-    whole = _mean_kl([as_it_is[q] for q in scored])
-    parts = [
-        PartDamage(
-            part_id,
-            part_label(part_id),
-            _mean_kl([group.part[q] for q in scored]),
-            sum(useful(a) for a in group.back.values()) if group.back else None,
-            len(group.back),
-        )
-        for part_id, group in sorted(groups.items())
-    ]
-    return Damage(whole, len(scored), tuple(parts), cache, engine, reason)
-
-
-def part_label(part_id: str) -> str:
-    """The words for a part, blocks counted from 1: `attn 0-5` is "Attention, blocks 1 to 6"."""
-    kind, _, span = part_id.partition(" ")
-    if not span:
-        return WHOLE_KINDS.get(kind, kind)
-    first, last = (int(block) + 1 for block in span.split("-"))
-    blocks = f"block {first}" if first == last else f"blocks {first} to {last}"
-    return f"{'Attention' if kind == 'attn' else 'MLP'}, {blocks}"
-
-
-def _mean_kl(payloads: Sequence[Payload]) -> float:
-    """Mean over all tokens, nats."""
-    return float(np.mean(np.concatenate([np.asarray(p["kl"], np.float64) for p in payloads])))

@@ -23,9 +23,11 @@ from wfgy_triage.probes.chain_evaluation import evaluate_chains, lost_chains
 from wfgy_triage.probes.chain_samples import useful
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.localize import localize
+from wfgy_triage.probes.lost import lost_answers
 from wfgy_triage.probes.measuring import Measuring
 from wfgy_triage.probes.payloads import token_pieces
 from wfgy_triage.probes.reuse import rounded
+from wfgy_triage.probes.sampling import as_asked
 from wfgy_triage.probes.subject import Subject
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample
@@ -80,19 +82,19 @@ class LongChain:
         measuring.run(subject.judge, annotate)
         if not context.should_stop():
             lost = lost_chains(context.stored(), context.settings.level, load_chains().horizon)
-            localize(context, measuring, subject.judge, subject.useful, lost)
+            localize(context, measuring, subject.judge, lost_answers(lost, subject.useful))
 
     def subject(self, context: ProbeContext) -> Subject:
         """The chains, and how well each is continued."""
         chains = {c.id: c for c in _chains(context.settings)}
-        items = tuple(chain_item(c, context.fp16, context.settings.seed) for c in chains.values())
+        items = [chain_item(c, context.fp16, context.settings.seed) for c in chains.values()]
 
         def judge(item: Item, completion: Completion) -> dict[str, Any]:
             return self._judged(chains[item.question], completion)
 
         # All chains: a change may be confirmed on more than this run has asked.
         every = {c.id: c for c in load_chains().chains}
-        return Subject(SYMPTOM, items, judge, useful, facets={"chains": every})
+        return Subject(SYMPTOM, as_asked(items, context), judge, useful, facets={"chains": every})
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from wfgy_triage.doctor.finding import Outcome
 from wfgy_triage.engines.base import Completion, Engine, GenerationRequest, ScoreRequest, TokenScores
-from wfgy_triage.engines.scoring import score_many, score_text
+from wfgy_triage.engines.scoring import score_each, score_text
 from wfgy_triage.measure.fluency import mean_logprob
 from wfgy_triage.probes.base import ProbeContext
 from wfgy_triage.probes.items import Item, drafts_for, fits, refuse_too_long
@@ -23,7 +23,7 @@ from wfgy_triage.probes.served import AGAIN
 from wfgy_triage.store.records import Sample, SampleKey
 
 ROUND = 40
-"""Questions per round: FP16 answers, then EXL2 answers, so that the page shows both sides early."""
+"""Questions per round: FP16 answers, then EXL2 answers, so that the page shows both sides early; see `in_rounds`."""
 STAGES: Mapping[str, str] = {
     "fp16": "FP16 answers",
     "exl2": "EXL2 answers",
@@ -36,6 +36,7 @@ SHORT_CONTEXT = "same_context"
 """The doctor's check that EXL2 accepts as long prompts as FP16."""
 ALWAYS = frozenset({"fp16", "exl2"})
 """Sides on which every item is answered; the others are for items that are compared."""
+_Round = TypeVar("_Round")
 Judge = Callable[["Item", Completion], Mapping[str, Any]]
 """What a probe stores of an answer besides the answer itself: plain JSON."""
 
@@ -77,6 +78,11 @@ class Measuring:
         wanted = set(questions)
         return [i for i in self._items.values() if i.question in wanted]
 
+    @property
+    def compared(self) -> list[Item]:
+        """The items whose answers are compared token by token."""
+        return [i for i in self._items.values() if i.compared]
+
     def has(self, item: Item, side: str) -> bool:
         """Whether a side of an item is stored."""
         return self.key(item, side) in self._done
@@ -91,10 +97,9 @@ class Measuring:
         self.refuse_too_long()
         # All at once, so that the run says once how many answers it takes from earlier ones.
         self._recall_answers("fp16", self._context.fp16, judge)
-        for start in range(0, len(items), ROUND):
-            block = items[start : start + ROUND]
-            self.answer("fp16", self._context.fp16, judge, block)
-            self.answer("exl2", self._context.exl2, judge, block)
+        blocks = [items[start : start + ROUND] for start in range(0, len(items), ROUND)]
+        for (side, engine), block in in_rounds(self._context, blocks):
+            self.answer(side, engine, judge, block)
         self.repeat(judge)
         scored = ("pair", "pair_floor") if self._scored else ()
         if self._context.should_stop() or not self.missing("fp16_floor", *scored):
@@ -143,25 +148,25 @@ class Measuring:
         self._report(side)
         fresh: list[tuple[GenerationRequest, Completion]] = []
         try:
-            requests = self._with_drafts(todo.values())
+            requests = self._with_drafts(side, todo.values())
             for completion in engine.generate(requests, self._context.should_stop):
                 if completion.finish_reason != "cancelled":
                     item, settled = todo[completion.id], settled_answer(completion)
-                    payload = answer_payload(settled, engine.capabilities.served)
+                    payload = answer_payload(settled, engine.capabilities.served) | item.told(side)
                     self._store(side, {item: {**payload, **judge(item, settled)}})
-                    fresh.append((item.request, settled))
+                    fresh.append((item.asked(side), settled))
         finally:
             if self._reuse is not None and side in REUSED:
                 self._reuse.keep_answers(side, engine.info, fresh)
 
-    def _with_drafts(self, items: Iterable[Item]) -> list[GenerationRequest]:
+    def _with_drafts(self, side: str, items: Iterable[Item]) -> list[GenerationRequest]:
         """The requests of items, with what was answered to their questions before: the next answer is often like it."""
         known: dict[str, list[Sample]] = {}
         for sample in self._context.stored():
             if sample.payload.get("token_ids"):
                 known.setdefault(sample.key.question, []).append(sample)
         return [
-            replace(item.request, drafts=drafts_for(item, known.get(item.question, ()))) for item in items
+            replace(item.asked(side), drafts=drafts_for(item, known.get(item.question, ()))) for item in items
         ]
 
     def compare_many(
@@ -184,33 +189,38 @@ class Measuring:
         answers = {i: ids for i in among if (ids := stored.get(self.key(i, "fp16")))}
         for side, candidate in candidates.items():
             self._recall_comparisons(side, candidate, answers, annotate)
-        waiting: dict[tuple[tuple[str, ...], str], list[Item]] = {}
+        waiting: dict[tuple[str, ...], dict[str, list[Item]]] = {}
         for item in answers:
             sides = tuple(s for s, c in candidates.items() if not self.has(item, s) and fits(item, c))
             if sides:
-                waiting.setdefault((sides, item.group), []).append(item)
-        for (sides, _), block in sorted(waiting.items(), key=lambda entry: entry[0]):
+                waiting.setdefault(sides, {}).setdefault(item.group, []).append(item)
+        for sides, by_group in sorted(waiting.items()):
             if self._context.should_stop():
                 return
             self._report(sides[0])
-            self._score({s: candidates[s] for s in sides}, {i: answers[i] for i in block}, annotate)
+            groups = [{i: answers[i] for i in block} for _, block in sorted(by_group.items())]
+            self._score({s: candidates[s] for s in sides}, groups, annotate)
 
     def _score(
         self,
         candidates: Mapping[str, Engine],
-        answers: Mapping[Item, tuple[int, ...]],
+        groups: Sequence[Mapping[Item, tuple[int, ...]]],
         annotate: Annotate | None,
     ) -> None:
+        answers = {i: ids for group in groups for i, ids in group.items()}
         baseline, items = self._context.fp16, {i.request_id: i for i in answers}
         fresh: dict[str, list[tuple[ScoreRequest, TokenScores]]] = {side: [] for side in candidates}
         requests = {i.request_id: i.scoring(answer) for i, answer in answers.items()}
         try:
-            for found in score_many(baseline, list(candidates.values()), list(requests.values())):
-                for side, measured in zip(candidates, found, strict=True):
-                    item, scores = items[measured.id], settled_scores(measured)
-                    self._store(side, {item: comparison_payload(item, answers[item], scores, annotate)})
-                    fresh[side].append((requests[scores.id], scores))
-                if self._context.should_stop():
+            sides, stop = list(candidates), self._context.should_stop
+            asked = [[requests[i.request_id] for i in group] for group in groups]
+            found = score_each(baseline, list(candidates.values()), asked, should_stop=stop)
+            for number, measured in found:
+                side, item, scores = sides[number], items[measured.id], settled_scores(measured)
+                self._store(side, {item: comparison_payload(item, answers[item], scores, annotate)})
+                fresh[side].append((requests[scores.id], scores))
+                # In lockstep a sequence is left when it has been compared with all.
+                if (number + 1 == len(sides) or baseline.capabilities.in_turn) and stop():
                     return
         finally:
             for side, candidate in candidates.items():
@@ -221,8 +231,11 @@ class Measuring:
         self, side: str, engine: Engine, judge: Judge, items: Iterable[Item] | None = None
     ) -> None:
         def find(reuse: Reuse, todo: Mapping[str, Item]) -> dict[Item, Mapping[str, Any]]:
-            found = reuse.answers(side, engine.info, [i.request for i in todo.values()])
-            return {todo[n]: {**answer_payload(c), **judge(todo[n], c)} for n, c in found.items()}
+            found = reuse.answers(side, engine.info, [i.asked(side) for i in todo.values()])
+            return {
+                todo[n]: {**answer_payload(c), **todo[n].told(side), **judge(todo[n], c)}
+                for n, c in found.items()
+            }
 
         self._recall(side, self._todo(side, items), find)
 
@@ -267,7 +280,7 @@ class Measuring:
             return
         self._report(side)
         requests = [i.scoring(answers[self.key(i, answered)]) for i in todo.values()]
-        for name, logprobs in score_text(engine, requests):
+        for name, logprobs in score_text(engine, requests, should_stop=self._context.should_stop):
             self._store(side, {todo[name]: {"mean_logprob": mean_logprob(logprobs)}})
 
     def _measured(self, side: str) -> bool:
@@ -300,3 +313,14 @@ class Measuring:
             expected = self._expected(side)
             done = sum(self.key(i, side) in self._done for i in expected)
             self._context.progress(side, self._stages[side], done, len(expected))
+
+
+def in_rounds(context: ProbeContext, rounds: Sequence[_Round]) -> list[tuple[tuple[str, Engine], _Round]]:
+    """In which order both sides are asked several rounds of questions: each `((side, engine), round)`.
+
+    FP16 and then EXL2, round by round; all rounds of FP16 first where going to the other side means loading it.
+    """
+    sides = [("fp16", context.fp16), ("exl2", context.exl2)]
+    if context.exl2.capabilities.in_turn:
+        return [(side, each) for side in sides for each in rounds]
+    return [(side, each) for each in rounds for side in sides]

@@ -11,6 +11,7 @@ from wfgy_triage.engines.base import Engine
 from wfgy_triage.engines.device_faults import GPU_MEMORY, MAIN_MEMORY, device_fault
 from wfgy_triage.engines.devices import free_bytes
 from wfgy_triage.engines.footprint import WORKING_BYTES
+from wfgy_triage.engines.in_turn import engine_behind, make_room
 from wfgy_triage.engines.transformers_engine import TransformersEngine
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.probes.base import ProbeContext
@@ -25,13 +26,14 @@ def reference_opener(context: ProbeContext) -> Callable[[], Engine] | None:
     It does where both sides are loaded here, in different engines, and EXL2's is another one than the reference. The
     opener raises PrerequisiteError where the weights cannot be loaded.
     """
-    open_decoded = context.open_decoded
+    open_decoded, exl2 = context.open_decoded, engine_behind(context.exl2)
     differ = any(f.check == ONLY_WEIGHTS and f.state is Outcome.WARN for f in context.findings)
     served = context.fp16.capabilities.served or context.exl2.capabilities.served
-    if open_decoded is None or not differ or served or isinstance(context.exl2, TransformersEngine):
+    if open_decoded is None or not differ or served or isinstance(exl2, TransformersEngine):
         return None
 
     def checked() -> Engine:
+        make_room(context.fp16)
         # A GPU says that it is full; a machine whose memory is full ends programs without a word.
         info = context.fp16.info
         if info.device == CPU and free_bytes(CPU) < info.memory_bytes + WORKING_BYTES:

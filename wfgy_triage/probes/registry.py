@@ -19,7 +19,10 @@ _MODULES = {
 }
 """Symptom id to the module whose `PROBE` measures it. A new probe is one line here and one file."""
 
-_CHECKS = {"wrong_snippet": "wfgy_triage.probes.retrieval_plan"}
+_CHECKS = {
+    "json_breaks": "wfgy_triage.probes.json_plan",
+    "wrong_snippet": "wfgy_triage.probes.retrieval_plan",
+}
 """Symptom id to the module whose `check` looks at what a run would use; the module imports no model library."""
 
 

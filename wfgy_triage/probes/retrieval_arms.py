@@ -14,7 +14,7 @@ from wfgy_triage.measure.duplicates import duplicate_texts, duplicate_vectors
 from wfgy_triage.measure.retrieval import Floats, geometry, unit_rows
 from wfgy_triage.probes.base import ProbeContext
 from wfgy_triage.probes.embedding_cache import EmbeddingCache
-from wfgy_triage.probes.retrieval_plan import Plan
+from wfgy_triage.probes.retrieval_plan import DEPLOYED, Plan
 from wfgy_triage.probes.retrieval_vectors import (
     Arm,
     Array,
@@ -33,6 +33,7 @@ SAME_VECTOR = 0.999
 BLOCK = 512
 """Stored vectors compared with all passages at once."""
 SHOWN_DUPLICATES = 20
+Deployed = Callable[[Callable[[Sequence[str]], Array]], Arm]
 NO_STATES = "A side is asked on a server, which gives no hidden states, so no index can be made of them."
 
 
@@ -45,12 +46,15 @@ class Arms:
         facts: what is known of the index, plain JSON.
         ruler_passages: unit rows of the independent embedder, for ΔS.
         ruler_queries: likewise, of the judged questions.
+        deployed: the deployed arm with another model's vectors in EXL2's place, from what gives raw rows of texts; None
+            where it takes none of EXL2's.
     """
 
     by_name: dict[str, Arm]
     facts: dict[str, Any]
     ruler_passages: Floats
     ruler_queries: Floats
+    deployed: Deployed | None = None
 
 
 @dataclass(frozen=True)
@@ -120,11 +124,18 @@ def build_arms(
     if again is not None:
         arms["fp16_floor"] = index.arm(again)
     facts = {**_facts(plan, index), "layer": layer, **chosen, "encoder": encoder_identity}
+    deployed: dict[str, Deployed] = {
+        "mixed": lambda rows: index.arm(rows(questions)),
+        "rebuilt": lambda rows: Space.of(rows(passages)).arm(rows(questions)),
+    }
     if plan.given is not None:
-        more, facts["given"] = _given(plan.given, ours, theirs, ruler)
+        more, facts["given"], ask = _given(plan.given, ours, theirs, ruler)
         arms |= more
+        if facts["given"]["maker"] != "encoder":
+            deployed["given"] = lambda rows: ask(rows(questions))
     independent = arms["independent"]
-    return Arms(arms, facts, independent.passages, independent.queries)
+    named = DEPLOYED[plan.mode][1]
+    return Arms(arms, facts, independent.passages, independent.queries, deployed.get(named))
 
 
 def _control(plan: Plan, ruler: _Rows, encoder_identity: str) -> Arms:
@@ -171,8 +182,8 @@ def _facts(plan: Plan, index: Space) -> dict[str, Any]:
 
 def _given(
     given: GivenIndex, ours: _Rows, theirs: _Rows, ruler: _Rows
-) -> tuple[dict[str, Arm], dict[str, Any]]:
-    """Arms on an index that the user brought, asked as a server would ask it.
+) -> tuple[dict[str, Arm], dict[str, Any], Callable[[Array], Arm]]:
+    """Arms on an index that the user brought, asked as a server would ask it; and how raw query rows ask it.
 
     Whether its vectors were made by FP16 or by EXL2, and whether the mean was taken off, is seen by comparing them
     with what each model gives for the same passages now. Queries get the same treatment, and unit length exactly
@@ -197,12 +208,18 @@ def _given(
     source = {"fp16": ours, "exl2": theirs, "encoder": ruler}[maker]
     center = _center(source.passages, centered)
     sides = (ruler, ruler) if maker == "encoder" else (theirs, ours)
-    raw = [np.asarray(rows.queries, np.float64) - (0.0 if center is None else center) for rows in sides]
-    asked = [unit_rows(q) if shape.unit else q for q in raw]
+
+    def centered_rows(rows: Array) -> Floats:
+        return np.asarray(rows, np.float64) - (0.0 if center is None else center)
+
+    def ask(rows: Array) -> Arm:
+        raw = centered_rows(rows)
+        return Arm(stored, unit_rows(raw) if shape.unit else raw, given.measure)
+
     arms = {
-        "given": Arm(stored, asked[0], given.measure),
-        "given_fp16": Arm(stored, asked[1], given.measure),
-        "given_normalised": Arm(unit_rows(stored), unit_rows(raw[0])),
+        "given": ask(sides[0].queries),
+        "given_fp16": ask(sides[1].queries),
+        "given_normalised": Arm(unit_rows(stored), unit_rows(centered_rows(sides[0].queries))),
     }
     facts = {
         "source": given.source,
@@ -217,7 +234,7 @@ def _given(
         "duplicates": float(duplicate_vectors(stored).mean()),
         "misplaced": max(misplaced_rows(stored, passages, by[1]) for by, passages in makers.items()),
     }
-    return arms, facts
+    return arms, facts, ask
 
 
 def misplaced_rows(stored: Floats, rows: Array, centered: bool) -> float:

@@ -13,13 +13,16 @@ from wfgy_triage.diagnosis_retrieval import (
     RankEvidence,
     RetrievalEvidence,
     diagnose_retrieval,
+    own_vectors,
 )
+from wfgy_triage.evidence import Damage
+from wfgy_triage.measure.places import Moved, moved
 from wfgy_triage.measure.retrieval import found_at, reciprocal_rank, top_overlap
 from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact
 from wfgy_triage.measure.tension import course, flat_and_high, leads_away, observe
 from wfgy_triage.options import option_values
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
-from wfgy_triage.probes.chart_data import rate_charts
+from wfgy_triage.probes.chart_data import damage_chart, rate_charts
 from wfgy_triage.probes.paired import (
     Numbers,
     Outcomes,
@@ -32,6 +35,7 @@ from wfgy_triage.probes.paired import (
     rate_metric,
 )
 from wfgy_triage.probes.retrieval_charts import chart_data
+from wfgy_triage.probes.retrieval_parts import part_damage
 from wfgy_triage.probes.retrieval_plan import SYMPTOM
 from wfgy_triage.probes.retrieval_samples import Payload, Stored
 from wfgy_triage.result import Check, Metric, State
@@ -56,14 +60,38 @@ def evaluate_samples(
     state = primary.state or State.NOT_MEASURED
     rates = [primary, *(_recall(stored, other, level) for other in (1, 10, 20))]
     metrics = (*rates, *_means(stored, level), *_agreement(stored, k, level), _duplicates(stored, level))
+    evidence = _evidence(stored, k, state, metrics)
+    found = part_damage(samples, _lost(stored, evidence, k), k)
+    charts = {**chart_data(stored, level), "rates": rate_charts(rates, level)} if stored.sides.both else {}
     return Evaluation(
         state=state,
         headline=_headline(stored, primary, k),
         page_rule=literal_rule(primary),
         metrics=metrics,
-        diagnosis=diagnose_retrieval(_evidence(stored, k, state, metrics), checks),
-        charts={**chart_data(stored, level), "rates": rate_charts(rates, level)} if stored.sides.both else {},
+        diagnosis=diagnose_retrieval(evidence, checks, found),
+        charts=charts | damage_chart(found),
     )
+
+
+def lost(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
+    """Questions whose passage EXL2's own vectors lose; empty where something else is the cause, or noise is."""
+    stored, level = Stored.of(samples), settings.level
+    k = int(option_values(SYMPTOM, settings.options)["k"])
+    state = _primary(stored, k, level).state or State.NOT_MEASURED
+    return _lost(stored, _evidence(stored, k, state, _agreement(stored, k, level)), k)
+
+
+def damage_of(samples: Sequence[Sample], settings: ProbeSettings) -> Damage | None:
+    """What putting weights back showed; None where they were not put back."""
+    k = int(option_values(SYMPTOM, settings.options)["k"])
+    return part_damage(samples, lost(samples, settings), k)
+
+
+def _lost(stored: Stored, evidence: RetrievalEvidence, k: int) -> tuple[str, ...]:
+    if not own_vectors(evidence):
+        return ()
+    found = stored.found(k)
+    return tuple(q for q in found.both if found.fp16[q] and not found.exl2[q])
 
 
 def _primary(stored: Stored, k: int, level: float) -> Metric:
@@ -193,14 +221,13 @@ def _ranks(stored: Stored) -> RankEvidence:
         if not payloads:
             return None
         there = {q: _place(p["rank"]) for q, p in payloads.items()}
-        against = mcnemar_exact(_moved(places.exl2, there))
-        return _rank_arm(_moved(places.fp16, there), against)
+        return rank_arm(_moved(places.fp16, there), _moved(places.exl2, there).p_value)
 
     return RankEvidence(
-        deployed=_rank_arm(_moved(places.fp16, places.exl2), 1.0),
+        deployed=rank_arm(_moved(places.fp16, places.exl2)),
         rebuilt=arm("rebuilt"),
         normalised=arm("given_normalised"),
-        floor_flips=twin.only_reference + twin.only_candidate if twin.n else None,
+        floor_flips=twin.later + twin.earlier if places.floor else None,
     )
 
 
@@ -208,15 +235,14 @@ def _place(rank: int | None) -> float:
     return math.inf if rank is None else rank
 
 
-def _rank_arm(moved: PairedCounts, p_deployed: float) -> ArmEvidence:
-    return ArmEvidence(moved.only_reference, moved.only_candidate, mcnemar_exact(moved), p_deployed)
+def rank_arm(moves: Moved, p_deployed: float = 1.0) -> ArmEvidence:
+    """Moved places as the evidence of an arm."""
+    return ArmEvidence(moves.later, moves.earlier, moves.p_value, p_deployed)
 
 
-def _moved(reference: Mapping[str, float], candidate: Mapping[str, float]) -> PairedCounts:
-    """Questions whose passage comes later (`only_reference`) or earlier; McNemar's test of them is the sign test."""
-    both = [(reference[q], candidate[q]) for q in reference if q in candidate]
-    later, earlier = sum(r < c for r, c in both), sum(r > c for r, c in both)
-    return PairedCounts(len(both) - later - earlier, later, earlier, 0)
+def _moved(reference: Mapping[str, float], candidate: Mapping[str, float]) -> Moved:
+    both = [q for q in reference if q in candidate]
+    return moved([reference[q] for q in both], [candidate[q] for q in both])
 
 
 def _arm(found: Outcomes, hits: Mapping[str, bool | None]) -> ArmEvidence:

@@ -32,7 +32,7 @@ class Stored:
 
     Attributes:
         sides: reference, deployed arm and floor.
-        arms: payloads by arm and question; the floor is not one of them.
+        arms: payloads by arm and question; the floor is none of them, nor are searches with a part put back.
         facts: of the index; empty when the run ended before it was built.
     """
 
@@ -48,7 +48,7 @@ class Stored:
         for sample in sorted(samples, key=lambda s: (s.key.question, s.key.side)):
             if sample.key.side == FACTS:
                 facts = sample.payload
-            elif sample.key.side != "fp16_floor":
+            elif "arm" in sample.payload and sample.key.side != "fp16_floor":
                 arms.setdefault(sample.payload["arm"], {})[sample.key.question] = sample.payload
         return cls(Sides.of(samples), arms, facts)
 

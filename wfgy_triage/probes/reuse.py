@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar, get_args
 import numpy as np
 
 from wfgy_triage.engines.base import (
+    NEUTRAL,
     Completion,
     EngineInfo,
     FinishReason,
@@ -38,6 +39,9 @@ REUSED: Mapping[str, str] = {
     "fp16_k20": "FP16 answers with 20 passages",
     "fp16_more": "FP16 answers to further questions",
     "fp16_more_runs": "FP16 runs of further questions",
+    "held:schema_lock": "FP16 answers held to their form",
+    "held:citation_contract:first": "FP16 answers in a stricter prompt frame",
+    "held:citation_contract:reminded": "FP16 answers in a stricter prompt frame with a reminder",
 }
 """Sides of a run that may come from an earlier one, and what they are called."""
 _KEPT_AS = {"fp16_more": "fp16", "fp16_more_runs": "fp16_runs"}
@@ -118,10 +122,12 @@ class Reuse:
 
     def _answer_key(self, side: str, engine: EngineInfo, request: GenerationRequest) -> str:
         # With the side: the noise floor must come from the twin, however alike the two engines describe themselves.
-        # Absent rather than null without a grammar: answers kept before there were grammars stay known.
+        # Absent rather than null without a grammar or sampler: answers kept before there were any stay known.
         bound: dict[str, Any] = {}
         if request.grammar:
             bound = {"grammar": asdict(request.grammar), "grammar_library": version("llguidance")}
+        if request.sampler != NEUTRAL:
+            bound["sampler"] = asdict(request.sampler)
         return self._key(
             f"answer {_KEPT_AS.get(side, side)}",
             engine=_engine_facts(engine),
@@ -129,7 +135,8 @@ class Reuse:
             max_new_tokens=request.max_new_tokens,
             temperature=request.temperature,
             top_p=request.top_p,
-            seed=request.seed,
+            # No greedy answer depends on the seed: all are kept under 0, and found whatever the run's is.
+            seed=request.seed if request.temperature > 0 else 0,
             stop_strings=request.stop_strings,
             **bound,
         )

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.diagnosis import diagnose
+from wfgy_triage.evidence import Evidence
 from wfgy_triage.measure.stability import label_run
 from wfgy_triage.measure.tension import K_SWEEP, STABLE, Lambda
 from wfgy_triage.probes.acceptance_charts import CLASSES, lambda_rows, literal, rule_row
 from wfgy_triage.probes.acceptance_evaluation import listed
-from wfgy_triage.probes.acceptance_rules import covered
+from wfgy_triage.probes.acceptance_rules import beyond, bound, covered, kept
 from wfgy_triage.probes.acceptance_samples import read_run
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
-from wfgy_triage.probes.chart_data import class_chart, rate_charts
-from wfgy_triage.probes.evidence import mean_evidence, shift_evidence, strongest
+from wfgy_triage.probes.chart_data import class_chart, damage_chart, rate_charts
+from wfgy_triage.probes.damage import damage
+from wfgy_triage.probes.evidence import mean_evidence, shift_evidence, strongest, together
+from wfgy_triage.probes.lost import ANSWERED_QUESTIONS, Lost
 from wfgy_triage.probes.paired import (
     Numbers,
     Payload,
@@ -34,13 +38,18 @@ from wfgy_triage.store.records import Sample
 from wfgy_triage.verdict import Judgement, combine_full_check, judge_mean, not_measured
 from wfgy_triage.workload.citations import WITH_K
 
+OF_SWEEP = "lambda_over_k"
+"""The rule that takes the answers with more passages."""
+RULES = ("coverage", OF_SWEEP, "ds_drift")
+LOST_SWEPT = 3
+"""Questions that are asked again with every number of passages and a part back: four prompts each, long ones."""
 NO_ANSWERS = "Nothing was answered on both sides."
 Sweep = Mapping[int, Mapping[str, Lambda]]
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """The numbers behind the rules, by question; `sides` holds the answers with three passages alone."""
+    """The numbers behind the rules, by question; `sides` holds the answers with few passages alone."""
 
     sides: Sides
     drift: Mapping[str, float]
@@ -67,6 +76,11 @@ class _Measured:
             covered=covered(first),
         )
 
+    def numbers(self, rule: str) -> Numbers:
+        """What a rule is about; the drift of FP16 against itself is none."""
+        drift = PerSide[float](dict.fromkeys(self.drift, 0.0), self.drift, {})
+        return {"ds_drift": drift, OF_SWEEP: self.stable, "coverage": self.covered}[rule]
+
 
 def evaluate_samples(
     samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings
@@ -75,11 +89,8 @@ def evaluate_samples(
     level, m = settings.level, _Measured.of(samples)
     rules = _rules(m, level)
     whole = combine_full_check(_judgements(m, level), level)
-    evidence = {
-        "coverage": mean_evidence("coverage", m.covered, None, level),
-        "lambda_over_k": mean_evidence("lambda_over_k", m.stable, None, level),
-        "ds_drift": shift_evidence(m.signed, m.floor, None, level),
-    }
+    evidence = _evidence(m, level, whole.failed)
+    found = damage(samples, {}, _lost(samples, m, evidence, whole.failed))
     right = rate_metric("accuracy", m.sides.each(lambda a: a["right"]), level)
     details = (right, distance_metric("ds_shift", m.signed, {}, level))
     return Evaluation(
@@ -87,7 +98,7 @@ def evaluate_samples(
         headline=_headline(whole.state, rules),
         page_rule=_literal(rules),
         metrics=with_server_facts((*rules, *details), samples, level),
-        diagnosis=diagnose(strongest(evidence, whole.state, whole.failed), checks),
+        diagnosis=diagnose(strongest(evidence, whole.state, whole.failed), checks, found),
         charts={
             "gate_rules": [rule_row(r) for r in rules],
             "lambda_by_k": lambda_rows(m.sweep, STABLE),
@@ -96,12 +107,48 @@ def evaluate_samples(
             ],
             "rates": rate_charts([right], level),
             "failure_classes": class_chart(m.sides.each(lambda a: str(a["kind"])), CLASSES),
+            **damage_chart(found),
         },
     )
 
 
+def lost(samples: Sequence[Sample], settings: ProbeSettings) -> Lost:
+    """What EXL2 loses more of than noise does; nothing where it loses no more."""
+    level, m = settings.level, _Measured.of(samples)
+    failed = combine_full_check(_judgements(m, level), level).failed
+    return _lost(samples, m, _evidence(m, level, failed), failed)
+
+
+def _lost(
+    samples: Sequence[Sample], m: _Measured, evidence: Mapping[str, Evidence], failed: Sequence[str]
+) -> Lost:
+    """What the first rule is about that failed beyond the noise."""
+    for rule in (r for r, e in evidence.items() if r in failed and e.above_noise):
+        if questions := beyond(m.numbers(rule), bound(rule)):
+            most = LOST_SWEPT if rule == OF_SWEEP else ANSWERED_QUESTIONS
+            return Lost(questions, partial(_well_on, rule=rule), most, rule=rule)
+    return Lost()
+
+
+def _well_on(samples: Sequence[Sample], side: str, rule: str) -> dict[str, bool]:
+    """For each question that is measured on a side: whether it keeps within a rule's bound, or does as well as FP16."""
+    places = {"fp16": "fp16", side: "exl2"}
+    among = [replace(s, key=replace(s.key, side=places[s.key.side])) for s in samples if s.key.side in places]
+    return kept(_Measured.of(among).numbers(rule), bound(rule))
+
+
+def _evidence(m: _Measured, level: float, failed: Collection[str]) -> dict[str, Evidence]:
+    """Evidence of a loss, by rule."""
+    of = {rule: together(rule, failed, len(RULES)) for rule in RULES}
+    return {
+        "coverage": mean_evidence("coverage", m.covered, None, level, of["coverage"]),
+        OF_SWEEP: mean_evidence(OF_SWEEP, m.stable, None, level, of[OF_SWEEP]),
+        "ds_drift": shift_evidence(m.signed, m.floor, None, level, of["ds_drift"]),
+    }
+
+
 def _labels(answers: Mapping[str, Payload]) -> dict[int, dict[str, Lambda]]:
-    """By k and question: the answer with k passages against the same side's own with three."""
+    """By k and question: the answer with k passages against the same side's own with few."""
     found: dict[int, dict[str, Lambda]] = {k: {} for k in K_SWEEP}
     for name, payload in answers.items():
         question, marked, k = name.partition(WITH_K)
@@ -125,7 +172,7 @@ def _rules(m: _Measured, level: float) -> tuple[Metric, ...]:
         distance_metric("ds_drift", m.drift, m.floor, level, True)
         if m.drift
         else missing_metric("ds_drift", NO_ANSWERS, level, True),
-        _mean("lambda_over_k", m.stable, level),
+        _mean(OF_SWEEP, m.stable, level),
         _mean("coverage", m.covered, level),
     )
 
@@ -142,7 +189,7 @@ def _judgements(m: _Measured, level: float) -> dict[str, Judgement]:
     """The rules once more as judgements: the correction for several rules needs their p-values."""
     values = {
         "ds_drift": list(m.drift.values()),
-        "lambda_over_k": [m.stable.exl2[q] for q in m.stable.both],
+        OF_SWEEP: [m.stable.exl2[q] for q in m.stable.both],
         "coverage": [m.covered.exl2[q] for q in m.covered.both],
     }
     return {

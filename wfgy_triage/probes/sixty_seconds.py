@@ -1,6 +1,6 @@
 """Probe "Fix in 60 seconds": the drift of the answers, and whether they hold when more passages are put in.
 
-Every question is asked with three numbered passages, as the citation probe asks it, and the first half of them again
+Every question is asked with a few numbered passages, as the citation probe asks it, and the first half of them again
 with 5, 10 and 20 (question id with `WITH_K` and the number behind it). All answers of a side are stored under that
 side, so that a change is tried on the whole of it. ΔS to the reference answer is measured while an answer is judged.
 """
@@ -20,8 +20,9 @@ from wfgy_triage.probes.acceptance import Encoder, answer_item, distance, judged
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.contracts import citation_contracts
 from wfgy_triage.probes.items import Item
+from wfgy_triage.probes.localize import localize
 from wfgy_triage.probes.measuring import STAGES, Measuring
-from wfgy_triage.probes.sixty_evaluation import evaluate_samples
+from wfgy_triage.probes.sixty_evaluation import OF_SWEEP, evaluate_samples, lost
 from wfgy_triage.probes.subject import Subject
 from wfgy_triage.result import Check
 from wfgy_triage.store.records import Sample
@@ -48,12 +49,13 @@ class SixtySeconds:
 
     def workload_info(self, settings: ProbeSettings) -> Mapping[str, Any]:
         """Identity of the question set and how many of its questions are used."""
-        workload = load_citations(settings.workload)
+        workload = load_citations(settings.workload, settings.difficulty)
         used = len(workload.tasks[: settings.questions])
-        return {"id": workload.id, "sha256": workload.sha256, "questions": used}
+        identity = {"id": workload.id, "sha256": workload.sha256, "questions": used}
+        return {**identity, "level": settings.difficulty}
 
     def run(self, context: ProbeContext) -> None:
-        """Both sides and the twin with three passages, then both sides with more; skips what is stored."""
+        """Both sides and the twin with few passages, both sides with more, then what is lost; skips what is stored."""
         subject = self.subject(context)
         # The larger numbers of passages decide here, so that they have to fit as well.
         Measuring(context, SYMPTOM, subject.items).refuse_too_long()
@@ -73,9 +75,15 @@ class SixtySeconds:
         sweep = Measuring(replace(context, progress=progress), SYMPTOM, swept, SWEEP_STAGES)
         for side, engine in (("fp16", context.fp16), ("exl2", context.exl2)):
             sweep.answer(side, engine, subject.judge)
+        gone = lost(context.stored(), context.settings)
+
+        def with_more(questions: Sequence[str]) -> list[Item]:
+            return [i for i in subject.items if i.question.partition(WITH_K)[0] in questions]
+
+        localize(context, first, subject.judge, gone, with_more if gone.rule == OF_SWEEP else None)
 
     def subject(self, context: ProbeContext) -> Subject:
-        """The tasks with three passages, and with each larger number."""
+        """The tasks with few passages, and with each number of the sweep."""
         workload = _workload(context.settings)
         tasks = {t.question.id: t for t in workload.tasks}
         fp16, seed = context.fp16, context.settings.seed
@@ -116,12 +124,13 @@ PROBE = SixtySeconds()
 
 
 def _workload(settings: ProbeSettings) -> CitationWorkload:
-    """The first tasks with three passages, then the first half of them with each larger number."""
-    base = load_citations(settings.workload)
+    """The first tasks with few passages, then the first half of them with each number of the sweep."""
+    base = load_citations(settings.workload, settings.difficulty)
     tasks = list(base.tasks[: settings.questions])
-    swept = max(LEAST_SWEPT, len(tasks) // 2)
+    asked = len(tasks)
+    swept = max(LEAST_SWEPT, asked // 2)
     for k in K_SWEEP:
-        for task in load_sweep(k, settings.workload).tasks[: min(swept, len(tasks))]:
+        for task in load_sweep(k, settings.workload, settings.difficulty).tasks[: min(swept, asked)]:
             named = replace(task.question, id=f"{task.question.id}{WITH_K}{k}")
             tasks.append(replace(task, question=named))
     return replace(base, tasks=tuple(tasks))

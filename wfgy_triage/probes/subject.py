@@ -10,14 +10,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from wfgy_triage.engines.base import Completion
+from wfgy_triage.engines.base import Completion, Engine
 from wfgy_triage.errors import ProbeError
+from wfgy_triage.evidence import Damage
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.measuring import Judge
 from wfgy_triage.probes.paired import Payload
 from wfgy_triage.store.records import Sample
 
 EXL2 = "exl2"
+GRAMMAR, CONTRACTS = "grammar", "contracts"
+"""Facets: what an item's answer has to look like, and the frames in which the questions can be asked."""
 
 
 def _no_questions(item: Item, completion: Completion) -> Mapping[str, Any]:
@@ -75,6 +78,9 @@ class Subject:
             cannot be tried on this probe.
         rules: ids of the metrics that a change has to bring to PASS; empty: the probe's own verdict has to.
         lost_on: the questions that a side loses, where that does not show in single answers.
+        again: measures the run's questions with another EXL2 model, stores that under a side, and gives how many they
+            are; for a run that has no items to ask.
+        damage: what putting weights back showed, where it was not measured by the probabilities of words.
     """
 
     symptom: str
@@ -86,6 +92,8 @@ class Subject:
     facets: Mapping[str, Any] = field(default_factory=dict)
     rules: tuple[str, ...] = ()
     lost_on: Callable[[Sequence[Sample], str], Collection[str]] | None = None
+    again: Callable[[Engine, str], int] | None = None
+    damage: Callable[[Sequence[Sample]], Damage | None] | None = None
 
     def lost(self, samples: Sequence[Sample], side: str = EXL2) -> tuple[Item, ...]:
         """The items of questions that FP16 answers well and a side does not, of those answered on both."""

@@ -5,7 +5,8 @@
 the symptom claims. `rebuilt`: index and queries from EXL2. The noise floor asks FP16's index with its twin's queries.
 
 Samples carry the side `fp16` for the reference, `exl2` for the deployed arm (option `mode`), `fp16_floor` for the
-twin, and the arm's own name for the others; one more, `index`, holds what is known of the index.
+twin, and the arm's own name for the others; one more, `index`, holds what is known of the index. Where EXL2's own
+vectors are to blame, FP16 weights are put back part by part (`retrieval_parts.py`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
+from wfgy_triage.engines.base import Engine
 from wfgy_triage.engines.sentence_files import MODEL_NAME, PACKAGE
 from wfgy_triage.engines.sentences import load_sentence_encoder
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.embedding_cache import EmbeddingCache
 from wfgy_triage.probes.retrieval_arms import Arms, build_arms
-from wfgy_triage.probes.retrieval_evaluation import evaluate_samples
+from wfgy_triage.probes.retrieval_evaluation import damage_of, evaluate_samples, lost
+from wfgy_triage.probes.retrieval_parts import parts_to_measure, put_parts_back, search_with
 from wfgy_triage.probes.retrieval_plan import DEPLOYED, SYMPTOM, Plan, make_plan
 from wfgy_triage.probes.retrieval_samples import FACTS, query_payload
 from wfgy_triage.probes.retrieval_vectors import Encoder, Stopped
@@ -66,12 +69,11 @@ class WrongSnippet:
         plan = make_plan(context.settings)
         sides = _sides(plan)
         todo = {side: _missing(context, plan, side) for side in sides}
-        if not any(todo.values()) and _key(context, FACTS, FACTS) in context.done:
+        searched = not any(todo.values()) and _key(context, FACTS, FACTS) in context.done
+        if searched and not parts_to_measure(context, plan, lost(context.stored(), context.settings)):
             return
-        folder = context.cache / "embeddings" if context.cache and context.models else None
-        identity = f"{MODEL_NAME} {PACKAGE} {metadata.version(PACKAGE)}"
         try:
-            arms = build_arms(context, plan, EmbeddingCache(folder), self._load_encoder, identity)
+            arms = self._arms(context, plan)
         except Stopped:
             return
         if _key(context, FACTS, FACTS) not in context.done:
@@ -80,13 +82,34 @@ class WrongSnippet:
             if context.should_stop():
                 return
             _store(context, plan, arms, side, arm, todo[side])
+        if not context.should_stop():
+            put_parts_back(context, plan, arms, lost(context.stored(), context.settings))
 
     def subject(self, context: ProbeContext) -> Subject:
         """The arms that the run has searched anyway: each shows what a change of the index does."""
         plan = make_plan(context.settings)
         stored = {s.key.side for s in context.stored()}
         shown = {n: s for n, s in _shown(plan).items() if s.side in stored}
-        return Subject(SYMPTOM, shown=shown)
+
+        def again(engine: Engine, side: str) -> int:
+            todo = _missing(context, plan, side)
+            if todo and not context.should_stop():
+                try:
+                    arms = search_with(engine, context, plan, self._arms(context, plan), side)
+                except Stopped:
+                    return 0
+                _store(context, plan, arms, side, side, todo)
+            return len(plan.judged)
+
+        return Subject(
+            SYMPTOM, shown=shown, again=again, damage=lambda samples: damage_of(samples, context.settings)
+        )
+
+    def _arms(self, context: ProbeContext, plan: Plan) -> Arms:
+        """Every arm of the run; vectors that are kept from before are not computed again."""
+        folder = context.cache / "embeddings" if context.cache and context.models else None
+        identity = f"{MODEL_NAME} {PACKAGE} {metadata.version(PACKAGE)}"
+        return build_arms(context, plan, EmbeddingCache(folder), self._load_encoder, identity)
 
     def evaluate(
         self, samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings

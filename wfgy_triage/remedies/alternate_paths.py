@@ -16,7 +16,10 @@ from wfgy_triage.remedies.loops import ShouldStop, WrappedEngine
 
 PATHS = (3, 5)
 TEMPERATURE = 0.3
-"""Low enough that answers stay close to the most likely one; the first path is greedy."""
+"""Low enough that answers stay close to the most likely one; the first path is as it would be asked alone."""
+APART = 1_000
+"""Between the seeds of two paths: runs whose own seeds follow each other (λ_observe) must not share draws, or their
+votes would agree for that alone."""
 _SEPARATOR = "\x1f"
 
 
@@ -49,7 +52,7 @@ class VotingEngine(WrappedEngine):
         if number == 0:
             return replace(request, id=name)
         heat = max(request.temperature, self._temperature)
-        return replace(request, id=name, temperature=heat, seed=request.seed + number)
+        return replace(request, id=name, temperature=heat, seed=request.seed + APART * number)
 
 
 def _elected(paths: Sequence[Completion]) -> Completion:

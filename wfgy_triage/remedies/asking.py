@@ -14,11 +14,15 @@ from wfgy_triage.store.records import Sample
 STAGE = "trials"
 
 
-def ask(case: Case, facts: TrialFacts, change: Change, items: Sequence[Item]) -> None:
-    """Answer and store items under the side of the trial, each arm under its own; what is stored is not asked again."""
+def ask(case: Case, facts: TrialFacts, change: Change, items: Sequence[Item]) -> int:
+    """Answer and store items under the side of the trial, each arm under its own; what is stored is not asked again.
+
+    Returns:
+        How many were answered now.
+    """
     context, judge = case.context, case.subject.judge
     if not items:
-        return
+        return 0
     labels = {
         "fp16": "FP16 answers",
         FP16_MORE: "FP16 answers to further questions",
@@ -40,6 +44,8 @@ def ask(case: Case, facts: TrialFacts, change: Change, items: Sequence[Item]) ->
         passes.append((arm_side(facts.side, arm), Measuring(own, case.subject.symptom, of_arm, {}), arm))
     counted[0] = sum(m.has(i, side) for side, m, arm in passes for i in items if i.arm == arm)
     context.progress(STAGE, label, counted[0], len(items))
+    known = counted[0]
     for side, measuring, arm in passes:
         restated = [change.restate(i) for i in items if i.arm == arm]
         measuring.answer(side, change.engine, judge, restated)
+    return counted[0] - known

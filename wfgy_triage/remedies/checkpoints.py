@@ -13,11 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wfgy_triage.engines.in_turn import make_room
 from wfgy_triage.errors import TriageError
 from wfgy_triage.evidence import Damage
 from wfgy_triage.exl2.modules import read_folder
 from wfgy_triage.exl2.recipe import Recipe, read_recipe
-from wfgy_triage.probes.localize import damage, part_label
+from wfgy_triage.probes.damage import damage, part_label
+from wfgy_triage.probes.lost import Lost
 from wfgy_triage.probes.paired import Sides
 from wfgy_triage.remedies import recipes
 from wfgy_triage.remedies.asking import STAGE
@@ -76,6 +78,7 @@ class Requantize:
         def progress(done: int, total: int, label: str) -> None:
             context.progress(STAGE, f"Quantizing again: {candidate.label}", done, total)
 
+        make_room(context.exl2)  # making one may take a model of its own
         folder = siblings.make(case.pair.fp16, case.pair.exl2, recipe, progress, context.should_stop)
         if folder is None:
             raise NotApplicableError("Stopped while it was being made.")
@@ -158,12 +161,13 @@ def _spread(found: Sequence[Recipe]) -> list[Recipe]:
 def _damaging(case: Case) -> tuple[str, ...]:
     """Parts that do damage, the worst first, as rung 8 of the ladder measured it."""
     samples = case.context.stored()
-    pair = {q: p for q, p in Sides.of(samples).pair.items()}
-    found: Damage | None = damage(samples, pair, case.subject.useful)
+    read = case.subject.damage
+    # Which parts do damage shows in what is left of the drift alone.
+    found: Damage | None = read(samples) if read else damage(samples, Sides.of(samples).pair, Lost())
     if found is None:
         return ()
     single = [p for p in found.parts if p.id not in ("all", "head") and found.share(p) >= DOES_DAMAGE]
-    return tuple(p.id for p in sorted(single, key=lambda p: p.kl_left))
+    return tuple(p.id for p in sorted(single, key=lambda p: p.left))
 
 
 def _listed(protect: Mapping[str, float]) -> str:

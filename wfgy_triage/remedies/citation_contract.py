@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from wfgy_triage.probes.subject import Contract
+from wfgy_triage.probes.subject import CONTRACTS, Contract
 from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError
 
 
@@ -29,7 +29,7 @@ class CitationContract:
 
 
 def _contracts(case: Case) -> Sequence[Contract]:
-    found: Sequence[Contract] = case.subject.facets.get("contracts", ())
+    found: Sequence[Contract] = case.subject.facets.get(CONTRACTS, ())
     if not found:
         raise NotApplicableError(
             "There is no frame for these questions; they ask for no sources and no record."

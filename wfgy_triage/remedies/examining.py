@@ -1,11 +1,12 @@
-"""A trial on which no question is asked: the doctor looks at the folder with the change in it."""
+"""A trial without answers: the doctor looks at the folder with the change, or passages are searched again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from wfgy_triage.doctor.finding import DOCTOR_SIDE, Finding, failures, prevents_loading
+from wfgy_triage.engines.base import Engine
 from wfgy_triage.remedies.base import Candidate, Case, FolderRemedy, NotApplicableError, Remedy
 from wfgy_triage.remedies.told import TrialFacts
 from wfgy_triage.store.records import Sample, SampleKey
@@ -14,10 +15,14 @@ from wfgy_triage.store.records import Sample, SampleKey
 def examine(case: Case, remedy: Remedy, candidate: Candidate, facts: TrialFacts) -> TrialFacts:
     """Let the doctor look at the folder with the change; what it found on this machine stays as it was.
 
+    Where the run searched passages, another checkpoint is searched with instead.
+
     Raises:
         NotApplicableError: the change is not one of files, or the run's own measurement cannot be repeated with it.
     """
     context, symptom = case.context, case.subject.symptom
+    if case.subject.again is not None and case.loaded and not isinstance(remedy, FolderRemedy):
+        return _searched(case.subject.again, case, remedy, candidate, facts)
     if not isinstance(remedy, FolderRemedy):
         raise NotApplicableError("No question can be asked here, so only changes of files can be tried.")
     if case.subject.side != DOCTOR_SIDE and case.loaded:
@@ -42,6 +47,16 @@ def examine(case: Case, remedy: Remedy, candidate: Candidate, facts: TrialFacts)
     }
     context.save([Sample(key, payload) for key, payload in keys.items() if key not in done])
     return replace(facts, asked=len(findings))
+
+
+def _searched(
+    again: Callable[[Engine, str], int], case: Case, remedy: Remedy, candidate: Candidate, facts: TrialFacts
+) -> TrialFacts:
+    with remedy.apply(case, candidate) as change:
+        facts = replace(facts, note=change.note, asked=again(change.engine, facts.side))
+    if case.context.should_stop():
+        return replace(facts, status="unfinished", reason="Stopped before all questions were asked.")
+    return facts
 
 
 def _still_failing(findings: Sequence[Finding]) -> str:

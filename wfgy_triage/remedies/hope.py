@@ -20,7 +20,11 @@ HOPELESS_P = 0.05
 
 
 def given_up(
-    facts: TrialFacts, samples: Sequence[Sample], probe: Probe, settings: ProbeSettings
+    facts: TrialFacts,
+    samples: Sequence[Sample],
+    probe: Probe,
+    settings: ProbeSettings,
+    bounded: bool = True,
 ) -> TrialFacts | None:
     """The trial as it ends here; None where it goes on.
 
@@ -29,13 +33,14 @@ def given_up(
         samples: of the run, the trial's answers among them.
         probe: of the run.
         settings: of the run.
+        bounded: whether no answer is hoped for that is better than FP16's own.
     """
     if not facts.lost:
         return None
     back = f"It brings back {facts.restored} of {facts.lost} lost answers"
     if stats.binom.cdf(facts.restored, facts.lost, 0.5) <= HOPELESS_P:
         return replace(facts, status="hopeless", reason=f"{back}, so the other questions were not asked.")
-    if not _within_reach(facts, samples, probe, settings):
+    if bounded and not _within_reach(facts, samples, probe, settings):
         reason = f"{back}. Even with every other answer as good as FP16's the gate would be missed."
         return replace(facts, status="hopeless", reason=reason, put_off=facts.restored > 0)
     return None

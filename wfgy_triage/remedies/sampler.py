@@ -1,44 +1,74 @@
-"""Sampling settings that a folder suggests: named where they differ, and why no trial can show their effect."""
+"""Neutral sampling settings, where the run has asked EXL2 with other ones; else, why there is nothing to try."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from wfgy_triage.doctor.side import Side
+from wfgy_triage.engines.suggested import GREEDY, Sampling
+from wfgy_triage.probes.items import Item
+from wfgy_triage.probes.subject import EXL2
 from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError
 
 SETTINGS = (
     "do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "presence_penalty",
     "frequency_penalty", "no_repeat_ngram_size",
 )  # fmt: skip
+KEYS = {
+    "top_k": "sampler.top_k", "top_p": "sampler.top_p", "min_p": "sampler.min_p", "typical_p": "sampler.typical",
+    "repetition_penalty": "sampler.repetition_penalty",
+}  # fmt: skip
+"""Settings besides the temperature, by transformers' names, and the keys of a patch."""
+TEMPERATURE, IN_THE_FILE = "sampler.temperature", "generation_config.do_sample"
 
 
 class NeutralSampler:
-    """Never tried: every question of this program is asked with its own settings, equal on both sides."""
+    """One candidate: nothing penalised or cut off, and the likeliest word each time."""
 
     id = "neutral_sampler"
 
     def candidates(self, case: Case) -> Sequence[Candidate]:
-        """None; the reason names the settings that differ, since a server may follow them."""
-        ours, theirs = (Side("", folder).generation_file.data for folder in (case.pair.fp16, case.pair.exl2))
-        differing = [name for name in SETTINGS if ours.get(name) != theirs.get(name)]
-        always = "Every question is asked with its own sampling settings, the same on both sides"
-        if not differing:
-            raise NotApplicableError(
-                f"{always}, and the two folders suggest the same ones in generation_config.json."
-            )
-        told = ", ".join(
-            f"{n} {theirs.get(n, 'not set')} (FP16: {ours.get(n, 'not set')})" for n in differing
-        )
-        raise NotApplicableError(
-            f"{always}, so what the EXL2 folder's generation_config.json suggests did not cause this: {told}. "
-            "A server that follows the file will differ; set these values there as in the FP16 folder."
-        )
+        """Neutral settings, where EXL2 was asked with others; otherwise the reason names what the folders suggest."""
+        own = {i.sampling_of(EXL2) for i in case.subject.items} - {GREEDY}
+        if not own:
+            raise NotApplicableError(_nothing_to_change(case))
+        changes: dict[str, Any] = {}
+        for now in own:
+            changes |= neutral_changes(now)
+        label = f"Neutral sampling instead of {', '.join(sorted(now.words for now in own))}"
+        return [Candidate(self.id, self.id, label, changes)]
 
-    def apply(self, case: Case, candidate: Candidate) -> AbstractContextManager[Change]:
-        """Never asked for."""
-        raise NotApplicableError("Sampling settings of a folder are not used here.")
+    @contextmanager
+    def apply(self, case: Case, candidate: Candidate) -> Iterator[Change]:
+        """The run's own EXL2 engine, asked with neutral settings."""
+        yield Change(case.context.exl2, neutral)
+
+
+def neutral(item: Item) -> Item:
+    """The item with EXL2 asked neutrally; FP16 keeps its own settings."""
+    return item.with_exl2(GREEDY)
+
+
+def neutral_changes(now: Sampling) -> dict[str, Any]:
+    """What has to be set, in the keys of `fixmap/targets.yaml`; of a server's own settings all, since none is known."""
+    wanted, served = GREEDY.values(), now.sampler.server_own
+    rest = {KEYS[k]: int(v) for k, v in wanted.items() if served or v != now.values()[k]}
+    return {TEMPERATURE: 0, **rest, **({} if served else {IN_THE_FILE: False})}
+
+
+def _nothing_to_change(case: Case) -> str:
+    ours, theirs = (Side("", folder).generation_file.data for folder in (case.pair.fp16, case.pair.exl2))
+    differing = [name for name in SETTINGS if ours.get(name) != theirs.get(name)]
+    always = "Both sides were asked with neutral sampling settings"
+    if not differing:
+        return f"{always}, and the two folders suggest the same ones in generation_config.json."
+    told = ", ".join(f"{n} {theirs.get(n, 'not set')} (FP16: {ours.get(n, 'not set')})" for n in differing)
+    return (
+        f"{always}, so what the EXL2 folder's generation_config.json suggests did not cause this: {told}. "
+        "A program that follows the file will differ: measure with sampling=suggested to see what that does."
+    )
 
 
 REMEDIES = {"neutral_sampler": NeutralSampler()}

@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from wfgy_triage.engines.base import Grammar
+from wfgy_triage.probes.held import cannot_hold
 from wfgy_triage.probes.items import Item
+from wfgy_triage.probes.subject import GRAMMAR
 from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError
 
-FACET = "grammar"
-"""The probe's facet: an item's grammar."""
 NOTE = "Each question was held to its own form; the files show the first one's. Put your own in its place."
 
 
@@ -26,11 +26,9 @@ class SchemaLock:
         """One: each question locked to its own form."""
         grammar_of = self._grammars(case)
         forms = [g for g in map(grammar_of, case.subject.items) if g is not None]
-        first, able = forms[0], case.context.exl2.capabilities.grammars
-        if any(g.kind not in able for g in forms):
-            raise NotApplicableError(
-                "The server can hold answers to a JSON schema only, and these have another form."
-            )
+        if reason := cannot_hold(case.context.exl2, forms):
+            raise NotApplicableError(reason)
+        first = forms[0]
         label = (
             "Hold decoding to the JSON schema"
             if first.kind == "json_schema"
@@ -45,11 +43,9 @@ class SchemaLock:
         yield Change(case.context.exl2, lambda item: replace(item, grammar=grammar_of(item)), NOTE)
 
     def _grammars(self, case: Case) -> Callable[[Item], Grammar | None]:
-        found: Callable[[Item], Grammar | None] | None = case.subject.facets.get(FACET)
+        found: Callable[[Item], Grammar | None] | None = case.subject.facets.get(GRAMMAR)
         if found is None:
             raise NotApplicableError("These answers have no fixed form that decoding could be held to.")
-        if not case.context.exl2.capabilities.grammar:
-            raise NotApplicableError("The loaded engine cannot hold decoding to a grammar.")
         return found
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from wfgy_triage.catalog import load_catalog
+from wfgy_triage.diagnosis import UNHELD
 from wfgy_triage.errors import TriageError
 from wfgy_triage.probes.base import Probe
 from wfgy_triage.probes.items import Item
@@ -134,14 +135,21 @@ class TrialSearch:
     def _further(self, facts: TrialFacts) -> tuple[Case, Sequence[Item]]:
         """The case with further questions, and these: as many times the run's as there is time for; else none."""
         asked = self._case.context.settings.questions
-        # Of a pass before this one only the whole time is known.
-        each = self._seconds_each.get(facts.id, facts.seconds / max(1, facts.asked))
+        each = self._each(facts)
         for times in FURTHER:
             more = self._more(min((1 + times) * asked, MOST_QUESTIONS))
             fresh = [i for i in more.subject.items if i not in set(self._case.subject.items)]
             if 3 * len(fresh) * each <= self._left():
                 return more, fresh
         return self._case, ()
+
+    def _each(self, facts: TrialFacts) -> float:
+        """Seconds that a further question takes with a change; of an earlier pass only the whole time is known."""
+        told = self._told.get(facts.id)
+        others = (
+            [told.seconds / told.asked] if told is not None and told.asked else self._seconds_each.values()
+        )
+        return self._seconds_each.get(facts.id, max(others, default=0.0))
 
     def _candidates(self, remedy: Remedy, order: int) -> Sequence[Candidate]:
         shown = self._case.subject.shown.get(remedy.id)
@@ -196,24 +204,30 @@ class TrialSearch:
         lost = subject.lost(case.context.stored())
         questions = list(dict.fromkeys(i.question for i in lost))[:FIRST_LOST]
         first = [i for i in lost if i.question in questions]
-        ask(case, facts, change, first)
+        answered = ask(case, facts, change, first)
+        spent = self._budget.clock() - began
         still = {i.question for i in subject.lost(case.context.stored(), facts.side)}
         restored = sum(q not in still for q in questions)
         facts = replace(facts, lost=len(questions), restored=restored)
         if case.context.should_stop():
             return replace(facts, status="unfinished", reason="Stopped before all questions were asked.")
         stored, settings = case.context.stored(), case.context.settings
-        ended = None if to_the_end else given_up(facts, stored, self._probe, settings)
+        # Where FP16 itself lacks the change (rung 11), its answers are no measure of what can be reached with it.
+        bounded = case.diagnosis.cause not in UNHELD.values()
+        ended = None if to_the_end else given_up(facts, stored, self._probe, settings, bounded)
         if ended is not None:
             return replace(ended, asked=len(first))
         rest = [i for i in subject.items if i not in set(first)]
-        # The larger batch tells best what a further question takes: a few rows cost nearly as much as many.
-        began, counted = (self._budget.clock(), rest) if rest else (began, first)
-        ask(case, facts, change, rest)
+        began = self._budget.clock()
+        # The larger batch tells best what a further question takes: a few rows cost nearly as much as many. What a pass
+        # before this one had stored took no time now, and does not count.
+        if more := ask(case, facts, change, rest):
+            answered, spent = more, self._budget.clock() - began
         facts = replace(facts, asked=len(subject.items))
         if case.context.should_stop():
             return replace(facts, status="unfinished", reason="Stopped before all questions were asked.")
-        self._seconds_each[facts.id] = (self._budget.clock() - began) / max(1, len(counted))
+        if answered:
+            self._seconds_each[facts.id] = spent / answered
         return facts
 
     def _confirm(self, facts: TrialFacts, remedy: Remedy, candidate: Candidate) -> TrialFacts:
@@ -232,7 +246,7 @@ class TrialSearch:
         questions = {i.question for i in fresh if i.compared}
         if len(questions) < needed:
             return replace(facts, reason=f"{short}; the question set has {len(questions)}.")
-        if len(fresh) * self._seconds_each[facts.id] > self._left():
+        if len(fresh) * self._each(facts) > self._left():
             reason = f"{short}, which the time for trying changes did not allow."
             return replace(facts, reason=reason, short_of_time=True)
         ask(more, replace(facts, side=FP16_MORE), Change(more.context.fp16), fresh)

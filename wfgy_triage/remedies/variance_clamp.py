@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from wfgy_triage.probes.items import Item
+from wfgy_triage.probes.subject import EXL2
 from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError
+from wfgy_triage.remedies.sampler import IN_THE_FILE, TEMPERATURE
 
 BAND = (0.2, 0.4)
 """The source's range; nothing inside it is changed."""
@@ -26,14 +28,21 @@ class VarianceClamp:
 
     def candidates(self, case: Case) -> Sequence[Candidate]:
         """A temperature inside the band, where questions are asked at a higher one."""
-        temperatures = {i.temperature for i in case.subject.items}
+        asked = {i.sampling_of(EXL2) for i in case.subject.items}
+        if any(a.sampler.server_own and not a.temperature for a in asked):
+            # How hot the server draws is not known; what it does at this temperature can be seen.
+            return [Candidate(self.id, self.id, f"Temperature {CLAMPED:g}", {TEMPERATURE: CLAMPED})]
+        temperatures = {a.temperature for a in asked}
         if temperatures <= {0.0}:
             raise NotApplicableError(
                 "Every answer takes the likeliest word each time (temperature 0), so there is no variance to clamp."
             )
         if max(temperatures) <= BAND[1]:
             raise NotApplicableError(f"The temperature is {max(temperatures):g} already.")
-        return [Candidate(self.id, self.id, f"Temperature {CLAMPED:g}", {"sampler.temperature": CLAMPED})]
+        # Settings of the item's own come from the folder's file, and are changed there.
+        in_the_file = {IN_THE_FILE: True} if any(i.sampling for i in case.subject.items) else {}
+        patch = {TEMPERATURE: CLAMPED, **in_the_file}
+        return [Candidate(self.id, self.id, f"Temperature {CLAMPED:g}", patch)]
 
     @contextmanager
     def apply(self, case: Case, candidate: Candidate) -> Iterator[Change]:
@@ -42,8 +51,13 @@ class VarianceClamp:
 
 
 def clamped(item: Item) -> Item:
-    """The item at the clamped temperature; one that is asked inside or below the band stays."""
-    return replace(item, temperature=CLAMPED) if item.temperature > BAND[1] else item
+    """The item with EXL2 asked at the clamped temperature; one that is asked inside or below the band stays."""
+    own = item.sampling_of(EXL2)
+    if own.temperature <= BAND[1] and not own.sampler.server_own:
+        return item
+    if item.sampling is None:
+        return replace(item, temperature=CLAMPED)
+    return item.with_exl2(replace(own, temperature=CLAMPED))
 
 
 REMEDIES = {"variance_clamp": VarianceClamp()}

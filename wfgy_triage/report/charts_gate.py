@@ -168,7 +168,7 @@ def lambda_figure(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     ]
     layout = base_layout(height=320)
     layout["xaxis"] |= {"title": title_of("Passages in the prompt (k)"), "tickvals": [r["k"] for r in rows]}
-    layout["yaxis"] |= {"title": title_of("Same answer as with three"), "ticksuffix": " %", "range": [0, 104]}
+    layout["yaxis"] |= {"title": title_of("Same answer as with few"), "ticksuffix": " %", "range": [0, 104]}
     return figure_of(traces, layout)
 
 

@@ -11,7 +11,7 @@ from wfgy_triage.report.answers import Row
 from wfgy_triage.report.export.session import Session
 from wfgy_triage.report.provenance import READABLE
 from wfgy_triage.report.trials import chosen
-from wfgy_triage.result import Effect, Metric, Result
+from wfgy_triage.result import Effect, Metric, Result, question_set
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 SHOWN_OF_A_HASH = 16
@@ -92,7 +92,7 @@ def why_unpaired(first: Session, second: Session) -> str:
     """Why no metric of the two can be paired question by question; empty where they can."""
     if first.result.symptom != second.result.symptom:
         return "They measure different symptoms, so no metric is common to both."
-    if first.result.workload["sha256"] != second.result.workload["sha256"]:
+    if question_set(first.result.workload) != question_set(second.result.workload):
         return "They asked different question sets, so nothing can be paired question by question."
     if first.redacted or second.redacted:
         return "The answers of one session were left out when it was exported, so they cannot be evaluated again."

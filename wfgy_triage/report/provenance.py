@@ -15,6 +15,7 @@ READABLE = {
     "sha256": "SHA-256",
     "decoder_bpw": "bits per weight",
     "head_bits": "head bits",
+    "sampling": "sampling settings",
     "id": "id",
     "fp16_floor": "FP16 again, for the noise floor",
     "pair_floor": "noise of the word-by-word comparison",

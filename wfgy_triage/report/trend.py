@@ -1,7 +1,8 @@
 """One pair and one symptom over time: what each finished session measured, and which of them can be set side by side.
 
 A line joins only sessions that measured the same thing: the metric in its present version, the same question set, as
-many questions. The newest session says what that is; the others are shown, and say why they are not joined.
+many questions, the same way of sampling. The newest session says what that is; the others are shown, and say why they
+are not joined.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from wfgy_triage.report.charts_fix import fp16_interval, gate_line, value_interval
-from wfgy_triage.result import Result, State
+from wfgy_triage.result import Result, State, question_set
 from wfgy_triage.store.records import RunRecord
 
 FIRST_VERSION = "1"
@@ -39,9 +40,10 @@ class TrendPoint:
         exl2: the EXL2 side's value, with its interval.
         gate: bound of the EXL2 side's value, and which way.
         questions: how many were asked.
-        workload: SHA-256 of the question set.
+        workload: what tells the question set from others.
         version: of the metrics.
         rules: how many metrics decide.
+        sampling: `neutral`, or `suggested` where each side was asked with sampling settings of its own.
     """
 
     run_id: str
@@ -62,6 +64,7 @@ class TrendPoint:
     workload: str
     version: str
     rules: int
+    sampling: str = "neutral"
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,10 @@ def trend_point(record: RunRecord, result: Result) -> TrendPoint:
         gate=line.get("gate"),
         gate_op=line.get("gate_op", ""),
         questions=int(result.workload["questions"]),
-        workload=str(result.workload["sha256"]),
+        workload=question_set(result.workload),
         version=str(result.versions.get(METRICS, FIRST_VERSION)),
         rules=len(rules),
+        sampling=str(result.settings.get("sampling") or "neutral"),
     )
 
 
@@ -138,6 +142,7 @@ def _apart(point: TrendPoint, newest: TrendPoint) -> str:
         ("another metric", (point.metric, point.unit) != (newest.metric, newest.unit)),
         ("another version of the metric", point.version != newest.version),
         ("another question set", point.workload != newest.workload),
+        ("other sampling settings", point.sampling != newest.sampling),
         (f"{point.questions} questions, not {newest.questions}", point.questions != newest.questions),
     ]
     return ", ".join(words for words, differs in reasons if differs)

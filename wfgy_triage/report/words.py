@@ -18,10 +18,14 @@ CHECKS = {
     "few_duplicates": "Few near-duplicates in the index",
     "fluency_holds": "The text stays fluent",
     "token_divergence": "Word probabilities moved by more than the noise",
+    "same_sampling_used": "Both sides were asked with the same sampling settings",
+    "sampler_put_back": "Answers stay lost with neutral sampling settings",
     "cache_put_back": "Answers stay lost when the cache rounds nothing",
     "engine_exchanged": "Answers stay lost when the same weights run in the reference engine",
     "all_weights_back": "With all FP16 weights put back, the drift ends",
     "one_part_is_to_blame": "One part of the model causes most of it",
+    "held_to_the_form": "FP16 fails even when it is held to the form of its answers",
+    "asked_in_a_frame": "FP16 fails even in a stricter prompt frame",
 }
 
 ANSWER_CLASSES = {

@@ -92,11 +92,12 @@ class Ahead:
         mark = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         if cache.get_many([mark]):
             return True
-        loaded = bench.models.acquire(pair)
+        loaded = bench.models.acquire(
+            pair, room=lambda s, there: bench.tools.state_room(pair, s, True, there)
+        )
         reuse = reuse_of(cache, described, loaded.fp16.info, lambda kind, payload: None)
         if reuse is None:
             return True  # its answers could not be used by a run
-        _log.info("FP16 of the pair %s is asked ahead for %s", pair.id, symptom)
         samples: list[Sample] = []
         probe.run(
             ProbeContext(
@@ -115,10 +116,13 @@ class Ahead:
                 ahead=True,
             )
         )
+        if samples:
+            _log.info(
+                "FP16 of the pair %s was asked ahead for %s: %d samples", pair.id, symptom, len(samples)
+            )
         if self._waits():
             return False
         cache.put_many({mark: {"ahead": symptom}})
-        _log.info("FP16 was asked ahead for %s", symptom)
         return True
 
 

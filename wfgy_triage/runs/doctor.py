@@ -43,7 +43,7 @@ def run_doctor(
     report("The loaded models", 0.0)
     with hold_device(lane), closing(ModelCache(tools.open_engine)) as models:
         try:
-            loaded = models.acquire(pair, room=lambda s, done: tools.state_room(pair, s, False, done))
+            loaded = models.acquire(pair, room=lambda s, loaded: tools.state_room(pair, s, False, loaded))
         except PrerequisiteError as error:
             return in_order((*found, *not_loaded(error)))
         found += (*tools.check_engines(loaded.fp16, loaded.exl2), check_first_answer(loaded.exl2))

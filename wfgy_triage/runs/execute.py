@@ -15,34 +15,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from wfgy_triage.catalog import load_catalog, validate_result
+from wfgy_triage.catalog import load_catalog
 from wfgy_triage.doctor.finding import Finding, evidence_of, is_loaded, prevents_loading
 from wfgy_triage.doctor.loading import not_loaded
 from wfgy_triage.doctor.summary import as_chart
-from wfgy_triage.engine_settings import EngineSettings
+from wfgy_triage.engine_settings import EngineSettings, engine_settings
 from wfgy_triage.engines.absent import AbsentEngine
 from wfgy_triage.engines.device_faults import DEVICE_CAUSES, device_fault
+from wfgy_triage.engines.suggested import SidesSampling, suggested_by
 from wfgy_triage.errors import PrerequisiteError, TriageError
 from wfgy_triage.pairs import Pair, get_pair
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeContext, ProbeSettings
 from wfgy_triage.probes.reuse import Reuse
+from wfgy_triage.probes.sampling import is_suggested
 from wfgy_triage.probes.unmeasured import unmeasured
 from wfgy_triage.remedies.places import of_the_run
-from wfgy_triage.result import Result
 from wfgy_triage.runs import provenance
 from wfgy_triage.runs.bench import Bench
+from wfgy_triage.runs.ending import Ending, result_of
 from wfgy_triage.runs.faults import Twin, plain_words
-from wfgy_triage.runs.models import LoadedPair
+from wfgy_triage.runs.models import LoadedPair, Room
 from wfgy_triage.runs.progress import Pulse, RunLog, Stopwatch
-from wfgy_triage.runs.recheck import compared_with
-from wfgy_triage.runs.reuse import reuse_of, reused_counts
-from wfgy_triage.runs.trial_options import earlier_run, split_options
-from wfgy_triage.runs.trials import Workshop, recommendation, try_changes, try_to_load
+from wfgy_triage.runs.reuse import reuse_of
+from wfgy_triage.runs.trial_options import split_options
+from wfgy_triage.runs.trials import Workshop, try_changes, try_to_load
 from wfgy_triage.settings import embedding_folder
 from wfgy_triage.store.records import RunRecord, RunStatus, Sample
 from wfgy_triage.store.rows import LeaseLostError
 from wfgy_triage.workload.stored import workload_path
 
+IN_TURN = "one model at a time"
 _log = logging.getLogger(__name__)
 
 
@@ -102,6 +104,7 @@ class _Pass:
         self._pulse = pulse
         self._log = RunLog(bench.repo, record.id, bench.worker_id, bench.on_event)
         self._cut_short = False
+        self._in_turn = False
         self._findings: tuple[Finding, ...] = ()
         spec = record.spec
         own, self._trial_options = split_options(spec.options)
@@ -125,7 +128,11 @@ class _Pass:
         loaded = self._examine(pair)
         if loaded is not None:
             described = provenance.with_engines(described, loaded.fp16.info, loaded.exl2.info)
+            if loaded.in_turn:
+                described["loading"] = IN_TURN
             provenance.refuse_changed_servers(before.payload["pair"] if before else described, described)
+            if is_suggested(self._probe_settings):
+                described = provenance.with_sampling(described, self._suggested())
         self._log.write("context", {"pair": described, "findings": as_chart(self._findings)})
         if not self._stop():
             self._measure(probe, pair, loaded, described)
@@ -172,13 +179,20 @@ class _Pass:
         label = f"Loading the models of “{pair.name}”"
         self._log.stage("load", label, 0, 2)
 
-        def room(settings: EngineSettings, loaded: bool) -> None:
-            asks = load_catalog().symptoms[self._record.spec.symptom].asks_questions
-            text = self._bench.tools.state_room(pair, settings, asks, loaded)
-            if text and self._repo.last_event(self._record.id, "context") is None:
-                self._log.write("note", {"text": text})
+        def room(settings: EngineSettings, loaded: bool) -> Room:
+            found = self._bench.tools.state_room(pair, settings, self._wants_twin(), loaded)
+            if found.text and self._repo.last_event(self._record.id, "context") is None:
+                self._log.write("note", {"text": found.text})
+            self._in_turn = found.in_turn
+            return found
 
         return self._bench.models.acquire(pair, lambda done: self._log.stage("load", label, done, 2), room)
+
+    def _wants_twin(self) -> bool:
+        """Whether FP16 is still to be loaded a second time: once changes have been tried, its noise is measured."""
+        asks = load_catalog().symptoms[self._record.spec.symptom].asks_questions
+        stored = self._repo.samples(self._record.id)
+        return asks and len(of_the_run(stored)) == len(stored)
 
     def _measure(
         self, probe: Probe, pair: Pair, loaded: LoadedPair | None, described: Mapping[str, Any]
@@ -198,8 +212,10 @@ class _Pass:
     ) -> None:
         tools, settings = self._bench.tools, self._bench.settings
         fp16, before = loaded.fp16 if loaded else None, self._evaluation(probe)
+        asked = engine_settings(pair.engine, pair.id).loading == "in_turn"
+        open_engine = self._bench.models.opener(self._in_turn or asked)
         with Workshop(
-            pair, fp16, tools.open_engine, tools.check_folders, tools.check_engines, settings
+            pair, fp16, open_engine, tools.check_folders, tools.check_engines, settings
         ) as workshop:
             if self._measurable:
                 try_changes(probe, context, before, pair, workshop.shop, self._trial_options)
@@ -237,7 +253,12 @@ class _Pass:
             findings=self._findings,
             reuse=reuse,
             open_decoded=self._bench.models.decoded,
+            suggested=self._suggested,
         )
+
+    def _suggested(self) -> SidesSampling:
+        assert self._pair is not None  # noqa: S101 - a pass that measures has its pair
+        return suggested_by(self._pair)
 
     def _save(self, samples: Sequence[Sample]) -> None:
         self._repo.add_samples(self._record.id, samples, self._bench.worker_id)
@@ -257,50 +278,14 @@ class _Pass:
         released = self._repo.release(self._record.id, self._bench.worker_id)
         return RunStatus.QUEUED if released else RunStatus.RUNNING
 
-    def _conclude(self, probe: Probe, pair: Mapping[str, Any], status: RunStatus) -> RunStatus:
+    def _conclude(self, probe: Probe, described: Mapping[str, Any], status: RunStatus) -> RunStatus:
         self._watch.enter("evaluate")
         self._log.stage("evaluate", "Working out the verdict", 0, 1)
         evaluation = self._evaluation(probe)
-        samples, fix = self._repo.samples(self._record.id), None
-        if self._pair is not None:
-            fix = recommendation(probe, samples, self._probe_settings, evaluation, self._pair)
-        workload = probe.workload_info(self._probe_settings)
+        ending = Ending(self._record, self._probe_settings, evaluation, described, self._pair, self._findings)
+        result = result_of(ending, probe, self._repo, self._watch.seconds)
         self._log.stage("evaluate", "Working out the verdict", 1, 1)
-        found = replace(self._result(evaluation, pair, workload), recommendation=fix)
-        if earlier := earlier_run(self._record.spec.options):
-            again = compared_with(self._repo, earlier, found, samples, probe, self._probe_settings)
-            found = replace(found, recheck=again)
-        result = found.to_json()
-        validate_result(result)
         return self._finish(status, result)
-
-    def _result(self, evaluation: Evaluation, pair: Mapping[str, Any], workload: Mapping[str, Any]) -> Result:
-        spec = self._record.spec
-        return Result(
-            run_id=self._record.id,
-            created_at=self._record.created_at.isoformat(),
-            symptom=spec.symptom,
-            state=evaluation.state,
-            headline=evaluation.headline,
-            page_rule=evaluation.page_rule,
-            pair=pair,
-            workload=workload,
-            settings={
-                "questions": spec.questions,
-                "seed": spec.seed,
-                "level": self._probe_settings.level,
-                "workload_id": spec.workload_id,
-                **spec.options,
-            },
-            metrics=evaluation.metrics,
-            diagnosis=evaluation.diagnosis,
-            modules=load_catalog().symptom_modules(spec.symptom),
-            recommendation=None,
-            timings=self._watch.seconds(),
-            versions=provenance.versions(),
-            charts={"doctor": as_chart(self._findings), **evaluation.charts},
-            reused=reused_counts(self._repo.events(self._record.id)),
-        )
 
     def _finish(
         self, status: RunStatus, result: Mapping[str, Any] | None, message: str = "", hint: str = ""

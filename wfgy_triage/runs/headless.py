@@ -18,7 +18,7 @@ from wfgy_triage.probes.registry import available_symptoms
 from wfgy_triage.runs.bench import Bench
 from wfgy_triage.runs.execute import execute_run
 from wfgy_triage.runs.lane import hold_device, lane_of
-from wfgy_triage.runs.models import ModelCache
+from wfgy_triage.runs.models import SPOOL, ModelCache
 from wfgy_triage.runs.reuse import open_cache
 from wfgy_triage.runs.service import check_sources, validate_spec
 from wfgy_triage.runs.tools import RunTools, default_tools
@@ -70,7 +70,7 @@ def run_headless(
         hold_device(lane, lambda: _say_that_it_waits(on_event)),
     ):
         tools = make_tools()
-        with closing(ModelCache(tools.open_engine)) as models:
+        with closing(ModelCache(tools.open_engine, settings.home / SPOOL)) as models:
             repo = RunRepository(database)
             bench = Bench(
                 repo,

@@ -12,6 +12,7 @@ from typing import Any
 
 from wfgy_triage import __version__
 from wfgy_triage.engines.base import EngineInfo
+from wfgy_triage.engines.suggested import SidesSampling
 from wfgy_triage.errors import ProbeError, TriageError
 from wfgy_triage.exl2.headers import folder_tensors, read_json, weights_fingerprint
 from wfgy_triage.exl2.inspect import inspect_folder
@@ -54,6 +55,15 @@ def with_engines(pair: Mapping[str, Any], fp16: EngineInfo, exl2: EngineInfo) ->
         **pair,
         "fp16": {**pair["fp16"], **_describe_engine(fp16)},
         "exl2": {**pair["exl2"], **_describe_engine(exl2)},
+    }
+
+
+def with_sampling(pair: Mapping[str, Any], sampling: SidesSampling) -> dict[str, Any]:
+    """Add with which sampling settings each side is asked, where it is not asked with neutral ones."""
+    return {
+        **pair,
+        "fp16": {**pair["fp16"], "sampling": sampling.fp16.words},
+        "exl2": {**pair["exl2"], "sampling": sampling.exl2.words},
     }
 
 

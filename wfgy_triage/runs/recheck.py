@@ -9,7 +9,7 @@ from wfgy_triage.errors import InputError
 from wfgy_triage.probes.base import Probe, ProbeSettings
 from wfgy_triage.remedies.effect import effect_json
 from wfgy_triage.remedies.reading import between_runs
-from wfgy_triage.result import Result
+from wfgy_triage.result import Result, question_set
 from wfgy_triage.runs.provenance import model_hashes
 from wfgy_triage.store.records import Sample
 from wfgy_triage.store.runs import RunRepository
@@ -45,7 +45,7 @@ def compared_with(
     then = Result.from_json(stored)
     if (then.symptom, then.pair["id"]) != (now.symptom, now.pair["id"]):
         return None
-    same_questions = then.workload["sha256"] == now.workload["sha256"]
+    same_questions = question_set(then.workload) == question_set(now.workload)
     effect = between_runs(repo.samples(earlier), samples, probe, settings) if same_questions else None
     hashes = model_hashes(then.pair).get("exl2"), model_hashes(now.pair).get("exl2")
     return {

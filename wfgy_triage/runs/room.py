@@ -1,7 +1,8 @@
 """Before a pair is loaded: whether all of it fits, said in words, and refused with what would help where it does not.
 
-Both models stay loaded for a whole run, since answers are compared token by token: there is no loading one after the
-other. FP16 a second time, for the noise between two FP16 runs, is done without where a GPU has no room for it.
+Both models stay loaded for a whole run where they fit together. FP16 a second time, for the noise between two FP16
+runs, is done without where a GPU has no room for it. Where only one model fits at a time, they take turns; a pair may
+ask for either (`loading`).
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from functools import partial
 
 from wfgy_triage.engine_settings import CPU, EngineSettings
 from wfgy_triage.engines.device_faults import GPU_MEMORY, MAIN_MEMORY
-from wfgy_triage.engines.devices import free_bytes, gpu_count, is_there
+from wfgy_triage.engines.devices import free_bytes, free_untouched, gpu_count, is_there
 from wfgy_triage.engines.footprint import WORKING_BYTES, Need, needs_of
 from wfgy_triage.engines.prepare import on_device
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.pairs import Pair
+from wfgy_triage.runs.models import Room
 
 PATIENCE_S = 5.0
 """How long an idle worker is given to let go of what it keeps loaded on a device that this process has taken."""
 _POLL_S = 0.5
 _GB = 1e9
-
 Free = Callable[[str], int]
 """Bytes that are free on a device."""
 
@@ -50,8 +51,9 @@ def state_room(
     loaded: bool = False,
     free: Free = free_bytes,
     patience_s: float = PATIENCE_S,
-) -> str:
-    """Say what a pair is going to take of what is free; empty where nothing is going to be loaded here.
+    elsewhere: Free = free_untouched,
+) -> Room:
+    """Say how a pair is going to be loaded, and what it takes of what is free; no words where nothing is loaded here.
 
     Args:
         pair: the pair to load.
@@ -60,23 +62,34 @@ def state_room(
         loaded: whether both sides are loaded already, so that only this is to come.
         free: bytes that are free on a device.
         patience_s: seconds that others are given to let go, where it does not fit at first.
+        elsewhere: bytes that are free on a device that the pair does not compute on, and which is left alone.
 
     Raises:
         PrerequisiteError: it does not fit, and why; or a folder cannot be read.
     """
     needs = needs_of(pair, settings, twin, loaded)
     devices = _devices(needs)
+    asked = settings.loading == "in_turn"
     if not all(is_there(device) for device in devices):
-        return ""  # whatever opens the first model there says what is missing
+        return Room(in_turn=asked)  # whatever opens the first model there says what is missing
+    find = _short_alone if asked else shortage
     end = time.monotonic() + patience_s
-    while (short := shortage(needs, amounts := _amounts(devices, free))) is not None:
+    while (short := find(needs, amounts := _amounts(devices, free))) is not None:
         # The run goes on without what is spare: for that nobody has to wait.
         if short.need.spare or time.monotonic() >= end:
             break
         time.sleep(_POLL_S)
-    if short is not None and not short.need.spare:
-        raise _refusal(needs, short, _way_out(pair, settings, twin, short, free))
-    return _statement(settings, loaded, needs, amounts, short)
+    if short is None or short.need.spare:
+        return Room(_statement(settings, loaded, needs, amounts, short), asked)
+    if settings.loading == "auto" and loaded:
+        return Room(in_turn=True)  # once what is loaded has gone, it is asked again, and said
+    alone = None if loaded else _short_alone(needs, amounts)
+    if settings.loading == "auto" and alone is None:
+        return Room(_turns(settings, needs, amounts), in_turn=True)
+    hint = _way_out(pair, settings, twin, short, lambda d: free(d) if d in amounts else elsewhere(d))
+    if alone is None and not loaded:
+        hint = f"{hint} Or set `loading: in_turn` there: each model fits alone, and they take turns."
+    raise _refusal(needs, alone or short, alone is not None, hint)
 
 
 def shortage(needs: Sequence[Need], free: Mapping[str, int]) -> Shortage | None:
@@ -90,13 +103,19 @@ def shortage(needs: Sequence[Need], free: Mapping[str, int]) -> Shortage | None:
     for need in needs:
         rest = need.bytes
         for device in need.devices:
-            taken = min(rest, max(free[device] - used[device], 0))
-            used[device] += taken
+            taken = min(rest, max(free[device] - used[device] - need.reserve, 0))
+            used[device] += taken + need.reserve * (taken > 0)
             rest -= taken
         if rest > 0:
             needed = sum(used[d] for d in need.devices) + rest
             return Shortage(need, needed, sum(free[d] for d in need.devices))
     return None
+
+
+def _short_alone(needs: Sequence[Need], free: Mapping[str, int]) -> Shortage | None:
+    """The first model that does not fit by itself and cannot be done without; None where each fits."""
+    found = (shortage([need], free) for need in needs if not need.spare)
+    return next((short for short in found if short is not None), None)
 
 
 def _statement(
@@ -108,32 +127,62 @@ def _statement(
 ) -> str:
     if not needs:
         return ""
+    if settings.loading == "in_turn":
+        return _turns(settings, needs, free)
     if loaded:
         begin = "The models are still loaded."
     elif settings.served:
         begin = "The model that is loaded here stays loaded for the whole run."
     else:
         begin = "Both models stay loaded for the whole run."
-    gpus = tuple(d for d in free if d != CPU)
-    kinds = [kind for kind in ((CPU,) if CPU in free else (), gpus) if kind]
     fit = [n for n in needs if short is None or n is not short.need]
-    said = [begin, *(_figures(kind, *_sums(kind, fit, free)) for kind in kinds if fit)]
+    said = [begin, *(_figures(kind, *_sums(kind, fit, free)) for kind in _kinds(free) if fit)]
     if short is not None:
         said.append("FP16 may find no room there a second time; then the noise floor is NOT MEASURED.")
     return " ".join(said)
 
 
+def _turns(settings: EngineSettings, needs: Sequence[Need], free: Mapping[str, int]) -> str:
+    """What is said of models of which one is loaded at a time: how, and what the largest takes."""
+    if settings.loading == "in_turn":
+        begin = "The models of this pair take turns, as its engine block says."
+    else:
+        begin = "The models of this pair do not all fit at the same time, so they take turns."
+    how = (
+        "One is loaded at a time, and what FP16 computed is kept on disk until EXL2 has been compared with it. Loading "
+        "takes its time, and the answers are not timed."
+    )
+    figures = (_figures(kind, *_sums(kind, [_largest(kind, needs)], free)) for kind in _kinds(free))
+    return " ".join([begin, how, *figures])
+
+
+def _largest(devices: Sequence[str], needs: Iterable[Need]) -> Need:
+    return max((n for n in needs if n.devices[0] in devices), key=lambda n: n.bytes)
+
+
+def _kinds(devices: Iterable[str]) -> list[tuple[str, ...]]:
+    """The devices by kind: the processor, then all GPUs; no model lies on both."""
+    names = list(devices)
+    gpus = tuple(d for d in names if d != CPU)
+    return [kind for kind in ((CPU,) if CPU in names else (), gpus) if kind]
+
+
 def _sums(devices: Sequence[str], needs: Iterable[Need], free: Mapping[str, int]) -> tuple[int, int]:
     """Bytes that are needed and that are free on devices of one kind, which no model shares with another kind."""
-    needed = sum(n.bytes for n in needs if n.devices[0] in devices)
+    needed = sum(n.bytes + n.reserve * len(n.devices) for n in needs if n.devices[0] in devices)
     return needed + WORKING_BYTES * len(devices), sum(free[d] for d in devices)
 
 
-def _refusal(needs: Iterable[Need], short: Shortage, hint: str) -> PrerequisiteError:
+def _refusal(needs: Iterable[Need], short: Shortage, alone: bool, hint: str) -> PrerequisiteError:
     sizes = ", ".join(f"{n.name} {_gb(n.bytes)} GB" for n in needs)
+    if alone:
+        what = "A model of this pair does not fit into memory, not even alone."
+    else:
+        what = (
+            "The models of this pair have to be loaded at the same time, and the memory does not hold them."
+        )
     return PrerequisiteError(
-        "The models of this pair have to be loaded at the same time, and the memory does not hold them."
-        f" {_figures(short.need.devices, short.needed, short.free)} To be loaded: {sizes}.",
+        f"{what} {_figures(short.need.devices, short.needed, short.free)} To be loaded: {sizes}.",
         hint,
         MAIN_MEMORY if CPU in short.need.devices else GPU_MEMORY,
     )
@@ -143,8 +192,10 @@ def _way_out(pair: Pair, settings: EngineSettings, twin: bool, short: Shortage, 
     """What would help: another place for FP16 if one has room for it, else less of everything."""
     for device in _other_places(settings, short):
         moved = needs_of(pair, replace(settings, baseline_device=device), twin)
-        left = shortage(moved, _amounts(_devices(moved), free))
-        if left is None or left.need.spare:
+        there = _amounts(_devices(moved), free)
+        left = shortage(moved, there)
+        takes_turns = settings.loading != "together" and _short_alone(moved, there) is None
+        if left is None or left.need.spare or takes_turns:
             slower = ", where it takes much longer" if device == CPU else ""
             return (
                 f"Set `baseline_device: {device}` in the pair's engine block: there is room for FP16{slower}."

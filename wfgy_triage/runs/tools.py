@@ -11,7 +11,7 @@ from wfgy_triage.engine_settings import EngineSettings
 from wfgy_triage.engines.base import Engine
 from wfgy_triage.pairs import Pair
 from wfgy_triage.probes.base import Probe
-from wfgy_triage.runs.models import OpenEngine
+from wfgy_triage.runs.models import OpenEngine, Room
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class RunTools:
         check_folders: what the doctor finds on the two folders, before anything is loaded; told of its progress.
         check_engines: what it finds on the two loaded models, before anything is measured.
         describe_pair: provenance of the two folders (`provenance.describe_pair`).
-        state_room: whether a pair fits into memory, in words (`room.state_room`).
+        state_room: whether a pair fits into memory, and how it is loaded for that (`room.state_room`).
     """
 
     get_probe: Callable[[str], Probe]
@@ -32,7 +32,7 @@ class RunTools:
     check_folders: Callable[[Pair, Callable[[int, int], None]], tuple[Finding, ...]]
     check_engines: Callable[[Engine, Engine], tuple[Finding, ...]]
     describe_pair: Callable[[Pair], Mapping[str, Any]]
-    state_room: Callable[[Pair, EngineSettings, bool, bool], str]
+    state_room: Callable[[Pair, EngineSettings, bool, bool], Room]
 
 
 def default_tools() -> RunTools:

@@ -144,7 +144,8 @@ def to_try(symptom: str, diagnosis: Diagnosis, missed: Collection[str]) -> tuple
 
     On the short way of the page ("Fix in 60 seconds") its own modules for what was missed come before the remedies of
     the cause, except where a check has named the cause: then there is nothing to guess. Of the two that make a new
-    checkpoint, more bits in one part come first only where one part was shown to do most of the damage.
+    checkpoint, more bits in one part come first only where one part was shown to do most of the damage. What the fix
+    map keeps to other symptoms is left out.
     """
     guide, named = load_guide(), load_catalog().causes[diagnosis.cause].remedies
     if PROTECT in named and RAISE in named and not _one_part(diagnosis):
@@ -153,7 +154,9 @@ def to_try(symptom: str, diagnosis: Diagnosis, missed: Collection[str]) -> tuple
         named = (*named[:after], PROTECT, *named[after:])
     modules = guide.remedies(missed) if symptom == guide.symptom else ()
     checked = diagnosis.cause in CHECK_CAUSES.values()
-    return tuple(dict.fromkeys((*named, *modules) if checked else (*modules, *named)))
+    order = dict.fromkeys((*named, *modules) if checked else (*modules, *named))
+    kept_to = {r: load_catalog().remedies[r].symptoms for r in order}
+    return tuple(r for r in order if not kept_to[r] or symptom in kept_to[r])
 
 
 def _one_part(diagnosis: Diagnosis) -> bool:

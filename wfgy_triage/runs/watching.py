@@ -67,7 +67,8 @@ class LiveRun:
 
     Attributes:
         record: the run, without its result.
-        place: how many open runs come before it: 0 in work or next in line, None once it has ended.
+        place: how many open runs come before it at most, those on devices of their own among them: 0 in work or next in
+            line, None once it has ended.
         worker_alive: whether a worker process gave a sign of life lately.
         measured: what it has stored.
     """

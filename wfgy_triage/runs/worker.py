@@ -24,7 +24,7 @@ from wfgy_triage.runs.ahead import Ahead, whole_demo
 from wfgy_triage.runs.bench import Bench
 from wfgy_triage.runs.execute import execute_run
 from wfgy_triage.runs.lane import lane_of, prepared_home, try_be_worker
-from wfgy_triage.runs.models import ModelCache
+from wfgy_triage.runs.models import SPOOL, ModelCache
 from wfgy_triage.runs.retention import Tidier
 from wfgy_triage.runs.reuse import open_cache
 from wfgy_triage.runs.supervisor import PARENT_VARIABLE
@@ -106,7 +106,7 @@ class _Worker:
         signs = threading.Thread(target=self._give_signs_of_life, name="signs-of-life", daemon=True)
         signs.start()
         tools = make_tools()
-        self._models = ModelCache(tools.open_engine)
+        self._models = ModelCache(tools.open_engine, self._settings.home / SPOOL)
         bench = Bench(
             self._runs,
             self._settings,

@@ -1,4 +1,6 @@
-"""Who works on a run: a worker leases the oldest open run, renews the lease, and ends or returns it.
+"""Who works on a run: a worker leases an open run, renews the lease, and ends or returns it.
+
+Which one is the worker's choice (`runs/turns.py`); where it names none, the oldest.
 
 One lane a set of devices: worker ids start with the lane's name and a dot. Whoever holds the lane's file locks and
 works on nothing knows that every lease of the lane was left behind (its holder died, or could not store the end), and
@@ -49,7 +51,7 @@ class LeaseRepository:
     def lease(
         self, worker_id: str, stale_after_s: float, lane: str | None = None, run_id: str | None = None
     ) -> RunRecord | None:
-        """Take the oldest run that is queued or was left behind, or return None.
+        """Take a run that is queued or was left behind, the oldest unless one is named; None where there is none.
 
         Args:
             worker_id: who takes it.

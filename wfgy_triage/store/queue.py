@@ -63,7 +63,11 @@ def admit(session: Session, owner: str, limits: QueueLimits) -> None:
 
 
 def place_in_line(session: Session, row: RunRow) -> int | None:
-    """How many open runs come before this one: 0 in work or next in line, None once it has ended."""
+    """How many open runs come before this one: 0 in work or next in line, None once it has ended.
+
+    Where several workers serve a device each, some of them may be for another device and hold nothing up: on which
+    devices a run computes is not known here.
+    """
     if row.status not in OPEN_STATUSES:
         return None
     if row.status == RunStatus.RUNNING:

@@ -20,6 +20,7 @@ from wfgy_triage.runs.team import Team
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.records import RunStatus
 from wfgy_triage.workload.citations import RECORD, WITH_K
+from wfgy_triage.workload.json_records import HARD_MARK
 from wfgy_triage.workload.stored import BUILTIN, workload_path
 
 EARLIER_RUNS = 20
@@ -70,7 +71,9 @@ class PageContext:
     def available(self, symptom: str, workload_id: str = BUILTIN) -> int | None:
         """How many questions there are to ask; None where that is not known here."""
         asked = [
-            q for q in self.texts(symptom, workload_id or BUILTIN) if RECORD not in q and WITH_K not in q
+            q
+            for q in self.texts(symptom, workload_id or BUILTIN)
+            if not any(mark in q for mark in (RECORD, WITH_K, HARD_MARK))
         ]
         return len(asked) or None
 

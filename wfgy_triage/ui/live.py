@@ -59,7 +59,7 @@ def status_card(
     Args:
         record: the run.
         events: its log.
-        position: how many runs come before it; None once it has ended.
+        position: how many runs come before it at most; None once it has ended.
         worker_alive: whether a worker process has given a sign of life.
         asks: whether this run asks the models questions.
     """
@@ -79,7 +79,7 @@ def _status_line(record: RunRecord, position: int | None, asks: bool, trying: bo
     if record.status is RunStatus.QUEUED:
         if not position:
             return "Next in line. Loading the models takes the first moments."
-        return f"Waiting: {position} {'run is' if position == 1 else 'runs are'} before this one."
+        return f"Waiting: at most {position} {'run comes' if position == 1 else 'runs come'} before this one."
     if record.status is RunStatus.RUNNING:
         if record.cancel_requested:
             return "Stopping after the question in work." if asks else "Stopping after the check in work."

@@ -41,16 +41,19 @@ class Level:
         passages: how many passages a task shows.
         sentences: how many sentences of its section a passage has; 0 for the whole section.
         distractors: whether sections written to be mistaken for the right one are among them.
+        swept: how many sentences a passage of the k sweep has.
     """
 
     passages: int
     sentences: int
     distractors: bool
+    swept: int = 1
 
 
 LEVELS: Mapping[str, Level] = {
     "standard": Level(passages=3, sentences=3, distractors=False),
-    "hard": Level(passages=5, sentences=0, distractors=True),
+    # Swept in whole sections, five passages would be the same prompt once more, and twenty too long for 2,048 tokens.
+    "hard": Level(passages=5, sentences=0, distractors=True, swept=3),
 }
 
 
@@ -208,23 +211,28 @@ def load_citations(path: Path | None = None, level: str = "standard") -> Citatio
         InputError: unknown level.
         PrerequisiteError: the corpus file is missing or damaged.
     """
-    if level not in LEVELS:
-        raise InputError(f"There is no level {level!r}.", f"Levels: {', '.join(LEVELS)}.")
-    corpus = load_corpus(path or CORPUS)
-    tasks = tuple(_task(corpus, q, number, LEVELS[level]) for number, q in enumerate(corpus.questions))
+    corpus, found = load_corpus(path or CORPUS), _level(level)
+    tasks = tuple(_task(corpus, q, number, found) for number, q in enumerate(corpus.questions))
     return CitationWorkload(f"{corpus.id}/citations/{level}", corpus.sha256, tasks)
 
 
-def load_sweep(passages: int, path: Path | None = None) -> CitationWorkload:
-    """The tasks with this many passages of one sentence each, lookalikes first: what a larger k puts into a prompt.
+def load_sweep(passages: int, path: Path | None = None, level: str = "standard") -> CitationWorkload:
+    """The tasks with this many short passages, lookalikes first: what a larger k puts into a prompt.
 
     Raises:
+        InputError: unknown level.
         PrerequisiteError: the corpus file is missing or damaged.
     """
     corpus = load_corpus(path or CORPUS)
-    level = Level(passages=passages, sentences=1, distractors=True)
-    tasks = tuple(_task(corpus, q, number, level) for number, q in enumerate(corpus.questions))
-    return CitationWorkload(f"{corpus.id}/citations/k{passages}", corpus.sha256, tasks)
+    swept = Level(passages=passages, sentences=_level(level).swept, distractors=True)
+    tasks = tuple(_task(corpus, q, number, swept) for number, q in enumerate(corpus.questions))
+    return CitationWorkload(f"{corpus.id}/citations/{level}/k{passages}", corpus.sha256, tasks)
+
+
+def _level(name: str) -> Level:
+    if name not in LEVELS:
+        raise InputError(f"There is no level {name!r}.", f"Levels: {', '.join(LEVELS)}.")
+    return LEVELS[name]
 
 
 def marked(text: str, mark: str) -> str:

@@ -1,4 +1,7 @@
-"""JSON records to extract: notes in five classes of difficulty, each class with a schema and solved examples."""
+"""JSON records to extract: notes in classes of difficulty, each class with a schema and solved examples.
+
+There are two built-in sets. The hard one is for models that the standard one no longer troubles.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,11 @@ from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.settings import REPO_ROOT
 
 JSON_RECORDS = REPO_ROOT / "assets" / "workloads" / "json_records.json"
+HARD_RECORDS = JSON_RECORDS.with_name("json_records_hard.json")
+RECORD_LEVELS: Mapping[str, Path] = {"standard": JSON_RECORDS, "hard": HARD_RECORDS}
+"""The files of the built-in sets by level."""
+HARD_MARK = "#hard"
+"""Ends the id of every hard question; no id of a user's set can hold it."""
 INSTRUCTION = "Extract the record from the note. Answer with one JSON object and nothing else."
 
 
@@ -27,16 +35,22 @@ class Example:
 
 @dataclass(frozen=True)
 class RecordClass:
-    """One difficulty class: its JSON Schema and the few-shot examples of its prompt."""
+    """One difficulty class: its JSON Schema and the few-shot examples of its prompt.
+
+    `rules` say in words what examples cannot show whole (forms of values, closed vocabularies); empty where they do.
+    """
 
     name: str
     schema: Mapping[str, Any]
     examples: tuple[Example, ...]
+    rules: str = ""
 
     @property
     def told(self) -> str:
-        """What the prompt says of the schema: solved examples show it; without any, it has to be told."""
-        return "" if self.examples else f"It has to fit this JSON Schema: {json.dumps(self.schema)}"
+        """What the prompt says of the schema beside solved examples; without any, all of it has to be told."""
+        if self.examples:
+            return self.rules
+        return f"It has to fit this JSON Schema: {json.dumps(self.schema)}"
 
 
 @dataclass(frozen=True)
@@ -91,7 +105,10 @@ def load_json_workload(path: Path = JSON_RECORDS) -> JsonWorkload:
         data = json.loads(raw)
         classes = {
             name: RecordClass(
-                name, c["schema"], tuple(Example(e["text"], e["record"]) for e in c["examples"])
+                name,
+                c["schema"],
+                tuple(Example(e["text"], e["record"]) for e in c["examples"]),
+                c.get("rules", ""),
             )
             for name, c in data["classes"].items()
         }

@@ -11,12 +11,13 @@ from wfgy_triage.workload.chains import load_chains
 from wfgy_triage.workload.chunks import load_chunks
 from wfgy_triage.workload.citations import RECORD, WITH_K
 from wfgy_triage.workload.corpus import CORPUS, load_corpus
-from wfgy_triage.workload.json_records import JSON_RECORDS, load_json_workload
+from wfgy_triage.workload.json_records import RECORD_LEVELS, load_json_workload
 from wfgy_triage.workload.passages import kept_passages
 
 
 def _json_notes(path: Path | None) -> Mapping[str, str]:
-    return {q.id: q.text for q in load_json_workload(path or JSON_RECORDS).questions}
+    files = (path,) if path else RECORD_LEVELS.values()
+    return {q.id: q.text for file in files for q in load_json_workload(file).questions}
 
 
 def _citation_questions(path: Path | None) -> Mapping[str, str]:

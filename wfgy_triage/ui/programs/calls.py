@@ -125,9 +125,9 @@ class ProgramCalls:
 
         Returns:
             `run_id`, `symptom`, `pair`, `status` (`queued`, `running`, `done`, `cancelled`, `failed`), `state` (`PASS`,
-            `FAIL`, `INCONCLUSIVE`, `NOT_MEASURED`), `queue_position`, `stage` (what is being done, how far it is),
-            `error`, `page` (the address that shows it to people), and `result`: the `wfgy-triage/result-1` object.
-            What is not known yet is null.
+            `FAIL`, `INCONCLUSIVE`, `NOT_MEASURED`), `queue_position` (how many runs come before it at most), `stage`
+            (what is being done, how far it is), `error`, `page` (the address that shows it to people), and `result`:
+            the `wfgy-triage/result-1` object. What is not known yet is null.
         """
         return self._told(_run_id(run_id), charts=charts is not False)
 
