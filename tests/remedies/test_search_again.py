@@ -63,6 +63,7 @@ def test_a_checkpoint_whose_vectors_find_the_passages_again_is_recommended(faile
     assert found is not None
     assert (found["candidate"], found["verified"]) == ("raise_bpw 6", False)
     assert failed.evaluate() == before, "trials change nothing of what the run found"
+    assert {stage for stage, _, _ in failed.stages if stage.startswith("try:")} == set()
 
 
 def test_one_that_finds_no_more_is_not(failed: Desk):

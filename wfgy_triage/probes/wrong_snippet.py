@@ -12,6 +12,7 @@ vectors are to blame, FP16 weights are put back part by part (`retrieval_parts.p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
@@ -91,14 +92,17 @@ class WrongSnippet:
         stored = {s.key.side for s in context.stored()}
         shown = {n: s for n, s in _shown(plan).items() if s.side in stored}
 
+        # Whoever tries a change says how far it is.
+        quiet = replace(context, progress=lambda *_: None)
+
         def again(engine: Engine, side: str) -> int:
             todo = _missing(context, plan, side)
             if todo and not context.should_stop():
                 try:
-                    arms = search_with(engine, context, plan, self._arms(context, plan), side)
+                    arms = search_with(engine, quiet, plan, self._arms(quiet, plan), side)
                 except Stopped:
                     return 0
-                _store(context, plan, arms, side, side, todo)
+                _store(quiet, plan, arms, side, side, todo)
             return len(plan.judged)
 
         return Subject(
