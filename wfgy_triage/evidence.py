@@ -171,8 +171,7 @@ class RateEvidence:
         floor_flips: questions whose outcome differs between the FP16 side and its twin; None when not measured.
         kld: mean KL(FP16||EXL2) in nats; None when not measured.
         kld_floor: the same between FP16 and its twin.
-        again_flips: questions whose outcome differs between two times that EXL2's server was asked; None where it is
-            not asked on one.
+        again_flips: questions whose outcome differs between two times that EXL2 was asked; None where once.
         rules: how many rules are looked at together; chance has to be excluded for that many.
     """
 
@@ -232,7 +231,7 @@ def _rate_words(e: RateEvidence, real: bool) -> str:
         else f"FP16 against itself changes {e.floor_flips}"
     )
     if e.again_flips is not None:
-        flips += f", EXL2's server against itself {e.again_flips}"
+        flips += f", EXL2 against itself {e.again_flips}"
     detail = (
         f"Of {e.pairs} questions EXL2 loses {e.lost} usable answers and wins {e.won} against FP16 "
         f"(exact McNemar p = {e.p_value:.2g}); {flips}."
@@ -261,7 +260,7 @@ class MeanEvidence:
             None when not measured.
         kld: mean KL(FP16‖EXL2) in nats; None when not measured.
         kld_floor: the same between FP16 and its twin.
-        again: the same between two times that EXL2's server was asked; None where it is not asked on one.
+        again: the same between two times that EXL2 was asked; None where it was asked once.
     """
 
     state: State
@@ -288,7 +287,7 @@ class MeanEvidence:
             else f"FP16 against itself differs by {self.floor:.3g}"
         )
         if self.again is not None:
-            twin += f", EXL2's server against itself by {self.again:.3g}"
+            twin += f", EXL2 against itself by {self.again:.3g}"
         return Evidence(
             state=self.state,
             baseline_state=self.baseline_state,

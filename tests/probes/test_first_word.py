@@ -61,4 +61,6 @@ def test_it_stands_among_the_facts_of_a_server_in_every_run():
     assert list(shown) == ["server_first_word", "server_repeat_rate"]
     assert (shown["server_first_word"].fp16, shown["server_first_word"].exl2) == (0.5, 0.4)
     loaded = [Sample(s.key, {**s.payload, "served": False}) for s in samples]
-    assert with_server_facts((), loaded, 0.95) == ()
+    assert [m.id for m in with_server_facts((), loaded, 0.95)] == ["server_repeat_rate"]
+    once = [s for s in loaded if s.key.side != AGAIN]
+    assert with_server_facts((), once, 0.95) == ()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.probes.json_breaks import PROBE
 from wfgy_triage.probes.measuring import STAGES
 from wfgy_triage.probes.registry import available_symptoms, get_probe
+from wfgy_triage.probes.served import AGAIN
 from wfgy_triage.result import State
 from wfgy_triage.workload.json_records import load_json_workload
 
@@ -95,3 +97,16 @@ def test_the_workload_is_named_by_its_hash():
     info = PROBE.workload_info(ProbeSettings(questions=20))
     assert (info["id"], info["questions"], len(info["sha256"])) == ("json-records-1", 20, 64)
     assert PROBE.workload_info(ProbeSettings(questions=500))["questions"] == 200
+
+
+@pytest.mark.parametrize("fixed_order", [True, False])
+def test_an_engine_that_may_answer_otherwise_is_asked_twice(fixed_order: bool):
+    desk = desk_of(BROKEN)
+    desk.exl2.info = replace(desk.exl2.info, deterministic=fixed_order)
+    desk.run()
+    found = PROBE.evaluate(tuple(desk.samples.values()), (), desk.settings)
+    noise = next(c.detail for c in found.diagnosis.evidence if c.check == "above_noise")
+    assert len(desk.side(AGAIN)) == (0 if fixed_order else 20)
+    assert ("EXL2 against itself 0" in noise) is not fixed_order
+    changed = [m.exl2 for m in found.metrics if m.id == "server_repeat_rate"]
+    assert changed == ([] if fixed_order else [0.0])

@@ -80,7 +80,7 @@ def test_rates_are_measured_and_what_a_server_cannot_give_says_so(stubs, folder)
     # It fails, and by more than noise; but which of weights, cache, engine or template did it was not held fixed.
     assert found.diagnosis.cause == "unknown"
     assert not {"weights_too_few_bits", "kv_cache_bits"} & set(found.diagnosis.ruled_out)
-    assert "EXL2's server against itself 0" in next(
+    assert "EXL2 against itself 0" in next(
         c.detail for c in found.diagnosis.evidence if c.check == "above_noise"
     )
 
@@ -103,7 +103,7 @@ def test_a_server_that_changes_its_own_answers_as_much_is_no_evidence_of_damage(
     assert metric(found, "server_repeat_rate").exl2 == 1.0
     rung = next(c for c in found.diagnosis.evidence if c.check == "above_noise")
     assert (rung.result, found.diagnosis.cause) == ("fault", "unknown")
-    assert "EXL2's server against itself 6" in rung.detail
+    assert "EXL2 against itself 6" in rung.detail
 
 
 def test_the_ladder_counts_the_servers_own_changes_beside_the_twins():

@@ -59,7 +59,7 @@ class Measuring:
         stages: Mapping[str, str] = STAGES,
     ) -> None:
         self._context, self._symptom = context, symptom
-        self._stages = {AGAIN: "EXL2 asked again, for the noise of its server", **stages}
+        self._stages = {AGAIN: "EXL2 asked again, for its own noise", **stages}
         self._items = {item.request_id: item for item in items}
         self._done = set(context.done)
         self._reuse = context.reuse
@@ -126,9 +126,13 @@ class Measuring:
             refuse_too_long(items, self._context.exl2, exl2=True)
 
     def repeat(self, judge: Judge) -> None:
-        """Ask an EXL2 model that runs on a server a second time: what it changes against itself is its noise floor."""
-        if self._context.exl2.capabilities.served:
-            self.answer(AGAIN, self._context.exl2, judge)
+        """Ask an EXL2 side a second time that may answer otherwise then: what it changes against itself is its noise.
+
+        That is a model on a server, or one whose sums come out in another order from run to run (exllamav2 on a GPU).
+        """
+        exl2 = self._context.exl2
+        if exl2.capabilities.served or not exl2.info.deterministic:
+            self.answer(AGAIN, exl2, judge)
 
     @property
     def _scored(self) -> bool:

@@ -1,7 +1,8 @@
 """What is said and measured of a side that is asked on a server, the same for every probe.
 
-A server has a noise floor of its own: it is asked the same questions a second time (`exl2_again`), and what it changes
-against itself is not damage. What it cannot give is NOT MEASURED, with that reason beside each metric.
+A server has a noise floor of its own, as an engine has that adds in no fixed order: it is asked the same questions a
+second time (`exl2_again`), and what it changes against itself is not damage. What a server cannot give is NOT
+MEASURED, with that reason beside each metric.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from wfgy_triage.result import Metric, State
 from wfgy_triage.store.records import Sample
 
 AGAIN = "exl2_again"
-"""Side of the second answers of an EXL2 model that is asked on a server."""
+"""Side of the second answers of an EXL2 model that may answer otherwise when it is asked again."""
 REPEAT = "server_repeat_rate"
 NAMES = {"fp16": "FP16", "exl2": "EXL2"}
 
@@ -44,40 +45,40 @@ def no_scores(samples: Sequence[Sample]) -> str:
 def with_server_facts(
     metrics: Sequence[Metric], samples: Sequence[Sample], level: float
 ) -> tuple[Metric, ...]:
-    """The metrics of a run, with the reason where a server could not give what they need, and the server's own noise.
+    """The metrics of a run, with the reason where a server could not give what they need, and EXL2's own noise.
 
     Args:
         metrics: of the probe; those that are judged keep their own words.
         samples: everything stored for the run.
         level: two-sided level of the intervals.
     """
-    reason = no_scores(samples)
+    reason, repeated = no_scores(samples), _repeat_metric(samples, level)
     if not reason:
-        return tuple(metrics)
+        return (*metrics, *repeated)
     told = [
         replace(m, note=reason) if m.state is State.NOT_MEASURED and m.gate is None and not m.primary else m
         for m in metrics
     ]
     first, second, again = (of_side(samples, side) for side in ("fp16", "exl2", AGAIN))
-    return (*told, *first_word_metric(first, second, again, level), *_repeat_metric(samples, level))
+    return (*told, *first_word_metric(first, second, again, level), *repeated)
 
 
 def _repeat_metric(samples: Sequence[Sample], level: float) -> tuple[Metric, ...]:
-    """Share of questions that the EXL2 side's server answers in other words when it is asked again."""
+    """Share of questions that the EXL2 side answers in other words when it is asked again."""
     first, second = of_side(samples, "exl2"), of_side(samples, AGAIN)
     changed = {q: float(first[q]["text"] != second[q]["text"]) for q in first if q in second}
     return (distance_metric(REPEAT, changed, {}, level),) if changed else ()
 
 
 def again_flips(samples: Sequence[Sample], useful: Callable[[Payload], bool]) -> int | None:
-    """Questions whose answer is of use once and not the other time on the server; None: not asked twice."""
+    """Questions whose answer is of use once and not the other time EXL2 was asked; None: not asked twice."""
     first, second = of_side(samples, "exl2"), of_side(samples, AGAIN)
     both = [q for q in first if q in second]
     return sum(useful(first[q]) != useful(second[q]) for q in both) if both else None
 
 
 def again_shift(samples: Sequence[Sample], read: Callable[[Payload], float | None]) -> float | None:
-    """|Mean difference| of a number between the two times that a server was asked; None where it was not."""
+    """|Mean difference| of a number between the two times that EXL2 was asked; None where it was asked once."""
     first, second = of_side(samples, "exl2"), of_side(samples, AGAIN)
     pairs = [(read(first[q]), read(second[q])) for q in first if q in second]
     found = [b - a for a, b in pairs if a is not None and b is not None]
