@@ -6,7 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +78,14 @@ def test_two_devices_measure_at_once_and_a_killed_worker_takes_up_its_own_run_on
     assert {"worker-cuda-0.log", "worker-cuda-1.log"} <= logs
 
 
+@contextmanager
+def holding(home: Path, device: str) -> Iterator[None]:
+    """A device taken as by another process; a worker lets go of it a moment after its run has ended."""
+    with ExitStack() as stack:
+        wait_for(lambda: stack.enter_context(make_lane(home, (device,)).try_hold()))
+        yield
+
+
 def test_an_idle_worker_gives_its_models_back_to_who_takes_the_device(
     settings, repo, runs, workers, database
 ):
@@ -82,13 +93,11 @@ def test_an_idle_worker_gives_its_models_back_to_who_takes_the_device(
     wait_for(lambda: repo.get(run).status == RunStatus.DONE)
     kept = WorkerRepository(database)
     wait_for(lambda: kept.warm_pairs(60) == {"cuda-1"})
-    with make_lane(settings.home, ("cuda:0",)).try_hold() as held:
-        assert held
+    with holding(settings.home, "cuda:0"):
         again = runs("cuda:1")
         wait_for(lambda: repo.get(again).status == RunStatus.DONE)
         assert kept.warm_pairs(60) == {"cuda-1"}, "another device is no reason"
-    with make_lane(settings.home, ("cuda:1",)).try_hold() as held:
-        assert held
+    with holding(settings.home, "cuda:1"):
         wait_for(lambda: not kept.warm_pairs(60))
 
 
@@ -98,13 +107,11 @@ def test_the_only_worker_does_so_too_although_it_asks_ahead_on_the_processor(set
     try:
         run, kept = runs("cuda:1"), WorkerRepository(database)
         wait_for(lambda: repo.get(run).status == RunStatus.DONE and kept.warm_pairs(60) == {"cuda-1"})
-        with make_lane(settings.home, ("cpu",)).try_hold() as held:
-            assert held
+        with holding(settings.home, "cpu"):
             again = runs("cuda:1")
             wait_for(lambda: repo.get(again).status == RunStatus.DONE)
             assert kept.warm_pairs(60) == {"cuda-1"}, "another device is no reason"
-        with make_lane(settings.home, ("cuda:1",)).try_hold() as held:
-            assert held
+        with holding(settings.home, "cuda:1"):
             wait_for(lambda: not kept.warm_pairs(60))
     finally:
         worker.stop()
