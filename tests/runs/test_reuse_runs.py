@@ -127,7 +127,8 @@ def test_a_model_without_a_fingerprint_is_never_mixed_up(settings, database):
 def test_a_baseline_whose_answers_depend_on_the_batch_is_always_asked(settings, database):
     for _ in range(2):
         engines, _ = measure(settings, database, engines=Engines(deterministic=False))
-        assert engines.counts == (QUESTIONS,) * 3
+        # EXL2 is not either here, so it is asked twice: what it changes against itself is its own noise.
+        assert engines.counts == (QUESTIONS, 2 * QUESTIONS, QUESTIONS)
 
 
 def test_a_run_in_two_passes_counts_what_both_took_from_the_cache(settings, database):
