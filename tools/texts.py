@@ -30,7 +30,7 @@ TERMINAL_ONLY = (
 """Parts of the program whose words are said in a terminal, a log or a file alone."""
 NOT_WORDS = frozenset({"examples", "unrelated", "pattern", "patterns", "id", "url", "icon", "page"})
 """Keys of the fix map whose values are no words of a page."""
-SPOKEN_ATTRIBUTES = frozenset({"aria-label", "title", "placeholder", "alt"})
+SPOKEN_ATTRIBUTES = frozenset({"aria-label", "title", "placeholder", "alt", "data-l"})
 _WORDS = re.compile(r"[A-Za-z]{2,}\S* +\S|\S +\S*[A-Za-z]{2,}|^[A-Z][a-z]+[.:]?$")
 _CODE = re.compile(
     r"=>|\dpx|\bconst |%s|^[a-z]+-[a-z-]+:|[a-z]+=\"|^\W*(SELECT|INSERT|UPDATE|DELETE|CREATE|PRAGMA) "

@@ -12,7 +12,7 @@
     },
   };
   const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
-  const ATTRIBUTES = ['aria-label', 'title', 'placeholder', 'alt'];
+  const ATTRIBUTES = ['aria-label', 'title', 'placeholder', 'alt', 'data-l'];
   const FOREIGN = 'pre, code, script, style, textarea, [translate="no"], [contenteditable="true"]';
   const KEPT_AS = 'wfgy-triage-language';
   const SHORT = 14;      // letters below which a pattern says too little to be trusted with half a sentence

@@ -98,6 +98,10 @@ def test_a_chinese_reader_gets_a_chinese_report_by_one_click(
     run_id = run_with_trials(worker, VERIFIED)
     chinese.set_viewport_size({"width": width, "height": 900})
     open_page(chinese, served.run_url(run_id))
+    floors = chinese.locator('td[data-l="本底噪声"]')
+    expect(floors.first).to_be_visible()
+    before = floors.first.evaluate("cell => getComputedStyle(cell, '::before').content")
+    assert before == ('"本底噪声"' if width == 390 else "none"), "on a phone each cell names its column"
     chinese.locator("#export summary").click()
     assert axe_faults(chinese, "#export") == []
     assert sideways_overflow(chinese) <= 0

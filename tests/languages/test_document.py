@@ -13,7 +13,7 @@ from tests.report.sessions_made import HOSTILE, hostile_session, made_session, w
 from wfgy_triage.languages.document import in_language, language_links
 from wfgy_triage.languages.lookup import lookup
 
-SPOKEN = {"aria-label", "title", "placeholder", "alt"}
+SPOKEN = {"aria-label", "title", "placeholder", "alt", "data-l"}
 SAID = (
     "Continue",
     "19 questions",
@@ -120,6 +120,11 @@ def test_what_is_foreign_stays(foreign: str):
     html = foreign.format("Continue")
     assert in_language(html, "zh") == html
     assert in_language(f"{html}<p>Continue</p>", "zh") == f"{html}<p>继续</p>", "and ends where it ends"
+
+
+def test_what_a_phone_writes_before_a_cell_is_exchanged():
+    cell = '<td data-l="Noise floor"><span translate="no">Continue</span></td>'
+    assert in_language(cell, "zh") == cell.replace("Noise floor", "本底噪声")
 
 
 def test_what_a_translation_brings_is_escaped():

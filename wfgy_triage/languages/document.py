@@ -17,7 +17,7 @@ from wfgy_triage.languages.lookup import lookup
 
 MOST_LOOKUPS = 30_000
 """For one document; ten times what the longest reports take. The rest of a document that wants more stays English."""
-_ATTRIBUTES = frozenset({"aria-label", "title", "placeholder", "alt"})
+_ATTRIBUTES = frozenset({"aria-label", "title", "placeholder", "alt", "data-l"})
 _FOREIGN = frozenset({"pre", "code", "script", "style", "textarea"})
 """Elements whose texts are a model's, a person's or nobody's."""
 _VOID = frozenset(

@@ -176,8 +176,8 @@ def _failure_row(answer: GuardedAnswer, watched: Watched, catalog: Catalog) -> s
         else ""
     )
     return (
-        f'<tr><th scope="row">{moment(answer.at)}</th><td data-l="Model" translate="no">'
-        f"{escape(answer.model) or MISSING}</td>"
+        f'<tr><th scope="row">{moment(answer.at)}</th><td data-l="Model">'
+        f'<span translate="no">{escape(answer.model) or MISSING}</span></td>'
         f'<td data-l="What was wrong"><div><b>{escape(class_words(answer.failure))}</b><br>'
         f"{escape(answer.reason)}{kept}</div></td>"
         f'<td data-l="Where to read on"><ul class="guard-links">{links}</ul></td></tr>'

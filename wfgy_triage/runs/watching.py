@@ -26,7 +26,7 @@ from wfgy_triage.store.rows import now
 
 NEWEST = 6
 """How many of the answered questions are kept with their answers."""
-NOTES = 3
+NOTES = 5
 """How many of the notes in the log are kept."""
 KEPT_S, MOST = 60.0, 64
 """How long a run is kept that nobody looks at, and how many are kept at most."""

@@ -144,7 +144,7 @@ def _row(context: PageContext, record: RunRecord) -> str:
         f'<td data-l="Symptom">{_named(record)}{escape(title)}</td>'
         f'<td data-l="Models"><span translate="no">{escape(context.pair_name(record.spec.pair_id))}</span>'
         f"{_trend(record)}</td>"
-        f'<td data-l="By" translate="no">{escape(person(record.owner))}</td>'
+        f'<td data-l="By"><span translate="no">{escape(person(record.owner))}</span></td>'
         f'<td data-l="Questions">{_questions(context, record)}</td><td data-l="Took">{took}</td>'
         f'<td data-l="State">{_state(record)}{IMPORTED if record.imported else ""}</td>'
         f'<td class="pick-two">{compare_box(record, started)}</td></tr>'

@@ -82,7 +82,8 @@ def _row(entry: AuditEntry) -> str:
     did = DID.get(entry.action, entry.action)
     details = ", ".join(f"{name} {_plain(value)}" for name, value in entry.details.items())
     return (
-        f'<tr><th scope="row">{moment(entry.at)}</th><td data-l="Who" translate="no">{escape(person(entry.who))}</td>'
+        f'<tr><th scope="row">{moment(entry.at)}</th>'
+        f'<td data-l="Who"><span translate="no">{escape(person(entry.who))}</span></td>'
         f'<td data-l="Role">{escape(entry.role)}</td><td data-l="Did">{escape(did)}</td>'
         f'<td data-l="To">{_target(entry)}</td><td data-l="Details">{escape(details)}</td></tr>'
     )
