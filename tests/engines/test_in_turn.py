@@ -184,8 +184,9 @@ def test_results_that_were_not_read_hold_no_memory_and_are_not_cut_short_silentl
     next(answers)
     pieces = pair[0].logits(REQUESTS, 4)
     next(pieces)
+    unread = pair[0].logits(REQUESTS, 4)
     asked(pair[1])  # `Opener` looks whether the first one's memory is free
-    for stale in (answers, pieces):
+    for stale in (answers, pieces, unread):
         with pytest.raises(ProbeError, match="given back"):
             next(stale)
 
@@ -233,6 +234,7 @@ def test_weights_are_not_put_back_where_only_one_model_is_loaded(pair, beside):
     assert exchangeable_parts(*reversed(beside))
     assert not exchangeable_parts(*reversed(pair))
     assert kept_apart(*reversed(pair))
+    assert kept_apart(beside[1], pair[0]), "the same weights opened apart find FP16 away too"
     assert not kept_apart(*reversed(beside))
     assert isinstance(engine_behind(pair[0]), TransformersEngine)
 

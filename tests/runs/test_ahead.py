@@ -99,6 +99,21 @@ def test_whatever_waits_comes_first_and_what_was_finished_is_kept(settings, data
     assert len(engines.asked["fp16-fast"]) == DEFAULT
 
 
+def test_what_was_broken_off_is_not_whole_when_nothing_waits_any_more(settings, database, monkeypatch):
+    monkeypatch.setattr("wfgy_triage.runs.ahead.ASK_EVERY_S", 0.0)
+    engines, said = Engines(), []
+    asked = engines.asked["fp16-reproducible"]
+
+    def waits():
+        return bool(asked) and not said and said.append(1) is None
+
+    ahead(settings, database, engines, waits=waits).step()
+    assert said
+    assert engines.asked["fp16-fast"] == []
+    ahead(settings, database, engines).step()
+    assert len(engines.asked["fp16-fast"]) == DEFAULT
+
+
 @pytest.mark.parametrize("symptom", ["citations_missing", "long_chain", "acceptance_gate", "sixty_seconds"])
 def test_a_run_of_any_symptom_that_asks_questions_then_asks_exl2_alone(settings, database, symptom):
     answers = defaultdict(lambda: "It opens at nine [S1].")

@@ -208,8 +208,10 @@ def test_models_that_take_turns_are_kept_for_the_next_run_without_memory(setting
     assert models.acquire(pair, room=room) is loaded
     assert asked == [(False, []), (False, [])], "what is free is asked when nothing is loaded"
     opener.alone = False
-    models.acquire(pair, room=lambda chosen, there: Room())
+    looks = []
+    models.acquire(pair, room=lambda chosen, there: looks.append(there) or Room())
     assert len(opener.loaded) == 2, "there is room for both by now"
+    assert looks == [False], "what is said of it is said once"
     models.close()
     assert opener.loaded == []
 

@@ -220,13 +220,15 @@ class TurnEngine:
 
     def _passed_on(self, stream: Generator[_Item, None, None]) -> Iterator[_Item]:
         try:
-            for item in stream:
+            while stream in self._streams:
+                if (item := next(stream, None)) is None:
+                    return
                 yield item
-                if stream not in self._streams:
-                    raise ProbeError(
-                        "A model was given back while its results were still being read.",
-                        "This is a fault of this program; please report it.",
-                    )
+            # Closing has ended it like one that was read to its end.
+            raise ProbeError(
+                "A model was given back while its results were still being read.",
+                "This is a fault of this program; please report it.",
+            )
         finally:
             if stream in self._streams:
                 self._streams.remove(stream)

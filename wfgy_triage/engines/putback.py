@@ -88,7 +88,8 @@ def exchangeable_parts(engine: Engine, reference: Engine) -> tuple[WeightPart, .
 def kept_apart(engine: Engine, reference: Engine) -> bool:
     """Whether parts could be taken from one engine into another, were both loaded at the same time."""
     able = all(isinstance(engine_behind(e), TransformersEngine) for e in (engine, reference))
-    return engine.capabilities.in_turn and able and reference.info.device == engine.info.device
+    in_turn = engine.capabilities.in_turn or reference.capabilities.in_turn
+    return in_turn and able and reference.info.device == engine.info.device
 
 
 def put_back(engine: Engine, reference: Engine, parts: Sequence[WeightPart]) -> dict[str, PutBackEngine]:

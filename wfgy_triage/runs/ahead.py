@@ -99,6 +99,7 @@ class Ahead:
         if reuse is None:
             return True  # its answers could not be used by a run
         samples: list[Sample] = []
+        stop = _lasting(self._waits)
         probe.run(
             ProbeContext(
                 fp16=loaded.fp16,
@@ -109,7 +110,7 @@ class Ahead:
                 stored=lambda: samples,
                 save=samples.extend,
                 progress=lambda stage, label, done, total: None,
-                should_stop=self._waits,
+                should_stop=stop,
                 cache=embedding_folder(bench.settings),
                 models=provenance.model_hashes(described),
                 reuse=reuse,
@@ -120,7 +121,7 @@ class Ahead:
             _log.info(
                 "FP16 of the pair %s was asked ahead for %s: %d samples", pair.id, symptom, len(samples)
             )
-        if self._waits():
+        if stop():
             return False
         cache.put_many({mark: {"ahead": symptom}})
         return True
@@ -135,6 +136,18 @@ def whole_demo(settings: Settings) -> Pair | None:
         return None
     pair = load_pairs(settings)[SIBLINGS[0].pair_id]
     return pair if lane_of(settings, pair).devices == (CPU,) else None
+
+
+def _lasting(ask: Callable[[], bool]) -> Callable[[], bool]:
+    """The same question; a yes stays, since what was broken off for it is not whole when nothing waits any more."""
+    said = False
+
+    def answered() -> bool:
+        nonlocal said
+        said = said or ask()
+        return said
+
+    return answered
 
 
 def _every(seconds: float, ask: Callable[[], bool]) -> Callable[[], bool]:

@@ -129,10 +129,10 @@ class ModelCache:
         settings = engine_settings(pair.engine, pair.id)
         # A server may have another model by now: it is asked again for every run.
         unchanged = (self._pair, self._signature) == (pair, signature) and not settings.served
-        kept = self._kept(settings, room) if unchanged else None
+        kept, chosen = self._kept(settings, room) if unchanged else (None, None)
         if kept is None:
             self.close()
-            chosen = room(settings, False)
+            chosen = chosen or room(settings, False)
             kept = self._load(pair, settings, chosen.in_turn, progress)
             self._pair, self._signature, self._loaded = pair, signature, kept
         progress(2)
@@ -140,16 +140,20 @@ class ModelCache:
 
     def _kept(
         self, settings: EngineSettings, room: Callable[[EngineSettings, bool], Room]
-    ) -> LoadedPair | None:
-        """The engines of the run before; None where they have to be loaded in another way than they are."""
+    ) -> tuple[LoadedPair | None, Room | None]:
+        """The engines of the run before, none where they have to be loaded in another way; and the room for that.
+
+        The room is none where nobody has looked at it with all memory free.
+        """
         if self._loaded is None:
-            return None
+            return None, None
         if self._turns is None:
             stays = self._floor is not None or not room(settings, True).in_turn
-            return self._loaded if stays else None
+            return self._loaded if stays else None, None
         # What the last one of them holds is free for whichever is asked first.
         self._turns.rest()
-        return self._loaded if room(settings, False).in_turn else None
+        chosen = room(settings, False)
+        return self._loaded if chosen.in_turn else None, chosen
 
     def _load(
         self, pair: Pair, settings: EngineSettings, in_turn: bool, progress: Callable[[int], None]
