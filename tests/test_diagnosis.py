@@ -10,6 +10,8 @@ from wfgy_triage.catalog import load_catalog
 from wfgy_triage.diagnosis import CHECK_CAUSES, EQUAL_IN_THIS_RUN, ONLY_WEIGHTS, RateEvidence, diagnose_rate
 from wfgy_triage.evidence import MeanEvidence
 from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact, tango
+from wfgy_triage.probes.evidence import rate_evidence
+from wfgy_triage.probes.paired import PerSide, rate_metric
 from wfgy_triage.result import Check, State
 
 GOOD = tuple(Check(name, "ok", "") for name in [*CHECK_CAUSES, ONLY_WEIGHTS])
@@ -59,6 +61,18 @@ def test_few_losses_count_where_the_gate_the_interval_and_the_tokens_agree():
     assert diagnose_rate(evidence(4, 0, state=State.INCONCLUSIVE), GOOD).cause == "within_noise"
     assert diagnose_rate(evidence(4, 0, kld=0.001), GOOD).cause == "unknown"
     assert diagnose_rate(evidence(4, 0, kld=None), GOOD).cause == "unknown"
+
+
+def test_both_ways_past_chance_are_corrected_for_the_number_of_rules():
+    """Four lost of twenty: Tango's 95 % interval lies below zero, its 98.75 % one, for four rules, does not."""
+    reference, candidate = ({f"q{i}": i >= lost for i in range(20)} for lost in (0, 4))
+    good = PerSide(reference, candidate, reference)
+    counts = PairedCounts(16, 4, 0, 0)
+    assert tango(counts, 0.95).bounds[1] < 0 < tango(counts, 0.9875).bounds[1]
+    primary = replace(rate_metric("accuracy", good, 0.95, True), state=State.FAIL)
+    for rules, beyond in ((1, True), (4, False)):
+        found = replace(rate_evidence(primary, good, good, None, 0.95, rules), kld=0.5, kld_floor=0.001)
+        assert found.evidence().above_noise is beyond
 
 
 def test_a_failure_that_chance_could_explain_is_not_blamed_on_anything():

@@ -167,7 +167,8 @@ class RateEvidence:
         lost: questions where FP16 gives a usable answer and EXL2 does not.
         won: the reverse.
         p_value: exact McNemar p-value of lost against won, two-sided; None without pairs.
-        interval: 95 % interval of the paired difference in the rate, EXL2 minus FP16; None without pairs.
+        interval: interval of the paired difference in the rate, EXL2 minus FP16, at 95 %, or wider for several rules;
+            None without pairs.
         floor_flips: questions whose outcome differs between the FP16 side and its twin; None when not measured.
         kld: mean KL(FP16||EXL2) in nats; None when not measured.
         kld_floor: the same between FP16 and its twin.

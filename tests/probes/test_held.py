@@ -194,6 +194,17 @@ def test_a_pass_in_pieces_stores_the_same():
     assert parts.samples == whole.samples
 
 
+def test_the_first_few_held_answers_of_a_stopped_run_name_nothing():
+    whole, stopped = run(locked=GOLD).run(), run(locked=GOLD)
+    limit = len(whole.samples) - 1
+    stopped.run(lambda: len(stopped.samples) >= limit)
+    assert len(stopped.side(LOCK)) == 9
+    assert not rungs(stopped)
+    assert diagnosis(stopped).cause == "baseline_also_fails"
+    assert "schema_unconstrained" not in diagnosis(stopped).ruled_out
+    assert diagnosis(stopped.run()) == diagnosis(whole)
+
+
 def test_held_answers_of_an_earlier_run_are_used_again():
     rows, told = Rows(), []
 

@@ -12,10 +12,9 @@ from torch import OutOfMemoryError
 
 from tests.engines.conftest import FAMILIES, build_model, save_tokenizer
 from tests.probes.foreign import DIFFERENT, Foreign
-from wfgy_triage.diagnosis import CACHE_BACK, KV_CACHE, ONLY_WEIGHTS, WHOLE_CACHE, diagnose
-from wfgy_triage.engines.base import Completion
+from wfgy_triage.diagnosis import ONLY_WEIGHTS, diagnose
+from wfgy_triage.engines.base import Completion, Engine
 from wfgy_triage.engines.loading import open_engine
-from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.evidence import AnswersBack, Damage, Evidence, PartDamage
 from wfgy_triage.probes.base import ProbeContext, ProbeSettings
 from wfgy_triage.probes.damage import damage, part_label
@@ -90,6 +89,21 @@ def measured(
         localize(context(), measuring, judge, gone([i.question for i in items]))
         if len(stored) < limit:
             return stored
+
+
+def one_pass(fp16: Engine, exl2: Engine, stored: dict[object, Sample]) -> ProbeContext:
+    """The context of a pass that nobody stops."""
+    return ProbeContext(
+        fp16=fp16,
+        exl2=exl2,
+        open_floor=lambda: fp16,
+        settings=ProbeSettings(questions=QUESTIONS),
+        done=frozenset(),
+        stored=lambda: tuple(stored.values()),
+        save=lambda samples: stored.update({s.key: s for s in samples}),
+        progress=lambda *_: None,
+        should_stop=lambda: False,
+    )
 
 
 def found(samples: dict[object, Sample]) -> Damage:
@@ -224,94 +238,6 @@ def test_labels_count_blocks_from_one():
     assert part_label("all") == "All weights"
 
 
-def test_a_cache_that_explains_the_loss_is_put_back_before_any_weights(
-    tmp_path_factory: pytest.TempPathFactory,
-):
-    folder = tmp_path_factory.mktemp("wide")
-    build_model(0, **{**FAMILIES["llama"], "head_dim": 64}).half().save_pretrained(folder)
-    save_tokenizer(folder)
-    result, sides = through_cache(folder, "Q4")
-    assert result.cache is not None
-    assert result.cache.asked >= 2
-    assert result.cache.share == 1
-    assert not result.parts
-    assert "back:cache" in sides
-    assert not any(side.startswith("part:") for side in sides)
-
-
-def test_no_room_for_another_cache_costs_that_rung_alone(tmp_path_factory, monkeypatch: pytest.MonkeyPatch):
-    folder = tmp_path_factory.mktemp("wide")
-    build_model(0, **{**FAMILIES["llama"], "head_dim": 64}).half().save_pretrained(folder)
-    save_tokenizer(folder)
-
-    def full(engine: object) -> None:
-        raise PrerequisiteError("the GPU memory does not suffice", "Close other programs.")
-
-    monkeypatch.setattr("wfgy_triage.probes.localize.exact_cache", full)
-    result, sides = through_cache(folder, "Q4")
-    assert result.cache is None
-    assert "part:all" in sides
-    assert diagnose(evidence(), COARSE, result).cause == "unknown"
-
-
-def through_cache(folder: Path, kind: str) -> tuple[Damage, set[str]]:
-    """What is found where only the cache differs, and the sides that were stored."""
-    stored: dict[object, Sample] = {}
-    fp16 = open_engine(folder, side="fp16")
-    context = ProbeContext(
-        fp16=fp16,
-        exl2=fp16.with_cache(kind),
-        open_floor=lambda: fp16,
-        settings=ProbeSettings(questions=QUESTIONS),
-        done=frozenset(),
-        stored=lambda: tuple(stored.values()),
-        save=lambda samples: stored.update({s.key: s for s in samples}),
-        progress=lambda *_: None,
-        should_stop=lambda: False,
-    )
-    items = [Item(f"q{i}", tuple(range(60 + i, 90 + i)), 24, group="g") for i in range(12)]
-    measuring = Measuring(context, "json_breaks", items)
-
-    def judge(item: Item, completion: object) -> dict[str, object]:
-        right = stored.get(measuring.key(item, "fp16"))
-        return {"useful": right is None or right.payload["text"] == completion.text}  # type: ignore[attr-defined]
-
-    measuring.run(judge)
-    lost = [s.key.question for s in stored.values() if s.key.side == "exl2" and not s.payload["useful"]]
-    localize(context, measuring, judge, gone(lost))
-    rows = tuple(stored.values())
-    result = damage(rows, Sides.of(rows).pair, gone(lost))
-    assert result is not None
-    return result, {s.key.side for s in rows}
-
-
-COARSE = (*CHECKS, Check(WHOLE_CACHE, "unknown", ""))
-
-
-@pytest.mark.parametrize(("restored", "cause"), [(6, "kv_cache_bits"), (2, "weights_too_few_bits")])
-def test_most_lost_answers_back_with_a_full_cache_is_the_cache(restored, cause):
-    found = diagnose(evidence(), COARSE, replace(parts(head=0.4), cache=AnswersBack(restored, 8)))
-    assert found.cause == cause
-    rung = next(c for c in found.evidence if c.check == CACHE_BACK)
-    assert (rung.result, f"{restored} of 8 lost answers" in rung.detail) == (
-        "fault" if cause == KV_CACHE else "ok",
-        True,
-    )
-    assert (KV_CACHE in found.ruled_out) is (cause != KV_CACHE)
-
-
-def test_a_coarse_cache_that_was_not_put_back_blames_no_weights():
-    assert diagnose(evidence(), COARSE).cause == "unknown"
-    assert KV_CACHE not in diagnose(evidence(), COARSE).ruled_out
-    assert diagnose(evidence(), CHECKS).cause == "weights_too_few_bits"
-
-
-def test_the_cache_alone_is_evidence_where_weights_cannot_be_exchanged():
-    found = diagnose(evidence(), COARSE, Damage(0.0, 0, (), AnswersBack(4, 5)))
-    assert (found.cause, found.confidence) == (KV_CACHE, "high")
-    assert diagnose(evidence(), COARSE, Damage(0.0, 0, (), AnswersBack(1, 5))).cause == "weights_too_few_bits"
-
-
 def test_the_first_few_lost_answers_of_a_stopped_run_blame_nothing(folders):
     samples = measured(folders, "mlp", changed=through_reference(folders))
     for side in ("back:engine", "back:all"):
@@ -350,17 +276,7 @@ def test_a_rule_about_several_answers_to_a_question_is_localized_on_all_of_them(
     """Without a comparison of the run's own, and asked in an arm of their own, as the gate asks for λ."""
     stored: dict[object, Sample] = {}
     fp16, exl2 = (open_engine(folders[name], side="fp16") for name in ("fp16", "mlp"))
-    context = ProbeContext(
-        fp16=fp16,
-        exl2=exl2,
-        open_floor=lambda: fp16,
-        settings=ProbeSettings(questions=QUESTIONS),
-        done=frozenset(),
-        stored=lambda: tuple(stored.values()),
-        save=lambda samples: stored.update({s.key: s for s in samples}),
-        progress=lambda *_: None,
-        should_stop=lambda: False,
-    )
+    context = one_pass(fp16, exl2, stored)
     items = [Item(f"q{i}", tuple(range(60 + i, 90 + i)), 8, group="g") for i in range(QUESTIONS)]
     again = [replace(i, seed=seed, arm=RUNS) for i in items[:2] for seed in (0, 1)]
     right: dict[str, str] = {}

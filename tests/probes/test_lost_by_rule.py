@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from tests.probes.desk import Bench
 from tests.probes.fakes import ScriptedEngine
 from tests.probes.foreign import DIFFERENT
-from tests.probes.test_acceptance import GOLD, PROBE, TASKS
+from tests.probes.test_acceptance import CHECKS, GOLD, PROBE, TASKS, WRONG
 from tests.probes.test_sixty_seconds import FLIPPED
 from tests.probes.test_sixty_seconds import GOLD as GOLD_SWEPT
 from tests.probes.test_sixty_seconds import PROBE as SIXTY
@@ -18,8 +18,9 @@ from tests.remedies.scripts import PromptEngine
 from tests.remedies.test_gate_trials import RUNS_EACH, unsteady
 from wfgy_triage.diagnosis import ENGINE_BACK, KERNELS
 from wfgy_triage.doctor.finding import evidence_of
-from wfgy_triage.engines.base import Engine
+from wfgy_triage.engines.base import Completion, Engine, GenerationRequest
 from wfgy_triage.measure.tension import K_SWEEP
+from wfgy_triage.probes import acceptance_evaluation, sixty_evaluation
 from wfgy_triage.probes.acceptance_evaluation import LOST_RUNS
 from wfgy_triage.probes.acceptance_rules import lost_by, well_on
 from wfgy_triage.probes.base import Probe, ProbeContext, ProbeSettings
@@ -125,3 +126,39 @@ def test_what_fp16_misses_too_is_not_lost_but_is_well_where_it_does_as_well():
     assert set(well) == {s.key.question for s in run.side("exl2")}
     assert all((q in lost) != well[q] for q in well)
     assert len(lost) == 10
+
+
+class Unsteady(ScriptedEngine):
+    """Answers otherwise when it is asked again."""
+
+    def __init__(self, first: Mapping[str, str], later: Mapping[str, str]) -> None:
+        super().__init__(first, bias=1.0)
+        self.info = replace(self.info, deterministic=False)
+        self._first, self._later = first, later
+
+    def generate(
+        self, requests: Sequence[GenerationRequest], should_stop: Callable[[], bool] | None = None
+    ) -> Iterator[Completion]:
+        for request in requests:
+            seen = request.id.partition("/")[0] in self.asked
+            self.answers = self._later if seen else self._first
+            yield from super().generate([request], should_stop)
+
+
+@pytest.mark.parametrize(
+    ("probe", "gold", "wrong", "evaluation"),
+    [
+        (PROBE, GOLD, WRONG, acceptance_evaluation),
+        (SIXTY, GOLD_SWEPT, {q: SHORT.get(q, a) for q, a in GOLD_SWEPT.items()}, sixty_evaluation),
+    ],
+)
+def test_what_exl2_changes_against_itself_as_much_is_not_lost(probe, gold, wrong, evaluation):
+    settings, twin = ProbeSettings(questions=8), ScriptedEngine(gold, bias=0.01)
+    steady, unsteady = (
+        Bench(probe, ScriptedEngine(gold), Unsteady(wrong, later), twin, settings).run()
+        for later in (wrong, gold)
+    )
+    lost = [evaluation.lost(tuple(run.samples.values()), settings) for run in (steady, unsteady)]
+    assert [bool(found.questions) for found in lost] == [True, False]
+    causes = [run.evaluate(CHECKS).diagnosis.cause for run in (steady, unsteady)]
+    assert causes == ["weights_too_few_bits", "unknown"]

@@ -98,6 +98,19 @@ def test_a_pass_in_pieces_stores_the_same_and_a_second_one_nothing(folders):
     assert desk.run().samples == whole.samples
 
 
+def test_the_first_few_parts_of_a_stopped_run_blame_none(folders):
+    whole, desk = desk_of(folders, "mixed").run(), desk_of(folders, "mixed")
+    limit = len(whole.samples) - QUESTIONS
+    desk.run(lambda: len(desk.samples) >= limit)
+    sides = {s.key.side for s in whole.samples.values()} - {s.key.side for s in desk.samples.values()}
+    assert len(sides) == 1, "one part was not come to"
+    assert part_damage(tuple(desk.samples.values()), [], K) is None
+    # Sessions of before did not say of how many parts theirs was one; what they found is still shown.
+    for sample in desk.samples.values():
+        sample.payload.pop("parts", None)
+    assert part_damage(tuple(desk.samples.values()), [], K) is not None
+
+
 def test_another_engine_gives_its_weights_to_nobody(folders):
     desk = desk_of(folders, "mixed")
     desk.exl2 = Foreign(desk.exl2)

@@ -16,6 +16,7 @@ from wfgy_triage.doctor.engines import check_engines, check_first_answer
 from wfgy_triage.doctor.finding import Outcome, evidence_of
 from wfgy_triage.errors import ProbeError
 from wfgy_triage.evidence import RateEvidence
+from wfgy_triage.probes import json_evaluation
 from wfgy_triage.probes.acceptance import Acceptance
 from wfgy_triage.probes.base import Evaluation
 from wfgy_triage.probes.citations_missing import PROBE as CITATIONS
@@ -104,6 +105,7 @@ def test_a_server_that_changes_its_own_answers_as_much_is_no_evidence_of_damage(
     rung = next(c for c in found.diagnosis.evidence if c.check == "above_noise")
     assert (rung.result, found.diagnosis.cause) == ("fault", "unknown")
     assert "EXL2 against itself 6" in rung.detail
+    assert json_evaluation.lost(tuple(bench.samples.values()), bench.settings) == (), "nothing to localize"
 
 
 def test_the_ladder_counts_the_servers_own_changes_beside_the_twins():

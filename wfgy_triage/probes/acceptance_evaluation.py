@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from operator import methodcaller
 
 import numpy as np
 
@@ -44,7 +45,7 @@ from wfgy_triage.probes.paired import (
     missing_metric,
     rate_metric,
 )
-from wfgy_triage.probes.served import with_server_facts
+from wfgy_triage.probes.served import again_flips, again_spread, with_server_facts
 from wfgy_triage.probes.token_metrics import Divergence, divergence
 from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample
@@ -65,7 +66,7 @@ def evaluate_samples(
     tokens = divergence(stored.sides.pair, stored.sides.pair_floor, level)
     rules = rule_metrics(samples, measured, level)
     whole = combine_full_check(judgements(samples, measured, level), level)
-    evidence = _evidence(measured, stored, tokens, level, whole.failed)
+    evidence = _evidence(samples, measured, stored, tokens, level, whole.failed)
     found = damage(samples, stored.sides.pair, _lost(samples, stored, evidence, whole.failed))
     return Evaluation(
         state=whole.state,
@@ -92,7 +93,7 @@ def lost(samples: Sequence[Sample], settings: ProbeSettings) -> Lost:
     measured = Measured.of(stored)
     tokens = divergence(stored.sides.pair, stored.sides.pair_floor, level)
     failed = combine_full_check(judgements(samples, measured, level), level).failed
-    return _lost(samples, stored, _evidence(measured, stored, tokens, level, failed), failed)
+    return _lost(samples, stored, _evidence(samples, measured, stored, tokens, level, failed), failed)
 
 
 def _lost(
@@ -187,15 +188,22 @@ def _literal(rules: Sequence[Metric]) -> str:
 
 
 def _evidence(
-    m: Measured, stored: Stored, tokens: Divergence, level: float, failed: Collection[str]
+    samples: Sequence[Sample],
+    m: Measured,
+    stored: Stored,
+    tokens: Divergence,
+    level: float,
+    failed: Collection[str],
 ) -> dict[str, Evidence]:
     """Evidence of a loss, by rule."""
     accuracy = rate_metric("accuracy", m.right, level, True)
     of = {rule: together(rule, failed, len(LOSSES)) for rule in LOSSES}
     good = stored.sides.each(usable)
+    right = rate_evidence(accuracy, m.right, good, tokens, level, of["accuracy"])
+    covered_again, ds_again = (again_spread(samples, methodcaller("get", key)) for key in ("coverage", "ds"))
     return {
-        "accuracy": rate_evidence(accuracy, m.right, good, tokens, level, of["accuracy"]).evidence(),
-        "coverage": mean_evidence("coverage", m.covered, tokens, level, of["coverage"]),
+        "accuracy": replace(right, again_flips=again_flips(samples, usable)).evidence(),
+        "coverage": mean_evidence("coverage", m.covered, tokens, level, of["coverage"], covered_again),
         "lambda_rate": mean_evidence("lambda_rate", m.stable, tokens, level, of["lambda_rate"]),
-        "ds_drift": shift_evidence(m.signed, m.drift_floor, tokens, level, of["ds_drift"]),
+        "ds_drift": shift_evidence(m.signed, m.drift_floor, tokens, level, of["ds_drift"], ds_again),
     }

@@ -118,7 +118,8 @@ def lost_chains(samples: Sequence[Sample], level: float, horizon: int) -> tuple[
     accuracy = read.numbers(sides, read.accuracy())
     _, baseline = _stable_metric(sides, horizon, level)
     primary = _primary(sides, accuracy, baseline, level)
-    if not chain_evidence(primary, baseline.state, accuracy, None).evidence().above_noise:
+    evidence = chain_evidence(primary, baseline.state, accuracy, None)
+    if not replace(evidence, again=again_shift(samples, read.accuracy())).evidence().above_noise:
         return ()
     lost = [q for q in sides.both if read.useful(sides.fp16[q]) and not read.useful(sides.exl2[q])]
     return tuple(sorted(lost, key=lambda q: (sides.fp16[q]["tokens"], q))[:LOCALIZED_CHAINS])

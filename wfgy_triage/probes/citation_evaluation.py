@@ -70,12 +70,14 @@ def evaluate_samples(
     logprob = mean_metric(FLUENCY, fluency, level)
     tokens = divergence(sides.pair, sides.pair_floor, level, PARTS)
     valid, primary = sides.each(RATES[PRIMARY]), rates[PRIMARY]
-    evidence = rate_evidence(primary, valid, sides.each(usable), tokens, level)
-    gone = lost_answers(lost_questions(evidence, sides.each(usable)), usable)
+    good = sides.each(usable)
+    evidence = rate_evidence(primary, valid, good, tokens, level)
     evidence = replace(evidence, again_flips=again_flips(samples, usable))
+    gone = lost_answers(lost_questions(evidence, good), usable)
+    held = held_of(samples, failed_questions(evidence, good), usable, right)
     found = damage(samples, sides.pair, gone)
     asked = with_sampling(checks, samples)
-    diagnosis = diagnose_rate(evidence, asked, found, held_of(samples, usable, right))
+    diagnosis = diagnose_rate(evidence, asked, found, held)
     check = fluency_check(fluency, numbers(sides, "repetition"), primary)
     return Evaluation(
         state=primary.state or State.NOT_MEASURED,
@@ -104,8 +106,7 @@ def lost(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
 
 def failed(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
     """The questions that FP16 itself fails; see `evidence.failed_questions`."""
-    evidence, good = _changes(samples, settings)
-    return failed_questions(replace(evidence, again_flips=again_flips(samples, usable)), good)
+    return failed_questions(*_changes(samples, settings))
 
 
 def _changes(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[RateEvidence, PerSide[bool]]:
@@ -113,7 +114,8 @@ def _changes(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[RateEv
     valid, good = sides.each(RATES[PRIMARY]), sides.each(usable)
     tokens = divergence(sides.pair, sides.pair_floor, level)
     primary = rate_metric(PRIMARY, valid, level, True)
-    return rate_evidence(primary, valid, good, tokens, level), good
+    evidence = rate_evidence(primary, valid, good, tokens, level)
+    return replace(evidence, again_flips=again_flips(samples, usable)), good
 
 
 def fluency_check(logprob: PerSide[float], repeated: PerSide[float], primary: Metric) -> Check:

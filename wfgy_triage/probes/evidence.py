@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from wfgy_triage.evidence import CERTAIN, Evidence, MeanEvidence, RateEvidence, above_noise
+from wfgy_triage.evidence import CERTAIN, SIGNIFICANT, Evidence, MeanEvidence, RateEvidence, above_noise
 from wfgy_triage.measure.statistics import mcnemar_exact, mean_interval, tango
 from wfgy_triage.probes.paired import Numbers, Outcomes, PerSide, counts, gate_of, judge_side
 from wfgy_triage.probes.token_metrics import Divergence
@@ -47,7 +47,7 @@ def rate_evidence(
         lost=changed.only_reference,
         won=changed.only_candidate,
         p_value=mcnemar_exact(changed) if changed.n else None,
-        interval=tango(changed).bounds if changed.n else None,
+        interval=tango(changed, 1 - SIGNIFICANT / rules).bounds if changed.n else None,
         floor_flips=twin.only_reference + twin.only_candidate if twin.n else None,
         kld=tokens.kld if tokens else None,
         kld_floor=tokens.kld_floor if tokens else None,
@@ -76,7 +76,12 @@ def failed_questions(evidence: RateEvidence, usable: PerSide[bool]) -> tuple[str
 
 
 def mean_evidence(
-    name: str, numbers: Numbers, tokens: Divergence | None, level: float, rules: int = 1
+    name: str,
+    numbers: Numbers,
+    tokens: Divergence | None,
+    level: float,
+    rules: int = 1,
+    again: float | None = None,
 ) -> Evidence:
     """Evidence of a metric that is a mean over questions, larger being better.
 
@@ -86,6 +91,7 @@ def mean_evidence(
         tokens: the token comparison; None where the probe has none.
         level: two-sided confidence level.
         rules: how many rules are looked at together; the interval of the loss is widened for their number.
+        again: mean |difference| between two times that EXL2 was asked; None where it was asked once.
     """
     both, gate = numbers.both, gate_of(name)
     losses = [numbers.fp16[q] - numbers.exl2[q] for q in both]
@@ -93,7 +99,8 @@ def mean_evidence(
     baseline = State.NOT_MEASURED
     if gate is not None and gate.applies_to == "value" and both:
         baseline = judge_mean([numbers.fp16[q] for q in both], gate.gate(), level).state
-    return _loss_evidence(losses, float(np.mean(twin)) if twin else None, tokens, level, baseline, rules)
+    floors = (float(np.mean(twin)) if twin else None, again)
+    return _loss_evidence(losses, floors, tokens, level, baseline, rules)
 
 
 def shift_evidence(
@@ -102,10 +109,11 @@ def shift_evidence(
     tokens: Divergence | None,
     level: float,
     rules: int = 1,
+    again: float | None = None,
 ) -> Evidence:
     """Evidence of answers that moved: away from the reference answer is the loss; FP16 alone has no gate there."""
-    twin = float(np.mean(list(floor.values()))) if floor else None
-    return _loss_evidence(list(signed.values()), twin, tokens, level, State.NOT_MEASURED, rules)
+    floors = (float(np.mean(list(floor.values()))) if floor else None, again)
+    return _loss_evidence(list(signed.values()), floors, tokens, level, State.NOT_MEASURED, rules)
 
 
 def strongest(found: Mapping[str, Evidence], state: State, failed: Collection[str]) -> Evidence:
@@ -122,7 +130,7 @@ def together(rule: str, failed: Collection[str], rules: int) -> int:
 
 def _loss_evidence(
     losses: Sequence[float],
-    floor: float | None,
+    floors: tuple[float | None, float | None],
     tokens: Divergence | None,
     level: float,
     baseline: State,
@@ -136,7 +144,8 @@ def _loss_evidence(
         loss=float(np.mean(losses)) if losses else None,
         interval=mean_interval(losses, 1 - (1 - level) / rules).bounds if several else None,
         certain_interval=mean_interval(losses, 1 - CERTAIN / rules).bounds if several else None,
-        floor=floor,
+        floor=floors[0],
         kld=tokens.kld if tokens else None,
         kld_floor=tokens.kld_floor if tokens else None,
+        again=floors[1],
     ).evidence()

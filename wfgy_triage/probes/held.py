@@ -21,7 +21,7 @@ from wfgy_triage.errors import InputError, ProbeError
 from wfgy_triage.evidence import Held, HeldAnswers
 from wfgy_triage.probes.base import ProbeContext
 from wfgy_triage.probes.items import Item
-from wfgy_triage.probes.lost import ANSWERED_QUESTIONS, some_questions
+from wfgy_triage.probes.lost import ANSWERED_QUESTIONS, LEFT_OUT, some_questions
 from wfgy_triage.probes.measuring import Measuring
 from wfgy_triage.probes.paired import Payload
 from wfgy_triage.probes.subject import CONTRACTS, GRAMMAR, Contract, Subject
@@ -30,7 +30,7 @@ from wfgy_triage.store.records import Sample
 STAGE = "held"
 LOCK, FRAME = "schema_lock", "citation_contract"
 """The remedies that do to EXL2 what is done to FP16 here."""
-_HELD, _LEFT_OUT = "held:", "left_out:"
+_HELD = "held:"
 _log = logging.getLogger(__name__)
 
 
@@ -54,13 +54,13 @@ def hold(
         failed: questions that FP16 fails; none: there is nothing to explain.
         right: whether an answer says the right thing.
     """
-    picked = set(some_questions(failed, ANSWERED_QUESTIONS))
+    picked = some_questions(failed, ANSWERED_QUESTIONS)
     items = [i for i in subject.items if i.question in picked]
     for way in _ways(subject) if items else ():
         if context.should_stop():
             return
         _ask(way, context, subject, items)
-        found = held_of(context.stored(), subject.useful, right)
+        found = held_of(context.stored(), failed, subject.useful, right)
         if found is not None and any(h.share >= MOSTLY for h in (found.lock, found.frame) if h is not None):
             return
 
@@ -76,24 +76,29 @@ def cannot_hold(engine: Engine, grammars: Sequence[Grammar | None]) -> str:
 
 
 def held_of(
-    samples: Sequence[Sample], useful: Callable[[Payload], bool], right: Callable[[Payload], bool]
+    samples: Sequence[Sample],
+    failed: Sequence[str],
+    useful: Callable[[Payload], bool],
+    right: Callable[[Payload], bool],
 ) -> Held | None:
-    """What FP16's held answers showed; None where it was not asked again.
+    """What FP16's held answers showed; None where it was not asked again, or a stopped run has asked a few alone.
 
     Args:
         samples: everything stored for the run.
+        failed: questions that FP16 fails.
         useful: whether an answer is of use.
         right: whether an answer says the right thing.
     """
-    by_side: dict[str, list[Payload]] = {}
+    picked = some_questions(failed, ANSWERED_QUESTIONS)
+    by_side: dict[str, dict[str, Payload]] = {}
     for sample in samples:
-        if sample.key.side.startswith((_HELD, _LEFT_OUT)):
-            by_side.setdefault(sample.key.side, []).append(sample.payload)
+        if sample.key.side.startswith((_HELD, LEFT_OUT)):
+            by_side.setdefault(sample.key.side, {})[sample.key.question] = sample.payload
 
     def best(kind: str) -> HeldAnswers | None:
-        # What ended with an error was answered in part, and by the easier part of the questions.
-        whole = [s for s in by_side if s.startswith(_HELD) and s.replace(_HELD, _LEFT_OUT, 1) not in by_side]
-        found = [_counted(by_side[s], useful, right) for s in whole if s.startswith(_HELD + kind)]
+        # What was stopped, or ended with an error, was answered in part, maybe by the easier part of the questions.
+        whole = [a for s, a in by_side.items() if s.startswith(_HELD + kind) and a.keys() >= set(picked)]
+        found = [_counted([answers[q] for q in picked], useful, right) for answers in whole if picked]
         return max(found, key=lambda h: (h.right, h.formed), default=None)
 
     held = Held(
@@ -118,7 +123,7 @@ def _ways(subject: Subject) -> list[_Way]:
 def _ask(way: _Way, context: ProbeContext, subject: Subject, items: Sequence[Item]) -> None:
     """Ask in one way, or store why that is not possible."""
     left_out = Measuring(context, subject.symptom, items)
-    if left_out.has(items[0], _LEFT_OUT + way.name):
+    if left_out.has(items[0], LEFT_OUT + way.name):
         return
     try:
         asked = [way.ask(i) for i in items]
@@ -135,7 +140,7 @@ def _ask(way: _Way, context: ProbeContext, subject: Subject, items: Sequence[Ite
         # A schema that no grammar can keep, a frame that the context does not hold: what was measured stands.
         reason = str(error)
     _log.warning("FP16 is not asked as with %s: %s", way.name, reason)
-    context.save([Sample(left_out.key(items[0], _LEFT_OUT + way.name), {"reason": reason})])
+    context.save([Sample(left_out.key(items[0], LEFT_OUT + way.name), {"reason": reason})])
 
 
 def _counted(
@@ -145,6 +150,6 @@ def _counted(
     return HeldAnswers(sum(right(a) for a in formed), len(formed), len(answers))
 
 
-def _reason(by_side: Mapping[str, Sequence[Payload]], kind: str) -> str:
-    left_out = sorted(side for side in by_side if side.startswith(_LEFT_OUT + kind))
-    return str(by_side[left_out[0]][0]["reason"]) if left_out else ""
+def _reason(by_side: Mapping[str, Mapping[str, Payload]], kind: str) -> str:
+    left_out = sorted(side for side in by_side if side.startswith(LEFT_OUT + kind))
+    return str(next(iter(by_side[left_out[0]].values()))["reason"]) if left_out else ""

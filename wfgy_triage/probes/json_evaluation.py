@@ -43,16 +43,18 @@ def evaluate_samples(
     rates = {name: rate_metric(name, sides.each(hit), level, name == PRIMARY) for name, hit in RATES.items()}
     tokens = divergence(sides.pair, sides.pair_floor, level, PARTS)
     fits, primary = sides.each(RATES[PRIMARY]), rates[PRIMARY]
-    evidence = rate_evidence(primary, fits, sides.each(usable), tokens, level)
+    good = sides.each(usable)
+    evidence = rate_evidence(primary, fits, good, tokens, level)
     evidence = replace(evidence, again_flips=again_flips(samples, usable))
-    gone = lost_answers(lost_questions(evidence, sides.each(usable)), usable)
+    gone = lost_answers(lost_questions(evidence, good), usable)
+    held = held_of(samples, failed_questions(evidence, good), usable, right)
     found, asked = damage(samples, sides.pair, gone), with_sampling(checks, samples)
     return Evaluation(
         state=primary.state or State.NOT_MEASURED,
         headline=_headline(fits, primary, sides.each(RATES["truncated_rate"])),
         page_rule=literal_rule(primary),
         metrics=with_server_facts((*rates.values(), *tokens.metrics), samples, level),
-        diagnosis=diagnose_rate(evidence, asked, found, held_of(samples, usable, right)),
+        diagnosis=diagnose_rate(evidence, asked, found, held),
         charts=_charts(sides, rates, tokens, level) | damage_chart(found),
     )
 
@@ -64,8 +66,7 @@ def lost(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
 
 def failed(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
     """The questions that FP16 itself fails; see `evidence.failed_questions`."""
-    evidence, good = _changes(samples, settings)
-    return failed_questions(replace(evidence, again_flips=again_flips(samples, usable)), good)
+    return failed_questions(*_changes(samples, settings))
 
 
 def _changes(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[RateEvidence, PerSide[bool]]:
@@ -73,7 +74,8 @@ def _changes(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[RateEv
     fits, good = sides.each(RATES[PRIMARY]), sides.each(usable)
     tokens = divergence(sides.pair, sides.pair_floor, level)
     primary = rate_metric(PRIMARY, fits, level, True)
-    return rate_evidence(primary, fits, good, tokens, level), good
+    evidence = rate_evidence(primary, fits, good, tokens, level)
+    return replace(evidence, again_flips=again_flips(samples, usable)), good
 
 
 def _headline(fits: Outcomes, primary: Metric, cut: Outcomes) -> str:

@@ -63,7 +63,12 @@ class LongChain:
     def workload_info(self, settings: ProbeSettings) -> Mapping[str, Any]:
         """Identity of the chains, and how many of them are used."""
         workload = load_chains()
-        return {"id": workload.id, "sha256": workload.sha256, "questions": len(_chains(settings))}
+        return {
+            "id": workload.id,
+            "sha256": workload.sha256,
+            "questions": len(_chains(settings)),
+            "level": str(settings.options.get(LEVEL_OPTION, STANDARD)),
+        }
 
     def run(self, context: ProbeContext) -> None:
         """Continue the chains on both sides and the twin, then score; skips what is stored, stops when asked."""

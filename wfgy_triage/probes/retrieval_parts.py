@@ -4,8 +4,9 @@ Vectors are hidden states, so nothing is generated: with each part back the judg
 the deployed index is EXL2's own) are embedded anew. Head and blocks above the layer in use give them nothing.
 
 What is stored: `part:<id>`, for every judged question the place of the right passage and Spearman's ρ of the scores
-with FP16's. The drift that a part ends is 1 − ρ, a number of every question and every arm. Distances of the vectors
-themselves would count a turn of the whole space, which index and questions share, as damage.
+with FP16's, and of how many parts it is one. The drift that a part ends is 1 − ρ, a number of every question and every
+arm. Distances of the vectors themselves would count a turn of the whole space, which index and questions share, as
+damage.
 """
 
 from __future__ import annotations
@@ -45,14 +46,17 @@ def parts_to_measure(context: ProbeContext, plan: Plan, lost: Sequence[str]) -> 
     if not lost or kept_apart(context.exl2, context.fp16):
         return ()
     stored = {s.key for s in context.stored()}
-    layer = next((s.payload["layer"] for s in context.stored() if s.key.side == FACTS), 0)
     return tuple(
         part
-        for part in exchangeable_parts(context.exl2, context.fp16)
-        if part.id != HEAD
-        and part.first < layer
-        and any(_key(context, q.id, PART + part.id) not in stored for q in plan.judged)
+        for part in _parts_in_front(context)
+        if any(_key(context, q.id, PART + part.id) not in stored for q in plan.judged)
     )
+
+
+def _parts_in_front(context: ProbeContext) -> list[WeightPart]:
+    layer = next((s.payload["layer"] for s in context.stored() if s.key.side == FACTS), 0)
+    parts = exchangeable_parts(context.exl2, context.fp16)
+    return [part for part in parts if part.id != HEAD and part.first < layer]
 
 
 def put_parts_back(context: ProbeContext, plan: Plan, arms: Arms, lost: Sequence[str]) -> None:
@@ -64,7 +68,7 @@ def put_parts_back(context: ProbeContext, plan: Plan, arms: Arms, lost: Sequence
     reference, layer = arms.by_name.get(DEPLOYED[plan.mode][0]), arms.facts.get("layer")
     if not parts or arms.deployed is None or reference is None or layer is None:
         return
-    engines = put_back(context.exl2, context.fp16, parts)
+    engines, every = put_back(context.exl2, context.fp16, parts), len(_parts_in_front(context))
     for done, part in enumerate(parts):
         context.progress(STAGE, STAGE_LABEL, done, len(parts))
         try:
@@ -75,7 +79,7 @@ def put_parts_back(context: ProbeContext, plan: Plan, arms: Arms, lost: Sequence
         for number, query in enumerate(plan.judged):
             rho = rank_correlation(reference.scores[number], scores[number])
             rank = gold_rank(rank_order(scores[number]), query.gold)
-            found = {"rank": rank, "rho": None if rho is None else round(rho, 6)}
+            found = {"rank": rank, "rho": None if rho is None else round(rho, 6), "parts": every}
             samples.append(Sample(_key(context, query.id, PART + part.id), found))
         stored = {s.key for s in context.stored()}
         context.save([s for s in samples if s.key not in stored])
@@ -104,7 +108,7 @@ def _deployed(engine: Engine, context: ProbeContext, deployed: Deployed, layer: 
 
 
 def part_damage(samples: Sequence[Sample], lost: Sequence[str], k: int) -> Damage | None:
-    """What was found with parts put back; None where none were.
+    """What was found with parts put back; None where none were, or a stopped run has not come to all of them.
 
     Args:
         samples: everything stored for the run.
@@ -120,7 +124,7 @@ def part_damage(samples: Sequence[Sample], lost: Sequence[str], k: int) -> Damag
     judged = [
         q
         for q in as_it_is
-        if by_part
+        if _complete(by_part)
         and all(q in found and found[q]["rho"] is not None for found in by_part.values())
         and as_it_is[q]["rho"] is not None
     ]
@@ -138,6 +142,12 @@ def part_damage(samples: Sequence[Sample], lost: Sequence[str], k: int) -> Damag
         for part, found in sorted(by_part.items())
     )
     return Damage(_disorder(as_it_is, judged), len(judged), parts, measure=ORDER)
+
+
+def _complete(by_part: Mapping[str, Mapping[str, Payload]]) -> bool:
+    """Whether every part was put back; in the oldest sessions none says of how many it is one."""
+    expected = {p.get("parts", len(by_part)) for found in by_part.values() for p in found.values()}
+    return bool(by_part) and len(by_part) >= max(expected)
 
 
 def _disorder(found: Mapping[str, Payload], judged: Sequence[str]) -> float:

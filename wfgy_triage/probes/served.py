@@ -79,10 +79,20 @@ def again_flips(samples: Sequence[Sample], useful: Callable[[Payload], bool]) ->
 
 def again_shift(samples: Sequence[Sample], read: Callable[[Payload], float | None]) -> float | None:
     """|Mean difference| of a number between the two times that EXL2 was asked; None where it was asked once."""
+    found = _again_differences(samples, read)
+    return abs(float(np.mean(found))) if found else None
+
+
+def again_spread(samples: Sequence[Sample], read: Callable[[Payload], float | None]) -> float | None:
+    """The same as mean |difference|, where FP16's own noise is one too."""
+    found = _again_differences(samples, read)
+    return float(np.mean(np.abs(found))) if found else None
+
+
+def _again_differences(samples: Sequence[Sample], read: Callable[[Payload], float | None]) -> list[float]:
     first, second = of_side(samples, "exl2"), of_side(samples, AGAIN)
     pairs = [(read(first[q]), read(second[q])) for q in first if q in second]
-    found = [b - a for a, b in pairs if a is not None and b is not None]
-    return abs(float(np.mean(found))) if found else None
+    return [b - a for a, b in pairs if a is not None and b is not None]
 
 
 def latency_gains(samples: Sequence[Sample]) -> tuple[dict[str, float], dict[str, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import methodcaller
 from typing import Any
 
 from wfgy_triage.catalog import load_catalog
@@ -32,7 +33,7 @@ from wfgy_triage.probes.paired import (
     missing_metric,
     rate_metric,
 )
-from wfgy_triage.probes.served import with_server_facts
+from wfgy_triage.probes.served import again_spread, with_server_facts
 from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample
 from wfgy_triage.verdict import Judgement, combine_full_check, judge_mean, not_measured
@@ -89,7 +90,7 @@ def evaluate_samples(
     level, m = settings.level, _Measured.of(samples)
     rules = _rules(m, level)
     whole = combine_full_check(_judgements(m, level), level)
-    evidence = _evidence(m, level, whole.failed)
+    evidence = _evidence(samples, m, level, whole.failed)
     found = damage(samples, {}, _lost(samples, m, evidence, whole.failed))
     right = rate_metric("accuracy", m.sides.each(lambda a: a["right"]), level)
     details = (right, distance_metric("ds_shift", m.signed, {}, level))
@@ -116,7 +117,7 @@ def lost(samples: Sequence[Sample], settings: ProbeSettings) -> Lost:
     """What EXL2 loses more of than noise does; nothing where it loses no more."""
     level, m = settings.level, _Measured.of(samples)
     failed = combine_full_check(_judgements(m, level), level).failed
-    return _lost(samples, m, _evidence(m, level, failed), failed)
+    return _lost(samples, m, _evidence(samples, m, level, failed), failed)
 
 
 def _lost(
@@ -137,13 +138,16 @@ def _well_on(samples: Sequence[Sample], side: str, rule: str) -> dict[str, bool]
     return kept(_Measured.of(among).numbers(rule), bound(rule))
 
 
-def _evidence(m: _Measured, level: float, failed: Collection[str]) -> dict[str, Evidence]:
+def _evidence(
+    samples: Sequence[Sample], m: _Measured, level: float, failed: Collection[str]
+) -> dict[str, Evidence]:
     """Evidence of a loss, by rule."""
     of = {rule: together(rule, failed, len(RULES)) for rule in RULES}
+    covered_again, ds_again = (again_spread(samples, methodcaller("get", key)) for key in ("coverage", "ds"))
     return {
-        "coverage": mean_evidence("coverage", m.covered, None, level, of["coverage"]),
+        "coverage": mean_evidence("coverage", m.covered, None, level, of["coverage"], covered_again),
         OF_SWEEP: mean_evidence(OF_SWEEP, m.stable, None, level, of[OF_SWEEP]),
-        "ds_drift": shift_evidence(m.signed, m.floor, None, level, of["ds_drift"]),
+        "ds_drift": shift_evidence(m.signed, m.floor, None, level, of["ds_drift"], ds_again),
     }
 
 
