@@ -14,6 +14,7 @@ from exllamav2.generator import ExLlamaV2DynamicGenerator, ExLlamaV2Sampler
 from transformers import AutoTokenizer
 
 CONTEXT, ANSWER = 4096, 128
+PAGE = 256  # the generator takes caches of whole pages alone
 
 
 def main(folder: str, prompt: str = "Hello, world!") -> str:
@@ -23,7 +24,7 @@ def main(folder: str, prompt: str = "Hello, world!") -> str:
     # PyTorch's attention gets no causal mask while a prompt is read: without flash-attn, take the one that has it.
     config.no_sdpa = True
     model = ExLlamaV2(config)
-    cache = ExLlamaV2Cache(model, max_seq_len=config.max_seq_len, lazy=True)
+    cache = ExLlamaV2Cache(model, max_seq_len=-(-config.max_seq_len // PAGE) * PAGE, lazy=True)
     model.load_autosplit(cache)
     tokenizer = ExLlamaV2Tokenizer(config)
 
