@@ -1,7 +1,7 @@
 """Question sets on which FP16 fails for the form of its answers; each function stores one and returns its id.
 
-A form wants the days of the week and the months written out; notes abbreviate them. The solved examples happen to show
-none of that, so a model copies what the note says: it knows the day, and leaves the form.
+A form wants the days of the week written out; notes abbreviate them. The solved examples happen to show none of that,
+so a model copies what the note says: it knows the day, and leaves the form.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from benchmarks import bank_indexes, bank_questions
 from benchmarks.bank_contexts import CHAINS, context_short_of_chains
 from benchmarks.bank_workshop import Workshop
 from benchmarks.faults import FAULTS, Fault, broken_copy, edit_json, write
-from wfgy_triage.diagnosis import KV_CACHE, SAMPLER
+from wfgy_triage.diagnosis import BASELINE_FAILS, KV_CACHE, SAMPLER
 from wfgy_triage.errors import InputError
 from wfgy_triage.exl2.checkpoint import Checkpoint
 from wfgy_triage.pairs import Pair
@@ -25,7 +25,7 @@ from wfgy_triage.workload.stored import BUILTIN
 
 NO_CAUSE = frozenset({"nothing_found", "within_noise"})
 """What may be said of a healthy pair."""
-BASELINE = "baseline_also_fails"
+BASELINE = BASELINE_FAILS
 """What may be said of a healthy pair whose FP16 side misses the gate: only where a case expects it."""
 NOT_COVERED: Mapping[str, str] = {
     "wheel of another CUDA or torch, extension missing": "faults of the machine, not of a pair",

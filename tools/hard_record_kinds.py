@@ -179,9 +179,10 @@ def wide(r: random.Random) -> Made:
     passed = r.sample(PARTS, r.randint(2, 5))
     failed = [p for p in PARTS if p not in passed]
     tests = f"Passed: {', '.join(passed)}. Failed: {', '.join(failed)}."
+    engine = f"{'an' if fuel == 'electric' else 'a'} {fuel} engine"
     sentences = [
         f"{inspector} looked at it in bay {bay}.",
-        f"It is a {colour} {make}, built in {year}, with a {fuel} engine of {power} kW and {gearbox} gears.",
+        f"It is a {colour} {make}, built in {year}, with {engine} of {power} kW and {gearbox} gears.",
         f"It has {seats} seats, {doors} doors and {keys} keys.",
         f"So far it has run {mileage} km.",
         f"It belongs to {owner} from {city}.",
@@ -197,7 +198,7 @@ def wide(r: random.Random) -> Made:
         "make": (make, f"a {colour} {make}"),
         "colour": (colour, f"a {colour} {make}"),
         "year": (year, f"built in {year}"),
-        "fuel": (fuel, f"a {fuel} engine"),
+        "fuel": (fuel, engine),
         "gearbox": (gearbox, f"{gearbox} gears"),
         "seats": (seats, f"{seats} seats"),
         "doors": (doors, f"{doors} doors"),

@@ -116,7 +116,7 @@ CLASSES: dict[str, tuple[Maker, str, Schema]] = {
     "units": (
         values.units,
         "date as YYYY-MM-DD, time as HH:MM of 24 hours, metres, grams, minutes, cents, degrees Celsius; phone without "
-        "spaces. handover: a locker has a code of six digits, a person received_by and signed, a refusal a reason "
+        "spaces. handover: locker has a code of six digits, person received_by and signed, refused a reason "
         f"({', '.join(values.REFUSALS)}).",
         obj(
             courier=TEXT,

@@ -1,12 +1,13 @@
 """Train what tells the symptoms apart: low-rank changes of SmolLM2-135M, from phrases, texts and complaints of fixmap/.
 
     .venv/bin/python -m tools.train_matcher [--epochs 2.5] [--out fixmap/matcher.safetensors]
-    .venv/bin/python -m tools.train_matcher --further fixmap/matcher.safetensors --learned 1764 --epochs 1
+    .venv/bin/python -m tools.train_matcher --further fixmap/matcher.safetensors --learned N --epochs 1
 
 A training that was killed left a `.partial` file beside its outcome: `--go-on FILE` takes it up from there. `--further`
-teaches a finished file the complaints behind the first `--learned` ones, gently, amid a part of what it knows.
+teaches a finished file the complaints behind the first N, gently, amid a part of what it knows. How the file that is
+there came about, which one command does not repeat: docs/matching.md.
 
-Needs the demo's FP16 model, and about an hour on two cores with bf16 (more without). On the complaints of
+Needs the demo's FP16 model, and more than an hour on two cores with bf16 (more without). On the complaints of
 held_out.jsonl the factor on `none` is chosen, and nothing is learned from them. The test complaints of benchmarks/data
 are not read.
 """

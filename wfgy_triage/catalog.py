@@ -91,6 +91,16 @@ class Catalog:
         """The fix pages of a symptom, ready for a result."""
         return tuple(self.modules[m].link() for m in self.symptoms[symptom_id].modules)
 
+    def remedies_for(self, cause_id: str, symptom_id: str) -> tuple[str, ...]:
+        """Ids of what a cause lists, without what is kept to other symptoms; none for an unknown cause."""
+        cause = self.causes.get(cause_id)
+        return self.kept(cause.remedies if cause else (), symptom_id)
+
+    def kept(self, remedy_ids: Iterable[str], symptom_id: str) -> tuple[str, ...]:
+        """Those of the remedies that are tried at a symptom."""
+        only = {r: self.remedies[r].symptoms for r in remedy_ids}
+        return tuple(r for r, symptoms in only.items() if not symptoms or symptom_id in symptoms)
+
 
 # Which field of which record must name a record of which other file.
 _REFERENCES: tuple[tuple[str, str, str, str], ...] = (

@@ -208,10 +208,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def question_set(workload: Mapping[str, Any]) -> str:
+def question_set(found: Result) -> str:
     """What tells the question set of a result from others: the hash of its file, and the level at which it was asked.
 
-    Results from before levels were named say theirs at the end of the id, where it is not the usual one.
+    Results from before levels were named say theirs at the end of the id or, of chains, in the settings, where it is
+    not the usual one.
     """
-    before = "hard" if str(workload["id"]).endswith("/citations/hard") else "standard"
+    workload, chains = found.workload, found.settings.get("chains", "standard")
+    before = "hard" if str(workload["id"]).endswith("/citations/hard") else chains
     return f"{workload['sha256']} {workload.get('level', before)}"

@@ -25,8 +25,15 @@ WORKLOAD = load_json_workload()
 GOLD = {q.id: WORKLOAD.gold_text(q) for q in WORKLOAD.questions}
 BROKEN = {k: v.replace("}", "", 1) if i % 2 else v for i, (k, v) in enumerate(GOLD.items())}
 """Every second answer lacks a brace."""
+ORDER = list(GOLD)
 CAUSE = Diagnosis("weights_too_few_bits", "high")
 PAIR = Pair("p", "Pair", Path("/fp16"), Path("/exl2"))
+
+
+def mended(count: int) -> dict[str, str]:
+    """Broken answers of which the first `count` lost ones are right again."""
+    lost = [q for q in ORDER if BROKEN[q] != GOLD[q]]
+    return {**BROKEN, **{q: GOLD[q] for q in lost[:count]}}
 
 
 class Clock:
@@ -37,6 +44,18 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class Slow(ScriptedEngine):
+    """Takes a fifth of a second an answer."""
+
+    def __init__(self, answers: dict[str, str], clock: Clock) -> None:
+        super().__init__(answers)
+        self.clock = clock
+
+    def generate(self, requests, should_stop=None):
+        self.clock.now += 0.2 * len(requests)
+        yield from super().generate(requests, should_stop)
 
 
 class ScriptedRemedy:

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from transformers import GenerationConfig
 
 from tests.probes.test_sampling import BROKEN, GOLD, HOT, Careless, Desk
 from tests.remedies.bench import PAIR, no_engine, no_findings
 from wfgy_triage.engines.base import Sampler
+from wfgy_triage.engines.openai_flavours import FLAVOURS, NEUTRAL
 from wfgy_triage.engines.suggested import GREEDY, SERVER_OWN, Sampling, SidesSampling, suggested
 from wfgy_triage.probes.json_breaks import PROBE
 from wfgy_triage.remedies.base import Case, NotApplicableError, Shop
@@ -68,7 +70,17 @@ def test_a_low_temperature_is_drawn_where_neutral_settings_do_not_help():
     neutral, clamp = searched(desk, case, "neutral_sampler", "variance_clamp")
     assert neutral.status not in ("verified", "better")
     assert clamp.status == "verified"
-    assert clamp.facts.patch == {"sampler.temperature": 0.3, "generation_config.do_sample": True}
+    assert clamp.facts.patch == {
+        "sampler.temperature": 0.3,
+        "generation_config.do_sample": True,
+        "sampler.top_k": 50,
+    }
+    # A script and a preset do not begin with the folder's settings: they have the cut-off too, as it was measured.
+    made = render(Patch(clamp.facts.patch), Facts("fp16", "exl2", generation_config={"do_sample": True}))
+    preset = yaml.safe_load(made["sampler_preset"])
+    assert {k: v["override"] for k, v in preset.items()} == {"temperature": 0.3, "top_k": 50}
+    assert "top_k=50," in made["python"]
+    assert json.loads(made["generation_config"]) == {"do_sample": True, "temperature": 0.3}
     told = [s.payload["sampling"] for s in desk.samples.values() if s.key.side == "try:variance_clamp"]
     # One change: the cut-off of the folder stays.
     assert {(t["temperature"], t["top_k"]) for t in told} == {(0.3, 50)}
@@ -93,7 +105,14 @@ def test_of_a_server_every_setting_is_named_since_none_is_known():
         "sampler.min_p": 0,
         "sampler.typical": 1,
         "sampler.repetition_penalty": 1,
+        "sampler.presence_penalty": 0,
+        "sampler.frequency_penalty": 0,
     }
+    # Whatever the trial's requests send to the server is in the files that a reader takes away.
+    (tabby,) = (f for f in FLAVOURS if f.name == "TabbyAPI")
+    sent = {"temperature", "top_p", *NEUTRAL, *tabby.neutral} - {"token_healing"}
+    preset = render(Patch(candidate.patch), Facts("fp16", "exl2"))["sampler_preset"]
+    assert sent <= yaml.safe_load(preset).keys()
     (clamp,) = get_remedy("variance_clamp").candidates(case)
     with get_remedy("variance_clamp").apply(case, clamp) as change:
         request = change.restate(case.subject.items[0]).asked("try:variance_clamp")

@@ -11,9 +11,11 @@ from plotly import graph_objects
 
 from tests.browser.scripted import sample_result
 from tests.report.sessions_made import AT, HOSTILE, made_session
+from wfgy_triage.probes.base import ProbeSettings
+from wfgy_triage.probes.registry import get_probe
 from wfgy_triage.report.charts_trend import SYMBOLS, trend_figure, trend_table
 from wfgy_triage.report.trend import METRICS, Trend, TrendPoint, trend_of, trend_point
-from wfgy_triage.result import Gate, State
+from wfgy_triage.result import Gate, State, question_set
 
 
 def point(day: int, exl2: float | None = 0.7, state: State = State.FAIL, **changes) -> TrendPoint:
@@ -102,6 +104,19 @@ def test_the_same_file_asked_at_another_level_is_another_question_set():
     assert asked(base) == asked({**base, "level": "standard"}) == asked({**base, "id": "handbook"})
     assert asked(hard) == asked({**hard, "level": "hard"}) == asked({**base, "level": "hard"})
     assert asked(hard) != asked(base)
+
+
+def test_other_chains_of_the_same_file_are_another_question_set():
+    levels = ("standard", "hard", "baseline_fails")
+    seen = set()
+    for chains in levels:
+        workload = get_probe("long_chain").workload_info(ProbeSettings(options={"chains": chains}))
+        now = replace(sample_result("r", State.PASS), workload=workload)
+        # Older results have it among their settings alone.
+        unnamed = {k: v for k, v in workload.items() if k != "level"}
+        assert question_set(replace(now, workload=unnamed, settings={"chains": chains})) == question_set(now)
+        seen.add(question_set(now))
+    assert len(seen) == 3
 
 
 def test_the_newest_says_what_is_comparable():

@@ -71,6 +71,17 @@ def test_other_trials_are_folded_with_their_reasons(verified: Result):
     )
 
 
+@pytest.mark.parametrize(("symptom", "listed"), [("json_breaks", False), ("long_chain", True)])
+def test_what_is_kept_to_other_symptoms_is_neither_a_candidate_nor_said_to_be_left(
+    none_helped: Result, symptom: str, listed: bool
+):
+    diagnosis = dataclasses.replace(none_helped.diagnosis, cause="unknown")
+    searched = dataclasses.replace(none_helped, symptom=symptom, diagnosis=diagnosis)
+    untried = dataclasses.replace(searched, recommendation=None)
+    assert ("Repeat the task when the text drifts" in fix_head(searched, CATALOG)) is listed
+    assert ("Roll back and continue over a bridge" in fix_rest(untried, CATALOG)) is listed
+
+
 def test_none_helped_says_what_follows_and_advises_without_a_claim(none_helped: Result):
     html = fix_head(none_helped, CATALOG)
     assert "None of the 3 changes that were tried helped measurably." in html

@@ -76,8 +76,8 @@ def boot_finding(served: Sequence[tuple[str, Engine]]) -> Finding:
         boot: Boot = getattr(engine, "boot", UNSEEN)
         if boot.loaded is False:
             seen.append(
-                f"The server of the {name} side did not have this model loaded when it was first asked, and loaded it "
-                "for the first request."
+                f"The server of the {name} side did not have this model loaded when it was first asked; it had after "
+                "its first answer."
             )
         if boot.put_off:
             seen.append(
@@ -94,7 +94,11 @@ def boot_finding(served: Sequence[tuple[str, Engine]]) -> Finding:
             f"The server of the {silent[0]} side is not known to say when it has loaded its model.",
             "Let your server answer one short request itself before it is announced as ready.",
         )
-    return passed("boot_order", "The model was loaded before the first request, and no request was put off.")
+    return passed(
+        "boot_order",
+        "The model was loaded before this program's first request, and nothing up to its first answer had to be asked "
+        "twice.",
+    )
 
 
 def no_boot() -> Finding:

@@ -21,6 +21,8 @@ KEYS = {
     "repetition_penalty": "sampler.repetition_penalty",
 }  # fmt: skip
 """Settings besides the temperature, by transformers' names, and the keys of a patch."""
+SERVERS_TOO = {"sampler.presence_penalty": 0, "sampler.frequency_penalty": 0}
+"""What a neutral request to a server switches off besides: penalties count even where the likeliest word is taken."""
 TEMPERATURE, IN_THE_FILE = "sampler.temperature", "generation_config.do_sample"
 
 
@@ -55,7 +57,12 @@ def neutral_changes(now: Sampling) -> dict[str, Any]:
     """What has to be set, in the keys of `fixmap/targets.yaml`; of a server's own settings all, since none is known."""
     wanted, served = GREEDY.values(), now.sampler.server_own
     rest = {KEYS[k]: int(v) for k, v in wanted.items() if served or v != now.values()[k]}
-    return {TEMPERATURE: 0, **rest, **({} if served else {IN_THE_FILE: False})}
+    return {TEMPERATURE: 0, **rest, **(SERVERS_TOO if served else {IN_THE_FILE: False})}
+
+
+def kept_settings(now: Sampling) -> dict[str, Any]:
+    """What is not neutral besides the temperature: files that do not begin with the folder's settings need it too."""
+    return {KEYS[k]: v for k, v in now.values().items() if v != GREEDY.values()[k]}
 
 
 def _nothing_to_change(case: Case) -> str:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.subject import EXL2
 from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError
-from wfgy_triage.remedies.sampler import IN_THE_FILE, TEMPERATURE
+from wfgy_triage.remedies.sampler import IN_THE_FILE, TEMPERATURE, kept_settings
 
 BAND = (0.2, 0.4)
 """The source's range; nothing inside it is changed."""
@@ -39,9 +40,10 @@ class VarianceClamp:
             )
         if max(temperatures) <= BAND[1]:
             raise NotApplicableError(f"The temperature is {max(temperatures):g} already.")
-        # Settings of the item's own come from the folder's file, and are changed there.
-        in_the_file = {IN_THE_FILE: True} if any(i.sampling for i in case.subject.items) else {}
-        patch = {TEMPERATURE: CLAMPED, **in_the_file}
+        patch: dict[str, Any] = {TEMPERATURE: CLAMPED}
+        # Settings of the item's own come from the folder's file, and are changed there; the others stay.
+        for own in {i.sampling.exl2 for i in case.subject.items if i.sampling}:
+            patch |= {IN_THE_FILE: True, **kept_settings(own)}
         return [Candidate(self.id, self.id, f"Temperature {CLAMPED:g}", patch)]
 
     @contextmanager

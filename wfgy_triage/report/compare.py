@@ -92,7 +92,7 @@ def why_unpaired(first: Session, second: Session) -> str:
     """Why no metric of the two can be paired question by question; empty where they can."""
     if first.result.symptom != second.result.symptom:
         return "They measure different symptoms, so no metric is common to both."
-    if question_set(first.result.workload) != question_set(second.result.workload):
+    if question_set(first.result) != question_set(second.result):
         return "They asked different question sets, so nothing can be paired question by question."
     if first.redacted or second.redacted:
         return "The answers of one session were left out when it was exported, so they cannot be evaluated again."

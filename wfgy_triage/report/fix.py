@@ -110,12 +110,11 @@ def _not_tried(result: Result, catalog: Catalog) -> str:
 
 def _candidates(result: Result, catalog: Catalog) -> str:
     """The changes that the fix map names for the cause, none of them tried."""
-    cause = catalog.causes.get(result.diagnosis.cause)
+    listed = catalog.remedies_for(result.diagnosis.cause, result.symptom)
     items = "".join(
         f'<li><h4>{escape(r.title)} <span class="tag">not tried on your models</span></h4>'
         f"<p>{escape(r.change)}</p>{costs_line(r, catalog)}</li>"
-        for r in (catalog.remedies.get(remedy_id) for remedy_id in (cause.remedies if cause else ()))
-        if r is not None
+        for r in map(catalog.remedies.__getitem__, listed)
     )
     if not items or result.state is State.PASS:
         return ""

@@ -123,7 +123,7 @@ def trend_point(record: RunRecord, result: Result) -> TrendPoint:
         gate=line.get("gate"),
         gate_op=line.get("gate_op", ""),
         questions=int(result.workload["questions"]),
-        workload=question_set(result.workload),
+        workload=question_set(result),
         version=str(result.versions.get(METRICS, FIRST_VERSION)),
         rules=len(rules),
         sampling=str(result.settings.get("sampling") or "neutral"),

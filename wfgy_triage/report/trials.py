@@ -276,13 +276,9 @@ def _learned(trial: Trial, catalog: Catalog) -> str:
 
 def _not_reached(result: Result, catalog: Catalog) -> str:
     """Which candidates of the cause were not looked at any more, and why."""
-    cause = catalog.causes.get(result.diagnosis.cause)
+    listed = catalog.remedies_for(result.diagnosis.cause, result.symptom)
     seen = {t["remedy"] for t in trials_of(result)}
-    left = [
-        catalog.remedies[r].title
-        for r in (cause.remedies if cause else ())
-        if r not in seen and r != "migrate"
-    ]
+    left = [catalog.remedies[r].title for r in listed if r not in seen and r != "migrate"]
     if not left or not seen:
         return ""
     verified = bool((result.recommendation or {}).get("verified"))

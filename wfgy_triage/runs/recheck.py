@@ -45,7 +45,7 @@ def compared_with(
     then = Result.from_json(stored)
     if (then.symptom, then.pair["id"]) != (now.symptom, now.pair["id"]):
         return None
-    same_questions = question_set(then.workload) == question_set(now.workload)
+    same_questions = question_set(then) == question_set(now)
     effect = between_runs(repo.samples(earlier), samples, probe, settings) if same_questions else None
     hashes = model_hashes(then.pair).get("exl2"), model_hashes(now.pair).get("exl2")
     return {

@@ -155,8 +155,7 @@ def to_try(symptom: str, diagnosis: Diagnosis, missed: Collection[str]) -> tuple
     modules = guide.remedies(missed) if symptom == guide.symptom else ()
     checked = diagnosis.cause in CHECK_CAUSES.values()
     order = dict.fromkeys((*named, *modules) if checked else (*modules, *named))
-    kept_to = {r: load_catalog().remedies[r].symptoms for r in order}
-    return tuple(r for r in order if not kept_to[r] or symptom in kept_to[r])
+    return load_catalog().kept(order, symptom)
 
 
 def _one_part(diagnosis: Diagnosis) -> bool:
@@ -181,7 +180,7 @@ def try_to_load(
         workshop: opens the FP16 side.
         options: what the user asked for.
     """
-    remedies = load_catalog().causes[evaluation.diagnosis.cause].remedies
+    remedies = load_catalog().remedies_for(evaluation.diagnosis.cause, probe.symptom)
     # A change of files, a re-quantization least of all, gives a machine no more memory and no other GPU.
     in_the_machine = any(f.cause in DEVICE_CAUSES for f in context.findings)
     if not options.wanted or context.should_stop() or in_the_machine:
