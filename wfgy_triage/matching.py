@@ -1,8 +1,9 @@
 """Rank the symptoms for a complaint in the user's own words; `none` when no symptom fits.
 
-A small language model, trained on the fix map's phrases, on texts written for it (`fixmap/written.jsonl`) and on
-complaints of other people in restated words (`fixmap/complaints.jsonl`), reads the text and gives every symptom a share
-(`engines/reader.py`). After a change of what it learns from, `tools/train_matcher.py` trains it again.
+A small language model and a sentence model, trained on the fix map's phrases, on texts written for them
+(`fixmap/written.jsonl`) and on complaints of other people in restated words (`fixmap/complaints.jsonl`), read the text
+and give every symptom a share (`engines/two_readers.py`). After a change of what they learn from,
+`tools/train_matcher` trains them again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from wfgy_triage.catalog import FIXMAP, Catalog
 from wfgy_triage.complaints import NONE, Match
-from wfgy_triage.engines.reader import Trained, load_reader
+from wfgy_triage.engines.two_readers import Trained, load_readers
 from wfgy_triage.errors import PrerequisiteError
 
 BATCH = 64
@@ -115,4 +116,4 @@ def load_matcher(model: Path) -> SymptomMatcher:
     """
     if not (model / "config.json").is_file():
         raise not_there()
-    return SymptomMatcher(load_reader(model, TRAINED))
+    return SymptomMatcher(load_readers(model, TRAINED))

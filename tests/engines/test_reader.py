@@ -1,4 +1,4 @@
-"""The model that reads complaints, in numpy, against the model class with the same low-rank changes."""
+"""The models that read complaints, in numpy, against the model classes with the same changes and networks."""
 
 from __future__ import annotations
 
@@ -8,15 +8,37 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
+from transformers import AutoModel, AutoTokenizer
 
 from tests.engines.conftest import build_model, save_tokenizer
-from wfgy_triage.engines.reader import AFTER, BATCH, BEFORE, LINEARS, MOST_TOKENS, framed, load_reader
+from wfgy_triage.engines.reader import AFTER, BATCH, BEFORE, LINEARS, MOST_TOKENS, framed
+from wfgy_triage.engines.sentence_files import DIMENSIONS, model_folder
+from wfgy_triage.engines.sentence_reader import (
+    BLOCKS,
+    MOST_PIECES,
+    PREFIX,
+    SentenceReader,
+    load_sentence_states,
+)
+from wfgy_triage.engines.two_readers import TwoReaders, blend, load_readers
 from wfgy_triage.errors import PrerequisiteError
 
 CLASSES = ["json_breaks", "none", "wrong_snippet"]
 TEXTS = ["JSON breaks", "", "a much longer text " * 30, "量化之后", *[f"number {i}" for i in range(BATCH)]]
+
+
+def networks(count: int) -> dict[str, np.ndarray]:
+    """Networks of five hidden units, drawn."""
+    drawn, shapes = np.random.default_rng(1), {"inner": (5, len(BLOCKS) * DIMENSIONS), "outer": (3, 5)}
+    made = {}
+    for number in range(count):
+        for part, shape in shapes.items():
+            made[f"{number}.{part}.weight"] = drawn.normal(size=shape).astype(np.float32)
+            made[f"{number}.{part}.bias"] = drawn.normal(size=shape[0]).astype(np.float32)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -37,27 +59,65 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, objec
             )
             made |= {f"{path}.a": down, f"{path}.b": up}
             module.weight.data += torch.tensor(up @ down).float()
+    made |= {f"{PREFIX}{name}": tensor for name, tensor in networks(2).items()}
     changes = folder / "changes.safetensors"
-    settled = {"classes": json.dumps(CLASSES), "none_factor": "2.5"}
+    settled = {"classes": json.dumps(CLASSES), "share": "0.25", "none_factor": "2.5"}
     save_file({n: t.astype(np.float32) for n, t in made.items()}, changes, settled)
     return folder, changes, model
 
 
 def test_logits_are_those_of_the_changed_model(folders):
     folder, changes, model = folders
-    trained = load_reader(folder, changes)
-    assert (trained.classes, trained.none_factor) == (tuple(CLASSES), 2.5)
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    ours = trained.reader.logits(TEXTS)
+    trained = load_readers(folder, changes)
+    assert (trained.classes, trained.reader.share, trained.none_factor) == (tuple(CLASSES), 0.25, 2.5)
+    tokenizer, reader = Tokenizer.from_file(str(folder / "tokenizer.json")), trained.reader.first
+    ours = reader.logits(TEXTS)
     assert ours.shape == (len(TEXTS), 3)
-    head = {n: torch.tensor(t) for n, t in trained.reader._changes.items() if n.startswith("head")}
+    head = {n: torch.tensor(t) for n, t in reader._changes.items() if n.startswith("head")}
     for row, text in zip(ours, TEXTS, strict=True):
         with torch.no_grad():
             states = model.model(input_ids=torch.tensor([framed(tokenizer, text)])).last_hidden_state[0, -1]
         expected = states @ head["head.weight"].T + head["head.bias"]
         np.testing.assert_allclose(row, expected.numpy(), rtol=2e-3, atol=2e-3)
-    np.testing.assert_allclose(trained.reader.logits(TEXTS[2:3])[0], ours[2], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(reader.logits(TEXTS[2:3])[0], ours[2], rtol=1e-4, atol=1e-4)
     assert trained.reader.logits([]).shape == (0, 3)
+
+
+def test_states_are_those_of_the_sentence_model():
+    folder, ours = model_folder(), load_sentence_states(model_folder()).of(TEXTS)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    for row, text in zip(ours, TEXTS, strict=True):
+        pieces = tokenizer(text, return_tensors="pt", truncation=True, max_length=MOST_PIECES)
+        with torch.no_grad():
+            states = model(**pieces, output_hidden_states=True).hidden_states
+        means = [torch.nn.functional.normalize(states[block][0].mean(0), dim=0) for block in BLOCKS]
+        np.testing.assert_allclose(row, torch.cat(means).numpy(), atol=1e-5)
+    assert load_sentence_states(folder).of([]).shape == (0, len(BLOCKS) * DIMENSIONS)
+
+
+def test_what_the_networks_say_is_averaged():
+    states, made = load_sentence_states(model_folder()), networks(2)
+    ours = SentenceReader(states, made).logits(TEXTS)
+    inputs, said = torch.tensor(states.of(TEXTS)), []
+    for number in "01":
+        part = {n[2:]: torch.tensor(t) for n, t in made.items() if n.startswith(number)}
+        hidden = torch.nn.functional.gelu(inputs @ part["inner.weight"].T + part["inner.bias"])
+        said.append(torch.log_softmax(hidden @ part["outer.weight"].T + part["outer.bias"], dim=1))
+    np.testing.assert_allclose(ours, torch.stack(said).mean(0).numpy(), atol=1e-5)
+
+
+def test_each_reader_has_its_share_in_what_is_said():
+    first, second = np.log([[0.8, 0.1, 0.1]]) + 7, np.log([[0.2, 0.6, 0.2]])
+    mixed = np.exp(blend(first, second, 0.25))
+    np.testing.assert_allclose(mixed, [[0.8**0.75 * 0.2**0.25, 0.1**0.75 * 0.6**0.25, 0.1**0.75 * 0.2**0.25]])
+
+    class Says:
+        def __init__(self, logits):
+            self.logits = lambda texts: logits
+
+    both = TwoReaders(Says(first), Says(second), 0.25)
+    np.testing.assert_array_equal(both.logits(["a"]), blend(first, second, 0.25))
 
 
 def test_a_text_is_read_up_to_its_length_and_its_frame_stays(folders):
@@ -67,7 +127,7 @@ def test_a_text_is_read_up_to_its_length_and_its_frame_stays(folders):
     assert len(long) == MOST_TOKENS + len(BEFORE.encode()) + len(AFTER.encode())
 
 
-@pytest.mark.parametrize("damage", ["model", "changes", "tokenizer", "mismatch"])
+@pytest.mark.parametrize("damage", ["model", "changes", "tokenizer", "mismatch", "networks"])
 def test_what_is_missing_or_damaged_is_said_plainly(folders, tmp_path: Path, damage: str):
     folder, changes, _ = folders
     for file in folder.iterdir():
@@ -76,11 +136,15 @@ def test_what_is_missing_or_damaged_is_said_plainly(folders, tmp_path: Path, dam
         (tmp_path / "model.safetensors").write_bytes(b"no tensors")
     elif damage == "tokenizer":
         (tmp_path / "tokenizer.json").write_text("{}")
+    elif damage == "networks":
+        with safe_open(changes, "np") as file:
+            kept = {n: file.get_tensor(n) for n in file.keys() if not n.startswith(PREFIX)}  # noqa: SIM118
+            save_file(kept, tmp_path / changes.name, file.metadata())
     elif damage == "changes":
         (tmp_path / changes.name).unlink()
     else:
         config = json.loads((tmp_path / "config.json").read_text())
         (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 9}))
     with pytest.raises(PrerequisiteError, match="cannot be loaded") as said:
-        load_reader(tmp_path, tmp_path / changes.name)
+        load_readers(tmp_path, tmp_path / changes.name)
     assert "wfgy_triage demo" in said.value.hint

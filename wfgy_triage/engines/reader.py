@@ -1,12 +1,13 @@
 """A small language model trained to tell what a complaint is about, in numpy: SmolLM2-135M with low-rank changes.
 
+One of the two that read a complaint (`two_readers.py`).
+
 The model is the demo's own FP16 folder, read from its safetensors file as it lies on disk. What training changed is in
-`fixmap/matcher.safetensors`: for every linear layer two thin matrices, and the head. `tools/train_matcher.py` makes it.
+`fixmap/matcher.safetensors`: for every linear layer two thin matrices, and the head. `tools/train_matcher` makes it.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
-from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.headers import read_array, read_header, read_json
 
 BEFORE, AFTER = "A user wrote:\n", "\n\nWhat it is about:"
@@ -163,52 +162,12 @@ def _turned(heads: Array, cos: Array, sin: Array) -> Array:
     return np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A reader and what its training settled.
-
-    Attributes:
-        reader: gives the logits.
-        classes: what they are of, in their order.
-        none_factor: the odds of `none` are multiplied by this.
-    """
-
-    reader: Reader
-    classes: tuple[str, ...]
-    none_factor: float
-
-
-def load_reader(model: Path, changes: Path) -> Trained:
-    """The reader. Weights stay in their file until they are used.
-
-    Raises:
-        PrerequisiteError: a file is missing or damaged, or the two do not belong together.
-    """
-    try:
-        config = read_json(model / "config.json")
-        tokenizer = _tokenizer(model / "tokenizer.json")
-        # Mapped from the file, so that several processes share the memory.
-        weights = {n: read_array(n, meta) for n, meta in read_header(model / "model.safetensors").items()}
-        with safe_open(changes, "np") as file:
-            settled = file.metadata() or {}
-            made = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
-        reader = Reader(Shape.of(config), weights, made, tokenizer)
-        reader.logits(["Every part is read once, so that what is missing is said now."])
-        return Trained(reader, tuple(json.loads(settled["classes"])), float(settled["none_factor"]))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        SafetensorError,
-        PrerequisiteError,
-    ) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise PrerequisiteError(
-            f"The model that reads complaints cannot be loaded: {reason}",
-            f"Prepare it with 'python -m wfgy_triage demo', and restore {changes.name} from the repository.",
-        ) from error
+def build_reader(folder: Path, changes: Mapping[str, Array]) -> Reader:
+    """The reader of a model's folder, its weights left on disk until they are used; raises what reading raises."""
+    shape = Shape.of(read_json(folder / "config.json"))
+    # Mapped from the file, so that several processes share the memory.
+    weights = {n: read_array(n, meta) for n, meta in read_header(folder / "model.safetensors").items()}
+    return Reader(shape, weights, changes, _tokenizer(folder / "tokenizer.json"))
 
 
 def _tokenizer(path: Path) -> Tokenizer:

@@ -1,0 +1,1 @@
+"""Train the matcher of free text: `python -m tools.train_matcher`."""

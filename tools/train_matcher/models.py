@@ -1,0 +1,146 @@
+"""The two models that `train_matcher.py` trains, in torch.
+
+`reader.py` and `sentence_reader.py` of `wfgy_triage/engines` compute in numpy what they compute, from the file that a
+training leaves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from wfgy_triage.engines.reader import LINEARS, framed
+from wfgy_triage.engines.sentence_reader import PREFIX
+
+RANK, SCALE = 16, 2.0
+NETWORKS, HIDDEN = 3, 512
+STEADY = 20.0
+"""States of unit length are so many times longer for the networks, which learn better from numbers around one."""
+EPOCHS, BATCH, RATE, DECAY, DROPPED, SMOOTHING = 15, 128, 2e-3, 0.1, 0.5, 0.05
+
+
+class Changed(nn.Module):
+    """A frozen linear layer with a low-rank change."""
+
+    def __init__(self, inner: nn.Linear) -> None:
+        super().__init__()
+        self.inner = inner
+        self.a = nn.Parameter(torch.randn(RANK, inner.in_features) / math.sqrt(inner.in_features))
+        self.b = nn.Parameter(torch.zeros(inner.out_features, RANK))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """As the reader computes it."""
+        out: torch.Tensor = self.inner(inputs) + (inputs @ self.a.T) @ self.b.T * SCALE
+        return out
+
+
+class ReaderModel(nn.Module):
+    """The language model with changes, and a head on the state of the last token."""
+
+    def __init__(self, folder: Path, classes: int) -> None:
+        super().__init__()
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.body = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).model
+        self.body.requires_grad_(False)
+        for layer in self.body.layers:
+            for name in LINEARS:
+                part, _, linear = name.partition(".")
+                parent = getattr(layer, part)
+                setattr(parent, linear, Changed(getattr(parent, linear)))
+        self.head = nn.Linear(self.body.config.hidden_size, classes)
+        nn.init.zeros_(self.head.weight)
+
+    def rows(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of texts in their frame."""
+        return [framed(self._tokenizer, text) for text in texts]
+
+    def forward(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Logits (rows, classes)."""
+        longest = max(map(len, rows))
+        ids, mask = torch.zeros(len(rows), longest, dtype=torch.long), torch.zeros(len(rows), longest)
+        for number, row in enumerate(rows):
+            ids[number, : len(row)], mask[number, : len(row)] = torch.tensor(row), 1
+        with torch.autocast("cpu", torch.bfloat16):
+            states = self.body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        last = torch.tensor([len(row) - 1 for row in rows])
+        out: torch.Tensor = self.head(states[torch.arange(len(rows)), last].float())
+        return out
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What is kept: the changes, scaled, and the head."""
+        found = {}
+        for name, module in self.body.named_modules():
+            if isinstance(module, Changed):
+                found[f"model.{name}.a"], found[f"model.{name}.b"] = (
+                    module.a * math.sqrt(SCALE),
+                    module.b * math.sqrt(SCALE),
+                )
+        kept = {n: t.detach().half().contiguous() for n, t in found.items()}
+        return kept | {"head.weight": self.head.weight.detach(), "head.bias": self.head.bias.detach()}
+
+    def fix_lowest(self, blocks: int) -> None:
+        """Leave the lowest blocks as they are: it is faster, and what is new is told apart above them."""
+        for layer in self.body.layers[:blocks]:
+            layer.requires_grad_(False)
+
+    def go_on(self, file: Path) -> int:
+        """Take up what an earlier training left or made; returns the steps of one that was cut short, else 0."""
+        kept = load_file(file)
+        for name, module in self.body.named_modules():
+            if isinstance(module, Changed):
+                for part in ("a", "b"):
+                    getattr(module, part).data.copy_(kept[f"model.{name}.{part}"].float() / math.sqrt(SCALE))
+        self.head.load_state_dict({part: kept[f"head.{part}"] for part in ("weight", "bias")})
+        with safe_open(file, "pt") as opened:
+            return int(opened.metadata().get("step", 0))
+
+
+def train_networks(
+    states: np.ndarray,
+    labels: np.ndarray,
+    weights: torch.Tensor,
+    networks: int = NETWORKS,
+    epochs: int = EPOCHS,
+) -> dict[str, torch.Tensor]:
+    """Networks that tell classes (n,) from states (n, width), by the names of the file; a minute on one core.
+
+    Args:
+        states: of unit length, as `SentenceStates` gives them.
+        labels: numbers of the classes.
+        weights: what an error on each class counts.
+        networks: each from another start and in another order.
+        epochs: passes over everything.
+    """
+    inputs, wanted = torch.tensor(states) * STEADY, torch.tensor(labels)
+    found: dict[str, torch.Tensor] = {}
+    for number in range(networks):
+        torch.manual_seed(number)
+        inner, outer = nn.Linear(inputs.shape[1], HIDDEN), nn.Linear(HIDDEN, len(weights))
+        model = nn.Sequential(nn.Dropout(DROPPED / 2), inner, nn.GELU(), nn.Dropout(DROPPED), outer)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY)
+        steps = epochs * math.ceil(len(labels) / BATCH)
+        slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        for _ in range(epochs):
+            for chosen in torch.split(torch.randperm(len(labels)), BATCH):
+                said = model(inputs[chosen])
+                loss = nn.functional.cross_entropy(
+                    said, wanted[chosen], weight=weights, label_smoothing=SMOOTHING
+                )
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                slower.step()
+        inner.weight.data *= STEADY
+        for part, layer in (("inner", inner), ("outer", outer)):
+            for kind, parameter in layer.named_parameters():
+                found[f"{PREFIX}{number}.{part}.{kind}"] = parameter.detach().half().contiguous()
+    return found
