@@ -89,6 +89,20 @@ def test_a_penalty_holds_for_greedy_answers_as_in_transformers(penalty, engine, 
     assert mine.logprobs[0] == pytest.approx(float(known[mine.token_ids[0]]), abs=1e-4)
 
 
+@pytest.mark.parametrize("setting", [{"epsilon_cutoff": 0.3}, {"eta_cutoff": 0.3}, {"top_h": 0.1}], ids=str)
+def test_what_acts_on_drawn_words_alone_does_nothing_in_transformers_otherwise(
+    setting, make_folder, tmp_path
+):
+    folder = make_folder("llama")
+    with torch.no_grad():
+        logits = own_model(folder)(torch.tensor([PROMPT])).logits[0, -1]
+    plain = in_transformers(folder, setting, tmp_path, 1).scores[0][0]
+    torch.testing.assert_close(plain, logits)
+    drawn = in_transformers(folder, {"do_sample": True, "top_k": 0, **setting}, tmp_path, 1).scores[0][0]
+    assert torch.isneginf(drawn).any()
+    assert suggested(setting, "EXL2") == GREEDY
+
+
 def test_a_draw_does_not_depend_on_what_is_asked_beside_it(engine: Engine):
     how = {"temperature": 1.8, "top_p": 0.9, "sampler": Sampler(top_k=40, repetition_penalty=1.2)}
     asked = [
@@ -122,6 +136,8 @@ def test_a_grammar_holds_whatever_is_penalised(engine: Engine):
             {"do_sample": False, "repetition_penalty": 1.1},
             "the likeliest word each time, repetition_penalty 1.1",
         ),
+        ({"epsilon_cutoff": 0.01, "eta_cutoff": 0.002, "top_h": 0.4}, "the likeliest word each time"),
+        ({"do_sample": False, "eta_cutoff": 0.002}, "the likeliest word each time"),
         ({"do_sample": True}, "temperature 1, top_k 50"),
         (
             {"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95},
@@ -142,6 +158,12 @@ def test_what_a_file_suggests_in_words(data, words):
         ({"do_sample": True, "no_repeat_ngram_size": 3}, "no_repeat_ngram_size 3"),
         ({"num_beams": 4}, "num_beams 4"),
         ({"do_sample": True, "presence_penalty": 0.5}, "presence_penalty 0.5"),
+        ({"do_sample": True, "epsilon_cutoff": 0.01}, "epsilon_cutoff 0.01"),
+        ({"do_sample": True, "eta_cutoff": 0.002}, "eta_cutoff 0.002"),
+        ({"do_sample": True, "top_h": 0.4}, "top_h 0.4"),
+        # These act on the likeliest word too.
+        ({"no_repeat_ngram_size": 3}, "no_repeat_ngram_size 3"),
+        ({"bad_words_ids": [[3]]}, "bad_words_ids [[3]]"),
         ({"do_sample": True, "a_new_sampler": 1}, "a_new_sampler 1"),
         ({"do_sample": True, "temperature": 0}, "temperature 0"),
         ({"do_sample": True, "top_p": 1.5}, "top_p 1.5"),

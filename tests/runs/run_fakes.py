@@ -182,7 +182,7 @@ def fake_tools(
         "check_folders": check_folders,
         "check_engines": check_engines,
         "describe_pair": fake_description,
-        "state_room": lambda pair, settings, twin, loaded: as_asked(settings, loaded),
+        "state_room": lambda pair, settings, twin, loaded, *, times=False: as_asked(settings, loaded),
         **changes,
     }
     return RunTools(**parts)

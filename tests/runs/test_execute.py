@@ -198,6 +198,64 @@ def test_a_replaced_model_is_not_mixed_into_an_interrupted_run(settings, repo):
     assert "was replaced" in repo.get(record.id).error_message
 
 
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"cache": "Q4"}, "cache"),
+        ({"engine": "exllamav2"}, "engine"),
+        ({"device": "cuda:0"}, "device"),
+        ({"compute_dtype": "float16"}, "compute_dtype"),
+    ],
+)
+def test_an_interrupted_run_does_not_go_on_in_another_engine_or_with_another_cache(
+    settings, repo, changed, name
+):
+    record = repo.create(spec(5), worker_id="w.1")
+    execute_run(record, bench_of(settings, repo, should_stop=after(6)))
+    plain = fake_tools(settings.home).open_engine
+
+    def edited(folder, *, side, **options):
+        engine = plain(folder, side=side, **options)
+        engine.info = replace(engine.info, **(changed if side == "exl2" else {}))
+        return engine
+
+    kept = len(repo.samples(record.id))
+    again = bench_of(settings, repo, "w.2", open_engine=edited)
+    assert execute_run(repo.lease("w.2", 60), again) == RunStatus.FAILED
+    ended = repo.get(record.id)
+    assert "EXL2 side of the pair 'tiny' is computed in another way" in ended.error_message
+    assert f"({name} differs)" in ended.error_message
+    assert len(repo.samples(record.id)) == kept
+    repo.requeue(record.id)
+    assert execute_run(repo.lease("w.3", 60), bench_of(settings, repo, "w.3")) == RunStatus.DONE
+
+
+def test_another_one_of_several_equal_gpus_goes_on(settings, repo):
+    def on(device):
+        def opened(folder, *, side, **options):
+            engine = plain(folder, side=side, **options)
+            engine.info = replace(engine.info, device=device)
+            return engine
+
+        return opened
+
+    plain = fake_tools(settings.home).open_engine
+    record = repo.create(spec(5), worker_id="w.1")
+    execute_run(record, bench_of(settings, repo, should_stop=after(6), open_engine=on("cuda:0")))
+    again = bench_of(settings, repo, "w.2", open_engine=on("cuda:1"))
+    assert execute_run(repo.lease("w.2", 60), again) == RunStatus.DONE
+
+
+def test_a_stopped_run_keeps_what_it_measured_where_its_pair_is_gone(settings, repo):
+    record = repo.create(spec(5), worker_id="w.1")
+    execute_run(record, bench_of(settings, repo, should_stop=after(6)))
+    kept = len(repo.samples(record.id))
+    repo.request_cancel(record.id)
+    settings.pairs_file.unlink()
+    assert execute_run(repo.lease("w.2", 60), bench_of(settings, repo, "w.2")) == RunStatus.CANCELLED
+    assert repo.get(record.id).result["headline"] == f"{kept} samples"
+
+
 def test_a_result_outside_the_schema_is_never_stored(settings, repo):
     class BadProbe:
         def workload_info(self, settings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -14,11 +15,13 @@ from tests.runs.test_execute import after
 from tests.runs.test_parts import Opener
 from wfgy_triage.engine_settings import engine_settings
 from wfgy_triage.engines.caches import EXACT
+from wfgy_triage.engines.footprint import Need
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.probes import localize
 from wfgy_triage.probes.json_breaks import PROBE
 from wfgy_triage.report.provenance import provenance_panel
 from wfgy_triage.result import Result
+from wfgy_triage.runs import room as room_module
 from wfgy_triage.runs.bench import Bench
 from wfgy_triage.runs.execute import IN_TURN, execute_run
 from wfgy_triage.runs.models import SPOOL, ModelCache, Room
@@ -129,7 +132,7 @@ def test_changes_are_tried_one_model_at_a_time(settings, repo, pair):
 
 def test_where_the_numbers_come_from_says_so_and_the_page_does_before(settings, repo, pair):
     told = Room("One is loaded at a time.", in_turn=True)
-    _, record, _, _ = measured(settings, repo, pair, "in_turn", state_room=lambda *_: told)
+    _, record, _, _ = measured(settings, repo, pair, "in_turn", state_room=lambda *_, times: told)
     notes = [e.payload["text"] for e in repo.events(record.id) if e.kind == "note"]
     assert told.text in notes
     result = Result.from_json(record.result)
@@ -142,8 +145,39 @@ def test_where_the_numbers_come_from_says_so_and_the_page_does_before(settings, 
 def test_little_memory_makes_a_pair_take_turns_by_itself(settings, repo, pair):
     opener = Counting(alone=True)
     room = Room("They take turns.", in_turn=True)
-    status, record, _, _ = measured(settings, repo, pair, "auto", opener=opener, state_room=lambda *_: room)
+    status, record, _, _ = measured(
+        settings, repo, pair, "auto", opener=opener, state_room=lambda *_, times: room
+    )
     assert status is RunStatus.DONE, record.error_message
+
+
+def test_a_gpu_without_room_for_fp16_a_second_time_has_its_noise_floor_measured_in_turn(
+    settings, repo, pair, monkeypatch
+):
+    sizes = [("FP16", 28, False), ("EXL2", 5, False), ("FP16 for the noise", 14, True)]
+    needs = tuple(Need(name, ("cuda:0",), gb * 10**9, spare) for name, gb, spare in sizes)
+    monkeypatch.setattr(room_module, "needs_of", lambda *_: needs)
+    monkeypatch.setattr(room_module, "is_there", lambda device: True)
+    look = partial(room_module.state_room, free=lambda device: 40 * 10**9, patience_s=0)
+    opener = Counting(alone=True)
+    status, record, _, _ = measured(settings, repo, pair, "auto", opener=opener, state_room=look)
+    assert status is RunStatus.DONE, record.error_message
+    assert {s.key.side for s in repo.samples(record.id)} >= {"fp16_floor", "pair_floor"}
+    notes = [e.payload["text"] for e in repo.events(record.id) if e.kind == "note"]
+    assert notes[0].startswith("There is no room for FP16 a second time, which the noise floor takes")
+    assert Result.from_json(record.result).pair["loading"] == IN_TURN
+
+
+def test_a_pair_on_servers_takes_no_turns_whatever_it_asks_for(settings, pair):
+    opener = Counting(alone=False)
+    server = {"url": "http://localhost:1/v1"}
+    engine = {"server": server, "baseline_server": server, "loading": "in_turn"}
+    loaded = ModelCache(opener, settings.home).acquire(replace(pair, engine=engine))
+    assert not loaded.in_turn
+    one = ModelCache(opener, settings.home).acquire(
+        replace(pair, engine={"server": server, "loading": "in_turn"})
+    )
+    assert one.in_turn, "FP16 and its twin still do"
 
 
 def test_a_stopped_run_goes_on_with_what_is_missing(settings, repo, pair):
@@ -253,7 +287,7 @@ def test_further_engines_take_turns_with_the_pair_and_alone(settings, pair):
 def test_a_resume_behind_the_first_trial_asks_no_room_for_the_twin(settings, repo, pair):
     asked = []
 
-    def room(pair, chosen, twin, loaded):
+    def room(pair, chosen, twin, loaded, *, times):
         asked.append(twin)
         return Room()
 

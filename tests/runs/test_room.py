@@ -54,13 +54,13 @@ def models(monkeypatch):
     return sizes | {"devices": devices}
 
 
-def found(settings=GPU, twin=True, loaded=False, **free) -> Room:
+def found(settings=GPU, twin=True, loaded=False, times=False, **free) -> Room:
     there = {name.replace("_", ":"): amount * GB for name, amount in free.items()}
 
     def amount(device: str) -> int:
         return int(there[device])
 
-    return state_room(PAIR, settings, twin, loaded, free=amount, patience_s=0, elsewhere=amount)
+    return state_room(PAIR, settings, twin, loaded, free=amount, patience_s=0, elsewhere=amount, times=times)
 
 
 def stated(settings=GPU, twin=True, loaded=False, **free) -> str:
@@ -88,21 +88,55 @@ def test_a_side_on_a_server_and_models_that_are_loaded_are_said_too():
     said = stated(EngineSettings("cuda:0", server=server), cuda_0=80)
     assert said.startswith("The model that is loaded here stays loaded")
     assert "42.5 GB needed" in said
-    assert stated(EngineSettings(server=server, baseline_server=server)) == ""
+    for loading in ("auto", "in_turn", "together"):
+        both = EngineSettings(server=server, baseline_server=server, loading=loading)
+        assert found(both) == Room(), "nothing is loaded here"
     assert stated(loaded=True, twin=False) == ""
     assert stated(loaded=True, cuda_0=20) == (
         "The models are still loaded. GPU memory (cuda:0): about 14.5 GB needed, 20.0 GB free."
     )
 
 
-def test_without_room_for_fp16_a_second_time_on_a_gpu_the_run_begins_and_says_so():
-    said = stated(cuda_0=40)
+def test_without_room_for_fp16_a_second_time_on_a_gpu_models_take_turns_for_the_noise_floor():
+    assert found(cuda_0=40) == Room(
+        "There is no room for FP16 a second time, which the noise floor takes, so the models of this pair take turns."
+        " With `loading: together` in its engine block they stay loaded, and the noise floor is NOT MEASURED. One is"
+        " loaded at a time, and what FP16 computed is kept on disk until EXL2 has been compared with it. Loading takes"
+        " its time, and the answers are not timed. GPU memory (cuda:0): about 28.5 GB needed, 40.0 GB free.",
+        in_turn=True,
+    )
+    assert found(cuda_0=48) == Room(stated(cuda_0=48)), "there is room for all"
+    assert not found(twin=False, cuda_0=40).in_turn, "this run measures no floor"
+    assert found(loaded=True, cuda_0=4) == Room(in_turn=True), "said once what is loaded has gone"
+    server = ServerSettings("http://localhost:1/v1")
+    assert found(EngineSettings("cuda:0", server=server), cuda_0=40).in_turn
+
+
+def test_without_room_for_fp16_a_second_time_a_pair_that_stays_together_says_what_is_lost():
+    together = replace(GPU, loading="together")
+    said = stated(together, cuda_0=40)
     assert "about 33.5 GB needed, 40.0 GB free" in said
     assert said.endswith("then the noise floor is NOT MEASURED.")
-    assert stated(loaded=True, cuda_0=4) == (
+    assert stated(together, loaded=True, cuda_0=4) == (
         "The models are still loaded. FP16 may find no room there a second time; then the noise floor is NOT"
         " MEASURED."
     )
+
+
+def test_models_whose_times_are_judged_stay_together_where_turns_would_lose_them():
+    library = EngineSettings("cuda:0", "exllamav2", "exllamav2")
+    room = found(library, times=True, cuda_0=40)
+    assert not room.in_turn
+    assert room.text.endswith(
+        "then the noise floor is NOT MEASURED. Taking turns would measure it, but not the time that EXL2 saves, which"
+        " this run judges."
+    )
+    assert found(library, cuda_0=40).in_turn, "no rule on times"
+    # FP16 in 32-bit numbers is timed as that second model, for which there is no room: nothing is lost by turns.
+    assert found(GPU, times=True, cuda_0=40).in_turn
+    apart = replace(library, baseline_device="cuda:1")
+    assert found(apart, times=True, cuda_0=40, cuda_1=40).in_turn, "times on two devices are not compared"
+    assert found(library, times=True, cuda_0=30).in_turn, "both sides do not fit"
 
 
 def test_what_does_not_fit_is_refused_with_the_setting_that_helps():
@@ -118,7 +152,7 @@ def test_another_gpu_is_better_than_the_processor():
     found = refused(cuda_0=24, cuda_1=48, cpu=64)
     assert "Set `baseline_device: cuda:1`" in found.hint
     assert "longer" not in found.hint
-    # Without the twin it fits as well: the run begins, and goes without its floor.
+    # Without the twin it fits as well: they take turns for its floor.
     assert "cuda:1" in refused(cuda_0=24, cuda_1=30, cpu=64).hint
 
 
@@ -156,8 +190,6 @@ def test_what_fits_one_at_a_time_takes_turns_and_says_so():
         in_turn=True,
     )
     assert found(cuda_0=30).in_turn
-    # On a GPU the twin is spare: both sides together, without it, come first.
-    assert not found(cuda_0=34).in_turn
     apart = EngineSettings("cuda:0", baseline_device="cpu")
     assert found(apart, cpu=40, cuda_0=8).text.endswith(
         "Main memory: about 28.5 GB needed, 40.0 GB free. GPU memory (cuda:0): about 5.5 GB needed, 8.0 GB free."
@@ -237,11 +269,18 @@ def test_others_are_given_time_to_let_go(monkeypatch):
     assert "80.0 GB free" in said.text
     assert not said.in_turn
     assert len(waited) == 2
+    # For FP16 a second time as well, unless the run would do without it.
+    amounts, waited[:] = iter([40 * GB, 80 * GB]), []
+    assert not state_room(PAIR, GPU, True, free=lambda device: next(amounts), patience_s=60).in_turn
+    assert len(waited) == 1
+    together = replace(GPU, loading="together")
+    state_room(PAIR, together, True, free=lambda device: 40 * GB, patience_s=60)
+    assert len(waited) == 1
 
 
-def run_with(settings, repo, opened, **parts):
+def run_with(settings, repo, opened, asked=None, **parts):
     tools = fake_tools(settings.home, opened, **parts)
-    record = repo.create(spec(2), worker_id="w.1")
+    record = repo.create(asked or spec(2), worker_id="w.1")
     models = ModelCache(tools.open_engine)
     status = execute_run(record, Bench(repo, settings, tools, models, "w.1"))
     return status, repo.get(record.id), models
@@ -250,7 +289,7 @@ def run_with(settings, repo, opened, **parts):
 def test_a_run_says_it_before_the_models_are_loaded(settings, repo):
     asked, opened = [], []
 
-    def say(pair, chosen, twin, loaded):
+    def say(pair, chosen, twin, loaded, *, times):
         asked.append((pair.id, chosen, twin, loaded, list(opened)))
         return Room("Both models stay loaded.")
 
@@ -262,11 +301,23 @@ def test_a_run_says_it_before_the_models_are_loaded(settings, repo):
     assert models.pair_id == "tiny"
 
 
+def test_a_run_tells_whether_it_judges_the_time_saved(settings, repo):
+    asked = []
+
+    def say(*_, times):
+        asked.append(times)
+        return Room()
+
+    for symptom in ("acceptance_gate", "json_breaks"):
+        run_with(settings, repo, [], replace(spec(2), symptom=symptom), state_room=say)
+    assert asked == [True, False]
+
+
 def test_a_refused_run_loads_nothing_and_ends_with_the_cause_and_what_to_do(settings, repo):
     opened = []
     error = PrerequisiteError("It does not fit.", "Set `baseline_device: cpu`.", "gpu_memory")
 
-    def refuse(*_):
+    def refuse(*_, times):
         raise error
 
     status, record, _ = run_with(settings, repo, opened, state_room=refuse)
@@ -290,6 +341,29 @@ def test_models_that_are_still_loaded_ask_for_the_twin_alone(settings):
     models.floor()
     models.acquire(pair, room=note)
     assert asked == [False, True]
+
+
+@pytest.mark.parametrize("room_then", [True, False])
+def test_what_is_refused_beside_loaded_models_is_asked_again_without_them(settings, room_then):
+    pair, asked, opened = register_pair(settings, "warm"), [], []
+    models = ModelCache(fake_tools(settings.home, opened).open_engine)
+    models.acquire(pair, room=lambda chosen, loaded: Room())
+    before = list(opened)
+
+    def refuse(chosen, loaded):
+        asked.append((loaded, models.pair_id))
+        if loaded or not room_then:
+            raise PrerequisiteError("No room.", "Free some.", "main_memory")
+        return Room()
+
+    if room_then:
+        models.acquire(pair, room=refuse)
+        assert opened == before * 2
+    else:
+        with pytest.raises(PrerequisiteError, match="No room"):
+            models.acquire(pair, room=refuse)
+        assert opened == before
+    assert asked == [(True, "warm"), (False, None)], "nothing holds memory when it is asked again"
 
 
 def test_the_doctor_refuses_too_and_asks_for_no_twin(settings, monkeypatch):

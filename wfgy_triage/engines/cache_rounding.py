@@ -8,6 +8,7 @@ that file for the CPU and compare bit for bit).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from wfgy_triage.errors import PrerequisiteError
 
 GROUP = 64
 """Numbers that are turned together; they must not span two tokens."""
+BLOCK = 512
+"""Numbers that the library rounds in one go (`Q_CACHE_BLOCKSIZE_Q` of its config.h); a token may have fewer."""
 _LANES = 32
 _HALF = torch.float16
 CACHE_BITS: Mapping[CacheKind, tuple[int, int]] = {"FP16": (16, 16), "Q8": (8, 8), "Q6": (8, 4), "Q4": (4, 4)}
@@ -62,6 +65,15 @@ def cache_rounding(kind: CacheKind, heads: int, head_dim: int) -> CacheRounding 
             "Set `cache: FP16` in the pair's engine block, or run the pair on exllamav2 (`device: cuda`).",
         )
     return CacheRounding(*CACHE_BITS[kind])
+
+
+def times_rounded(heads: int, head_dim: int) -> int:
+    """How many times exllamav2 may round a token: once with each token of its block, from itself on.
+
+    It rounds whole blocks. Where a token's numbers do not fill them, earlier tokens of the block are read back and
+    rounded again whenever one is added, and lose more each time.
+    """
+    return BLOCK // math.gcd(heads * head_dim, BLOCK)
 
 
 def rounded_together(

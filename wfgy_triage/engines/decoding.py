@@ -18,6 +18,7 @@ from wfgy_triage.engines.batching import (
 from wfgy_triage.engines.decoding_options import DecodingOptions
 from wfgy_triage.engines.drafts import WIDTHS, Follower, pass_width
 from wfgy_triage.engines.grammar import GrammarCompiler, GrammarState
+from wfgy_triage.engines.interrupting import until_broken_off
 from wfgy_triage.engines.memory import PromptMemory
 from wfgy_triage.engines.prompts import batches, compute, remember
 from wfgy_triage.engines.requests import check_generation
@@ -39,7 +40,7 @@ _BLOCK_ROWS = 8
 
 
 class Decoder:
-    """Completes requests on one model.
+    """Completes requests on one model, in one call.
 
     Args:
         runner: the model.
@@ -61,6 +62,7 @@ class Decoder:
     ) -> None:
         self._runner, self._decode, self._eos = runner, decode, eos_ids
         self._max_context, self._options, self._grammars = max_context, options, grammars
+        self._should_stop: Callable[[], bool] = lambda: False
 
     def run(
         self, requests: Sequence[GenerationRequest], should_stop: Callable[[], bool] | None = None
@@ -75,11 +77,10 @@ class Decoder:
         refuse_server_settings(requests)
         for request in requests:
             self._start_grammar(request)
-        return self._run(requests, should_stop or (lambda: False))
+        self._should_stop = should_stop or self._should_stop
+        return until_broken_off(self._run(requests))
 
-    def _run(
-        self, requests: Sequence[GenerationRequest], should_stop: Callable[[], bool]
-    ) -> Iterator[Completion]:
+    def _run(self, requests: Sequence[GenerationRequest]) -> Iterator[Completion]:
         if not requests:
             return
         prompts = [r.prompt_ids for r in requests]
@@ -98,8 +99,8 @@ class Decoder:
             lengths = [len(prompts[i]) - group.shared for group, i in members]
             cache = SegmentedCache(self._runner.kv_shape, lengths, max(lengths) + _HEADROOM, shared)
             cache.length = max(lengths)
-            yield from self._wave([self._row(requests[i]) for _, i in members], cache, should_stop)
-            if should_stop():
+            yield from self._wave([self._row(requests[i]) for _, i in members], cache)
+            if self._should_stop():
                 return
 
     @torch.inference_mode()
@@ -112,7 +113,8 @@ class Decoder:
     ) -> PrefixGroup:
         """Compute what the members of a group share, behind what all groups share."""
         shared = prompts[members[0][1]][: group.shared]
-        return PrefixGroup(len(members), self._runner.prefix(shared, common if group.shared else None))
+        behind = common if group.shared else None
+        return PrefixGroup(len(members), self._runner.prefix(shared, behind, self._should_stop))
 
     @torch.inference_mode()
     def _common_prefix(
@@ -122,7 +124,7 @@ class Decoder:
         beginnings = [prompts[g.members[0]][: g.shared] for g in groups if g.shared]
         # One prefix may be the beginning of another: the mark at the end lets it count in full.
         length = shared_prefix([(*b, -1) for b in beginnings])
-        return self._runner.prefix(beginnings[0][:length]) if length else None
+        return self._runner.prefix(beginnings[0][:length], None, self._should_stop) if length else None
 
     def _row(self, request: GenerationRequest) -> AnswerRow:
         stream = TextStream(self._decode) if request.stop_strings else None
@@ -140,26 +142,26 @@ class Decoder:
         return self._grammars().start(request.grammar, request.id)
 
     @torch.inference_mode()
-    def _wave(
-        self,
-        rows: list[AnswerRow],
-        cache: SegmentedCache,
-        should_stop: Callable[[], bool],
-    ) -> Iterator[Completion]:
-        hidden = self._fill([row.request.prompt_ids for row in rows], cache, should_stop)
+    def _wave(self, rows: list[AnswerRow], cache: SegmentedCache) -> Iterator[Completion]:
+        hidden = self._fill([row.request.prompt_ids for row in rows], cache)
         if hidden is None:
             return
         rounding = self._options.rounding
-        if rounding is not None:
-            cache.round_all(rounding)
         states = hidden[:, None]
+        if rounding is not None:
+            # exllamav2 reads a prompt's last token in a pass of its own, which finds the others in the cache.
+            cache.round_all(rounding)
+            cache.forget([1] * len(rows))
+            last = torch.tensor([row.request.prompt_ids[-1:] for row in rows], device=self._runner.device)
+            states = self._runner.forward(last, cache)
+            cache.round_newest(rounding)
         guessed: list[tuple[int, ...]] = [()] * len(rows)
         while True:
             live = [i for i, row in enumerate(rows) if row.finish is None]
             right = self._read(rows, states, guessed)
             yield from (rows[i].completion(self._decode) for i in live if rows[i].finish is not None)
             live = [i for i in live if rows[i].finish is None]
-            if not live or should_stop():
+            if not live or self._should_stop():
                 return
             if states.shape[1] > 1:
                 cache.forget([states.shape[1] - 1 - n for n in right])
@@ -206,14 +208,12 @@ class Decoder:
                 row.follower.told(len(tried), count)
         return right
 
-    def _fill(
-        self, prompts: Sequence[tuple[int, ...]], cache: SegmentedCache, should_stop: Callable[[], bool]
-    ) -> torch.Tensor | None:
+    def _fill(self, prompts: Sequence[tuple[int, ...]], cache: SegmentedCache) -> torch.Tensor | None:
         """Compute the prompts of a wave into `cache`; returns each row's last state, None when asked to stop.
 
         Equal prompts of a group (one question under several seeds) stand side by side and are computed once.
         """
-        runner = self._runner
+        runner, stop = self._runner, self._should_stop
         memory = runner.memory if self._options.share_prefix else PromptMemory.none()
         last = []
         row = done = 0
@@ -222,10 +222,10 @@ class Decoder:
             row += group.rows
             distinct, wanted = [p for p, _ in runs], [1] * len(runs)
             for begin, end in batches(memory, distinct, wanted, group.length):
-                if should_stop():
+                if stop():
                     return None
                 part, times = distinct[begin:end], [n for _, n in runs[begin:end]]
-                states, filled = compute(runner, memory, part, wanted[begin:end], group.prefix)
+                states, filled = compute(runner, memory, part, wanted[begin:end], group.prefix, stop)
                 remember(memory, part, filled, group.prefix)
                 repeats = torch.tensor(times, device=states.device)
                 last.append(states[:, -1].repeat_interleave(repeats, dim=0))
@@ -280,7 +280,8 @@ class Decoder:
         """Logits (1, vocab) for the row's next token from a pass that nothing else takes part in."""
         ids = (*row.request.prompt_ids, *row.tokens)
         cache = SegmentedCache(self._runner.kv_shape, [len(ids)], len(ids))
-        return self._runner.logits(self._runner.prefill([ids], cache)[:, -1]).float()
+        states = self._runner.prefill([ids], cache, self._should_stop)
+        return self._runner.logits(states[:, -1]).float()
 
 
 def _guesses(rows: Sequence[AnswerRow]) -> list[tuple[int, ...]]:

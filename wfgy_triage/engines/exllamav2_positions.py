@@ -19,8 +19,8 @@ from wfgy_triage.exl2.positions import (
     nested_theta,
     rope_theta,
     rotated_share,
+    scaled_apart,
     scaling,
-    yarn_apart,
 )
 
 _IN_TRANSFORMERS = "Let transformers run the FP16 side: leave `baseline` out of the pair's engine block."
@@ -46,7 +46,7 @@ def place_positions(config: Any, folder: Path, side: Side) -> list[str]:
         _base(config, data, side),
         _scaling(config, data, folder, side),
         _share(config, data, side),
-        yarn_apart(data, int(config.max_seq_len)) if config.alt_rope_method == "yarn" else "",
+        scaled_apart(data, int(config.max_seq_len)) if config.alt_rope_method else "",
     )
     return [note for note in notes if note]
 

@@ -46,7 +46,7 @@ class Need:
         name: of the model, for messages.
         devices: where it is put, in the order in which they are filled; `cpu` or `cuda:N`.
         bytes: about so many.
-        spare: the run goes on without it where it does not fit.
+        spare: the run can go on without it where it does not fit.
         reserve: bytes that have to be free besides on every device that takes some of it.
     """
 

@@ -8,6 +8,7 @@ import torch
 
 from wfgy_triage.engines.base import LogitChunk, ScoreRequest
 from wfgy_triage.engines.batching import MIN_SHARED, by_length, micro_batches, shared_prefix
+from wfgy_triage.engines.interrupting import until_broken_off
 from wfgy_triage.engines.prompts import batches, compute, remember
 from wfgy_triage.engines.requests import check_layers, check_scoring
 from wfgy_triage.engines.runner import QUERY_TOKENS, ModelRunner
@@ -33,13 +34,13 @@ def forced_logits(
         requests: sequences to score.
         chunk: most positions in one chunk.
         max_context: most tokens in one sequence.
-        should_stop: asked between batches of sequences; ends it early.
+        should_stop: ends it early, also within a long sequence.
 
     Raises:
         InputError: a sequence cannot be scored; raised before anything is computed.
     """
     check_scoring(requests, chunk, runner.vocab_size, max_context)
-    return _stream(runner, requests, chunk, should_stop or (lambda: False))
+    return until_broken_off(_stream(runner, requests, chunk, should_stop or (lambda: False)))
 
 
 def _stream(
@@ -47,7 +48,8 @@ def _stream(
 ) -> Iterator[LogitChunk]:
     shared = _scorable_prefix(requests)
     with torch.inference_mode():
-        prefix = runner.prefix(requests[0].token_ids[:shared]) if shared else None
+        beginning = requests[0].token_ids[:shared] if shared else ()
+        prefix = runner.prefix(beginning, should_stop=should_stop)
     for begin in range(0, len(requests), BLOCK_SEQUENCES):
         block = requests[begin : begin + BLOCK_SEQUENCES]
         with torch.inference_mode():
@@ -89,7 +91,7 @@ def _block_states(
         if should_stop():
             return None
         wanted = scored[begin:end]
-        hidden, cache = compute(runner, runner.memory, ordered[begin:end], wanted, prefix)
+        hidden, cache = compute(runner, runner.memory, ordered[begin:end], wanted, prefix, should_stop)
         prompts = [block[i].token_ids[: block[i].first] for i in order[begin:end]]
         remember(runner.memory, prompts, cache, prefix)
         for row, (index, count) in enumerate(zip(order[begin:end], wanted, strict=True)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -37,6 +37,7 @@ def compute(
     rows: Sequence[tuple[int, ...]],
     wanted: Sequence[int],
     prefix: PrefixKV | None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> tuple[torch.Tensor, SegmentedCache]:
     """Run rows of tokens that share a prefix, as far as they are not known.
 
@@ -46,9 +47,13 @@ def compute(
         rows: whole rows, the prefix included, the longest first.
         wanted: for each row how many of its last states are needed, at least 1.
         prefix: keys and values of what all rows share.
+        should_stop: asked while long rows are computed.
 
     Returns:
         States (rows, at least the most wanted, hidden), right-justified, and the storage that now holds the rows.
+
+    Raises:
+        BrokenOffError: `should_stop()` became true.
     """
     shared = prefix.length if prefix else 0
     lengths = [len(r) - shared for r in rows]
@@ -60,7 +65,7 @@ def compute(
         if (end := len(row) - width) > shared:
             cache.restore(number, memory.part(row, shared, end))
     cache.length = lengths[0] - width
-    return runner.prefill([r[max(shared, len(r) - width) :] for r in rows], cache), cache
+    return runner.prefill([r[max(shared, len(r) - width) :] for r in rows], cache, should_stop), cache
 
 
 def remember(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
 from wfgy_triage.engines.attention import ATTENTION_NAME, causal_mask
+from wfgy_triage.engines.interrupting import LONG_PASS, asking
 from wfgy_triage.engines.linear import CompactEmbedding, PackedLinear
 from wfgy_triage.engines.memory import PromptMemory
 from wfgy_triage.engines.storage import KVShape, PrefixGroup, PrefixKV, SegmentedCache
@@ -57,19 +59,39 @@ class ModelRunner:
         out: torch.Tensor = self.head(hidden)
         return out[..., : self.vocab_size]
 
-    def prefill(self, rows: list[tuple[int, ...]], cache: SegmentedCache) -> torch.Tensor:
-        """Run right-justified prompts in chunks of columns; returns hidden states (rows, longest, hidden)."""
+    def prefill(
+        self,
+        rows: list[tuple[int, ...]],
+        cache: SegmentedCache,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> torch.Tensor:
+        """Run right-justified prompts in chunks of columns; returns hidden states (rows, longest, hidden).
+
+        Raises:
+            BrokenOffError: `should_stop()` became true meanwhile; the cache is of no use then.
+        """
         ids = right_justified(rows, self.device)
         step = max(1, QUERY_TOKENS // len(rows))
-        chunks = [self.forward(ids[:, i : i + step], cache) for i in range(0, ids.shape[1], step)]
+        long = ids.numel() >= LONG_PASS
+        with asking(self.base.layers, should_stop) if should_stop and long else nullcontext():
+            chunks = [self.forward(ids[:, i : i + step], cache) for i in range(0, ids.shape[1], step)]
         return chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
 
-    def prefix(self, ids: tuple[int, ...], behind: PrefixKV | None = None) -> PrefixKV | None:
+    def prefix(
+        self,
+        ids: tuple[int, ...],
+        behind: PrefixKV | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> PrefixKV | None:
         """Keys and values of a prefix that a batch shares; None when there is none.
 
         Args:
             ids: the prefix.
             behind: keys and values of its own beginning, where they are known: only the rest is computed.
+            should_stop: asked while a long one is computed.
+
+        Raises:
+            BrokenOffError: it became true.
         """
         if not ids:
             return None
@@ -79,7 +101,7 @@ class ModelRunner:
         if behind is not None and known >= len(ids):
             return behind.first(len(ids))
         cache = SegmentedCache(self.kv_shape, [len(ids) - known], len(ids) - known, [PrefixGroup(1, behind)])
-        self.prefill([ids[known:]], cache)
+        self.prefill([ids[known:]], cache, should_stop)
         rest = cache.as_prefix()
         return rest if behind is None else behind.extended(rest)
 

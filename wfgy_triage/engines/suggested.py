@@ -52,6 +52,8 @@ _OFF: Mapping[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,), "dola_layers": (), "use_mtp": (False,),
 }  # fmt: skip
 """Values at which a setting that cannot be followed does nothing."""
+_DRAWN_ALONE = frozenset({"epsilon_cutoff", "eta_cutoff", "top_h"})
+"""Keys that cannot be followed, and act only where words are drawn (`GenerationMixin._get_logits_processor`)."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,8 @@ def suggested(data: Mapping[str, Any], name: str) -> Sampling:
 def not_followed(data: Mapping[str, Any]) -> tuple[str, ...]:
     """Keys of a generation_config.json that have a part in which word is chosen, and that are not followed here."""
     known = _NO_SAMPLING | DEFAULTS.keys() | {"do_sample"}
+    if data.get("do_sample") is not True:
+        known |= _DRAWN_ALONE
     return tuple(
         key
         for key, value in data.items()

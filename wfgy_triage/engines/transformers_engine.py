@@ -19,7 +19,7 @@ from wfgy_triage.engines.base import (
     LogitChunk,
     ScoreRequest,
 )
-from wfgy_triage.engines.cache_rounding import cache_rounding
+from wfgy_triage.engines.cache_rounding import cache_rounding, times_rounded
 from wfgy_triage.engines.decoding import Decoder
 from wfgy_triage.engines.decoding_options import DecodingOptions
 from wfgy_triage.engines.forced import forced_logits, pooled_states
@@ -51,11 +51,12 @@ class TransformersEngine(TokenizerSide):
         eos_ids: frozenset[int],
         cache: CacheKind = "FP16",
     ) -> None:
-        super().__init__(tokenizer, _with_cache(info, cache), eos_ids)
+        shape = runner.kv_shape
+        times = times_rounded(shape.heads, shape.head_dim)
+        super().__init__(tokenizer, _with_cache(info, cache, times), eos_ids)
         self.capabilities = Capabilities(speed_tells=_speed_tells(info))
         self._runner: ModelRunner | None = runner
         self._plain = info
-        shape = runner.kv_shape
         rounding = cache_rounding(cache, shape.heads, shape.head_dim)
         # What lies between two steps of a rounding falls with the last bit of a sum, so ties cannot be settled.
         settle = info.mode == "reproducible" and rounding is None
@@ -134,8 +135,8 @@ def _speed_tells(info: EngineInfo) -> bool:
     return own_weights and on_gpu and info.compute_dtype in ("bfloat16", "float16")
 
 
-def _with_cache(info: EngineInfo, cache: CacheKind) -> EngineInfo:
-    """What is loaded, as it is with a cache."""
+def _with_cache(info: EngineInfo, cache: CacheKind, times: int) -> EngineInfo:
+    """What is loaded, as it is with a cache that the library rounds a token in so many times."""
     if cache == "FP16":
         return info
     note = (
@@ -143,4 +144,10 @@ def _with_cache(info: EngineInfo, cache: CacheKind) -> EngineInfo:
         "has ended. Scores of given texts and embeddings read no cache; text may change with the composition of a "
         "batch."
     )
-    return replace(info, cache=cache, deterministic=False, notes=(*info.notes, note))
+    notes = [*info.notes, note]
+    if times > 1:
+        notes.append(
+            f"exllamav2 rounds a token of this model up to {times} times, as its neighbours follow, and here it is "
+            f"rounded once: the library's own {cache} cache loses more than is seen here."
+        )
+    return replace(info, cache=cache, deterministic=False, notes=tuple(notes))

@@ -6,6 +6,7 @@ Settings that differ by type of layer (Gemma 3) are told apart (`by_layer_type`)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ LIBRARY_THETA = 10000.0
 LIBRARY_SHARE = 1.0
 """What exllamav2 uses when config.json has no top-level partial_rotary_factor."""
 ORIGINAL_CONTEXT = "original_max_position_embeddings"
+LONGROPE = ("longrope", "su")
+"""Two names of one kind of scaling."""
 LAYER_TYPES = ("full_attention", "sliding_attention")
 """What `rope_parameters` has settings under where they differ by type of layer."""
 
@@ -43,8 +46,7 @@ LIBRARY_SCALINGS: Mapping[str, LibraryScaling] = {
     "default": LibraryScaling(),
     "mrope": LibraryScaling(),
     "linear": LibraryScaling(None, {"scale_pos_emb": "factor"}),
-    "su": _SU,
-    "longrope": _SU,
+    **dict.fromkeys(LONGROPE, _SU),
     "yarn": LibraryScaling(
         "yarn",
         {"yarn_rope_factor": "factor", "yarn_rope_original_max_position_embeddings": ORIGINAL_CONTEXT},
@@ -69,6 +71,56 @@ def by_layer_type(config: Mapping[str, Any]) -> bool:
         c.get("rope_local_base_freq") is not None or any(name in _nested(c) for name in LAYER_TYPES)
         for c in (config, text if isinstance(text, Mapping) else {})
     )
+
+
+def scaled_apart(config: Mapping[str, Any], context: int | None) -> str:
+    """How exllamav2 0.3.2 applies a configuration's scaling otherwise than transformers does; empty where it does not.
+
+    Args:
+        config: as stored.
+        context: the most tokens that the library is opened for; None where it is not known.
+    """
+    return yarn_apart(config, context) or longrope_apart(config, context)
+
+
+def longrope_apart(config: Mapping[str, Any], context: int | None) -> str:
+    """The same for longrope, which is also called su.
+
+    Its rope.py chooses between short and long factors once, by the context it is opened for, and works the attention
+    factor out from that context too. transformers chooses by the length of each text, and its attention factor is the
+    same for all of them: that of the longest context in config.json.
+
+    Args:
+        config: as stored.
+        context: the most tokens that the library is opened for; None where it is not known.
+    """
+    found = scaling(config)
+    if found.get("type") not in LONGROPE:
+        return ""
+    longest = number(config.get("max_position_embeddings"))
+    original = number(config.get(ORIGINAL_CONTEXT)) or number(found.get(ORIGINAL_CONTEXT))
+    reach = longest if context is None else float(context)
+    if original is None or longest is None or reach is None:
+        return "exllamav2 applies longrope scaling otherwise than transformers does."
+    trained = number(found.get("attention_factor"))
+    if trained is None:
+        trained = _attention_factor(number(found.get("factor")) or longest / original, original)
+    if reach > original:
+        return (
+            f"In a context of {reach:.0f} tokens exllamav2 takes the long factors of longrope for every text, and the "
+            f"attention factor {_attention_factor(reach / original, original):.4g}; transformers takes the short ones "
+            f"for texts of no more than {original:.0f} tokens, and the attention factor {trained:.4g}."
+        )
+    if trained == 1.0:
+        return ""
+    return (
+        f"In a context of {reach:.0f} tokens exllamav2 leaves the attention factor of longrope out; transformers "
+        f"applies {trained:.4g} to every text."
+    )
+
+
+def _attention_factor(factor: float, original: float) -> float:
+    return math.sqrt(1.0 + math.log(factor) / math.log(original)) if factor > 1.0 else 1.0
 
 
 def yarn_apart(config: Mapping[str, Any], context: int | None) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +27,7 @@ from wfgy_triage.engines.suggested import SidesSampling, suggested_by
 from wfgy_triage.errors import PrerequisiteError, TriageError
 from wfgy_triage.pairs import Pair, get_pair
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeContext, ProbeSettings
+from wfgy_triage.probes.latency import GAIN
 from wfgy_triage.probes.reuse import Reuse
 from wfgy_triage.probes.sampling import is_suggested
 from wfgy_triage.probes.unmeasured import unmeasured
@@ -116,12 +118,14 @@ class _Pass:
         probe = self._bench.tools.get_probe(spec.symptom)
         asked = workload_path(self._bench.settings.home, spec.symptom, spec.workload_id)
         self._probe_settings = replace(self._probe_settings, workload=asked)
-        self._pair = pair = self._pair or get_pair(self._bench.settings, spec.pair_id)
         before = self._repo.last_event(self._record.id, "context")
         if self._pulse.cancelled and before is not None:
-            # Asked to stop between two passes: the samples are evaluated as they are, no model is loaded.
+            # Asked to stop between two passes: what is stored is evaluated, without models and so without the pair too.
+            with suppress(TriageError):
+                self._pair = self._pair or get_pair(self._bench.settings, spec.pair_id)
             self._findings = tuple(Finding.from_json(f) for f in before.payload.get("findings", ()))
             return self._conclude(probe, before.payload["pair"], RunStatus.CANCELLED)
+        self._pair = pair = self._pair or get_pair(self._bench.settings, spec.pair_id)
         described = self._bench.tools.describe_pair(pair)
         if before is not None:
             provenance.refuse_changed_models(before.payload["pair"], described)
@@ -130,7 +134,7 @@ class _Pass:
             described = provenance.with_engines(described, loaded.fp16.info, loaded.exl2.info)
             if loaded.in_turn:
                 described["loading"] = IN_TURN
-            provenance.refuse_changed_servers(before.payload["pair"] if before else described, described)
+            provenance.refuse_changed_engines(before.payload["pair"] if before else described, described)
             if is_suggested(self._probe_settings):
                 described = provenance.with_sampling(described, self._suggested())
         self._log.write("context", {"pair": described, "findings": as_chart(self._findings)})
@@ -178,9 +182,10 @@ class _Pass:
         self._watch.enter("load")
         label = f"Loading the models of “{pair.name}”"
         self._log.stage("load", label, 0, 2)
+        times = GAIN in load_catalog().symptoms[self._record.spec.symptom].gates
 
         def room(settings: EngineSettings, loaded: bool) -> Room:
-            found = self._bench.tools.state_room(pair, settings, self._wants_twin(), loaded)
+            found = self._bench.tools.state_room(pair, settings, self._wants_twin(), loaded, times=times)
             if found.text and self._repo.last_event(self._record.id, "context") is None:
                 self._log.write("note", {"text": found.text})
             self._in_turn = found.in_turn

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from wfgy_triage.engine_settings import EngineSettings, Side, engine_settings
 from wfgy_triage.engines.base import Engine, Mode
+from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.pairs import Pair, files_signature
 
 if TYPE_CHECKING:
@@ -121,9 +122,11 @@ class ModelCache:
             pair: a pair that is ready to load.
             progress: told how many of the two sides are loaded.
             room: told what is going to be loaded, and whether only the twin is left to be; says how, and may refuse.
+                What it refuses beside loaded models it is asked again once they have given their memory back.
 
         Raises:
-            TriageError: a side cannot be loaded (nothing stays loaded then), or the pair's engine settings are wrong.
+            TriageError: a side cannot be loaded, or has no room (nothing holds memory then), or the pair's engine
+                settings are wrong.
         """
         signature = files_signature(pair)
         settings = engine_settings(pair.engine, pair.id)
@@ -148,7 +151,10 @@ class ModelCache:
         if self._loaded is None:
             return None, None
         if self._turns is None:
-            stays = self._floor is not None or not room(settings, True).in_turn
+            try:
+                stays = self._floor is not None or not room(settings, True).in_turn
+            except PrerequisiteError:
+                stays = False
             return self._loaded if stays else None, None
         # What the last one of them holds is free for whichever is asked first.
         self._turns.rest()
@@ -167,7 +173,8 @@ class ModelCache:
             exl2 = open_engine(pair.exl2, side="exl2", share_with=fp16, settings=settings)
             undo.pop_all()
         self._turns = turns
-        return LoadedPair(fp16, exl2, in_turn)
+        # A side on a server is loaded nowhere here, whatever the pair asks for.
+        return LoadedPair(fp16, exl2, in_turn and any(e.capabilities.in_turn for e in (fp16, exl2)))
 
     def _group(self) -> Turns:
         # With torch, which not every process needs that knows this module.

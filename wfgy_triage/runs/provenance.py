@@ -110,6 +110,26 @@ def refuse_changed_servers(before: Mapping[str, Any], now: Mapping[str, Any]) ->
             )
 
 
+def refuse_changed_engines(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """The same for what computes a side: the pair's engine block may have been edited since.
+
+    Raises:
+        ProbeError: a side is computed by another engine, on another kind of device, in another format, with another
+            cache of keys and values, or by a server with another model than when the run began.
+    """
+    refuse_changed_servers(before, now)
+    for side in ("fp16", "exl2"):
+        # No engine is written down of a pass that could not load the models.
+        then, here = (_what_computes(d[side]) for d in (before, now))
+        for name in list(then) if here else []:
+            if then[name] != here[name]:
+                raise ProbeError(
+                    f"The {side.upper()} side of the pair {now['id']!r} is computed in another way than when this run "
+                    f"began ({name} differs). What was measured is kept, but cannot be continued.",
+                    "Put the pair's engine block back as it was, or start a new run.",
+                )
+
+
 def versions() -> dict[str, str]:
     """Versions of everything that can move a number; packages that are not installed are left out."""
     found = {"wfgy-triage": __version__, "python": platform.python_version(), METRICS: str(METRIC_VERSION)}
@@ -186,6 +206,14 @@ def _describe_engine(info: EngineInfo) -> dict[str, Any]:
         "memory_bytes": info.memory_bytes,
         "engine_notes": list(info.notes),
     }
+
+
+def _what_computes(side: Mapping[str, Any]) -> dict[str, str]:
+    """What the numbers of a side depend on besides its files; which of several equal devices is not among it."""
+    if "engine" not in side:
+        return {}
+    found = {name: str(side.get(name, "")) for name in ("engine", "device", "compute_dtype", "cache")}
+    return {**found, "device": found["device"].partition(":")[0]}
 
 
 def _weights_modified(folder: Path) -> str:

@@ -68,9 +68,7 @@ class Tidier:
             PrerequisiteError: the database cannot be used.
         """
         gone: Pruned = prune(self._database, self._days, self._needed())
-        files = list(self._unused_files())
-        for path in files:
-            path.unlink(missing_ok=True)
+        files = [path for path in self._unused_files() if _deleted(path)]
         if gone.sessions or gone.answers or files:
             _log.info(
                 "older than %d days: %d sessions, %d cached answers and %d files of question sets deleted",
@@ -91,8 +89,37 @@ class Tidier:
         named = {h for w, o in question_sets(self._database) for h in _HASH.findall(w + json.dumps(o))}
         for manifest in files:
             if manifest.suffix == ".json" and manifest.stem in named:
-                named |= set(_HASH.findall(manifest.read_text(encoding="utf-8")))
+                text = _text_of(manifest)
+                if text is None:
+                    return  # what it names is not known, so nothing is unused for certain
+                named |= set(_HASH.findall(text))
         limit = time.time() - self._days * _DAY_S
         for path in files:
-            if path.stem not in named and path.stat().st_mtime < limit:
+            if path.stem not in named and _is_older(path, limit):
                 yield path
+
+
+def _text_of(path: Path) -> str | None:
+    """What a file holds; None where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        _log.warning("the question set %s cannot be read, so no file is deleted: %s", path.name, error)
+        return None
+
+
+def _is_older(path: Path, limit: float) -> bool:
+    try:
+        return path.stat().st_mtime < limit
+    except OSError:
+        return False  # somebody else has just deleted it
+
+
+def _deleted(path: Path) -> bool:
+    """Delete a file. One that cannot be deleted stays: the worker has runs to do."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        _log.warning("the file %s of a question set cannot be deleted: %s", path.name, error)
+        return False
+    return True

@@ -1,8 +1,7 @@
 """Before a pair is loaded: whether all of it fits, said in words, and refused with what would help where it does not.
 
-Both models stay loaded for a whole run where they fit together. FP16 a second time, for the noise between two FP16
-runs, is done without where a GPU has no room for it. Where only one model fits at a time, they take turns; a pair may
-ask for either (`loading`).
+Both models stay loaded for a whole run where they fit together. Where they do not, or a GPU has no room for FP16 a
+second time, for the noise between two FP16 runs, they take turns; a pair may ask for either (`loading`).
 """
 
 from __future__ import annotations
@@ -52,6 +51,8 @@ def state_room(
     free: Free = free_bytes,
     patience_s: float = PATIENCE_S,
     elsewhere: Free = free_untouched,
+    *,
+    times: bool = False,
 ) -> Room:
     """Say how a pair is going to be loaded, and what it takes of what is free; no words where nothing is loaded here.
 
@@ -63,33 +64,48 @@ def state_room(
         free: bytes that are free on a device.
         patience_s: seconds that others are given to let go, where it does not fit at first.
         elsewhere: bytes that are free on a device that the pair does not compute on, and which is left alone.
+        times: whether the verdict takes in how much time EXL2 saves.
 
     Raises:
         PrerequisiteError: it does not fit, and why; or a folder cannot be read.
     """
     needs = needs_of(pair, settings, twin, loaded)
+    if not needs:
+        return Room()
     devices = _devices(needs)
-    asked = settings.loading == "in_turn"
+    asked, keeps = settings.loading == "in_turn", _keeps_both(settings, times)
     if not all(is_there(device) for device in devices):
         return Room(in_turn=asked)  # whatever opens the first model there says what is missing
     find = _short_alone if asked else shortage
     end = time.monotonic() + patience_s
     while (short := find(needs, amounts := _amounts(devices, free))) is not None:
-        # The run goes on without what is spare: for that nobody has to wait.
-        if short.need.spare or time.monotonic() >= end:
+        # What the run does without is worth no waiting.
+        if (short.need.spare and keeps) or time.monotonic() >= end:
             break
         time.sleep(_POLL_S)
-    if short is None or short.need.spare:
+    if short is None or (short.need.spare and keeps):
         return Room(_statement(settings, loaded, needs, amounts, short), asked)
     if settings.loading == "auto" and loaded:
         return Room(in_turn=True)  # once what is loaded has gone, it is asked again, and said
     alone = None if loaded else _short_alone(needs, amounts)
     if settings.loading == "auto" and alone is None:
-        return Room(_turns(settings, needs, amounts), in_turn=True)
+        return Room(_turns(settings, needs, amounts, short.need.spare), in_turn=True)
     hint = _way_out(pair, settings, twin, short, lambda d: free(d) if d in amounts else elsewhere(d))
     if alone is None and not loaded:
         hint = f"{hint} Or set `loading: in_turn` there: each model fits alone, and they take turns."
     raise _refusal(needs, alone or short, alone is not None, hint)
+
+
+def _keeps_both(settings: EngineSettings, times: bool) -> bool:
+    """Whether both sides stay loaded where all that has no room is FP16 a second time, and the noise floor is lost.
+
+    Turns cost time, a verdict without a floor is weaker: so they take turns. But models that take turns are not timed,
+    and a gate that judges the time saved cannot be passed without it. It is known without that second FP16 only where
+    both sides run in the library, on one device.
+    """
+    library = settings.uses_library("fp16") and settings.uses_library("exl2")
+    timed = times and library and settings.device_of("fp16") == settings.device_of("exl2")
+    return settings.loading == "together" or timed
 
 
 def shortage(needs: Sequence[Need], free: Mapping[str, int]) -> Shortage | None:
@@ -125,10 +141,8 @@ def _statement(
     free: Mapping[str, int],
     short: Shortage | None,
 ) -> str:
-    if not needs:
-        return ""
     if settings.loading == "in_turn":
-        return _turns(settings, needs, free)
+        return _turns(settings, needs, free, floor_alone=False)
     if loaded:
         begin = "The models are still loaded."
     elif settings.served:
@@ -139,13 +153,27 @@ def _statement(
     said = [begin, *(_figures(kind, *_sums(kind, fit, free)) for kind in _kinds(free) if fit)]
     if short is not None:
         said.append("FP16 may find no room there a second time; then the noise floor is NOT MEASURED.")
+        if settings.loading == "auto":
+            said.append(
+                "Taking turns would measure it, but not the time that EXL2 saves, which this run judges."
+            )
     return " ".join(said)
 
 
-def _turns(settings: EngineSettings, needs: Sequence[Need], free: Mapping[str, int]) -> str:
-    """What is said of models of which one is loaded at a time: how, and what the largest takes."""
+def _turns(
+    settings: EngineSettings, needs: Sequence[Need], free: Mapping[str, int], floor_alone: bool
+) -> str:
+    """What is said of models of which one is loaded at a time: why, how, and what the largest takes.
+
+    `floor_alone`: all that has no room beside the others is FP16 a second time.
+    """
     if settings.loading == "in_turn":
         begin = "The models of this pair take turns, as its engine block says."
+    elif floor_alone:
+        begin = (
+            "There is no room for FP16 a second time, which the noise floor takes, so the models of this pair take "
+            "turns. With `loading: together` in its engine block they stay loaded, and the noise floor is NOT MEASURED."
+        )
     else:
         begin = "The models of this pair do not all fit at the same time, so they take turns."
     how = (

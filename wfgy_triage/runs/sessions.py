@@ -123,9 +123,15 @@ def file_kinds() -> tuple[Kind, ...]:
 
 
 def changed_sides(result: Result, samples: Sequence[Sample]) -> tuple[str, str, str] | None:
-    """Sides of the reference's answers, of EXL2's before and of its answers after the recommended change."""
+    """Sides of the reference's answers, of EXL2's before and of its answers after the recommended change.
+
+    FP16's are those without the change, also where it was asked with it.
+    """
     best = (result.recommendation or {}).get("candidate")
-    return next(((t.reference, t.deployed, t.side) for t in facts_of(samples) if best and t.id == best), None)
+    trial = next((t for t in facts_of(samples) if best and t.id == best), None)
+    if trial is None:
+        return None
+    return ("fp16" if trial.both_sides else trial.reference, trial.deployed, trial.side)
 
 
 def texts_of(settings: Settings, spec: RunSpec) -> Mapping[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from wfgy_triage.doctor.finding import Finding
 from wfgy_triage.engine_settings import EngineSettings
@@ -12,6 +12,16 @@ from wfgy_triage.engines.base import Engine
 from wfgy_triage.pairs import Pair
 from wfgy_triage.probes.base import Probe
 from wfgy_triage.runs.models import OpenEngine, Room
+
+
+class StateRoom(Protocol):
+    """The shape of `room.state_room`, as far as runs use it."""
+
+    def __call__(
+        self, pair: Pair, settings: EngineSettings, twin: bool, loaded: bool, *, times: bool = False
+    ) -> Room:
+        """Say how a pair is going to be loaded, or refuse it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,7 @@ class RunTools:
     check_folders: Callable[[Pair, Callable[[int, int], None]], tuple[Finding, ...]]
     check_engines: Callable[[Engine, Engine], tuple[Finding, ...]]
     describe_pair: Callable[[Pair], Mapping[str, Any]]
-    state_room: Callable[[Pair, EngineSettings, bool, bool], Room]
+    state_room: StateRoom
 
 
 def default_tools() -> RunTools:

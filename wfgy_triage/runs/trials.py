@@ -1,4 +1,4 @@
-"""The part of a run after a FAIL: changes are tried on the loaded models, and one is recommended."""
+"""The part of a run after a FAIL, or where FP16 fails too: changes are tried on the loaded models, one recommended."""
 
 from __future__ import annotations
 
@@ -131,12 +131,21 @@ def _siblings(pair: Pair, settings: Settings) -> tuple[Path, ...]:
 def try_changes(
     probe: Probe, context: ProbeContext, evaluation: Evaluation, pair: Pair, shop: Shop, options: TrialOptions
 ) -> None:
-    """Try the remedies of the named cause after a FAIL; stores what it finds."""
-    subject = probe.subject(context) if evaluation.state is State.FAIL and options.wanted else None
+    """Try the remedies of the named cause after a FAIL; stores what it finds.
+
+    Where FP16 fails too and the gate is on the loss against it (`both_sides` of the cause), after INCONCLUSIVE as well,
+    and on both sides.
+    """
+    cause = load_catalog().causes[evaluation.diagnosis.cause]
+    both = probe.symptom in cause.both_sides
+    due = (State.FAIL, State.INCONCLUSIVE) if both else (State.FAIL,)
+    subject = probe.subject(context) if evaluation.state in due and options.wanted else None
     if subject is not None and not context.should_stop():
         missed = [m.id for m in evaluation.metrics if m.primary and m.state is State.FAIL]
         remedies = to_try(probe.symptom, evaluation.diagnosis, missed)
-        _search(probe, Case(context, subject, pair, evaluation.diagnosis, shop), remedies, options)
+        subject = subject.failing() if both else subject
+        case = Case(context, subject, pair, evaluation.diagnosis, shop, both_sides=both)
+        _search(probe, case, remedies, options)
 
 
 def to_try(symptom: str, diagnosis: Diagnosis, missed: Collection[str]) -> tuple[str, ...]:
