@@ -7,8 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wfgy_triage.catalog import load_catalog
-from wfgy_triage.diagnosis import CHECK_CAUSES, EQUAL_IN_THIS_RUN, ONLY_WEIGHTS, RateEvidence, diagnose_rate
-from wfgy_triage.evidence import MeanEvidence
+from wfgy_triage.diagnosis import (
+    CHECK_CAUSES,
+    EQUAL_IN_THIS_RUN,
+    ONLY_WEIGHTS,
+    RateEvidence,
+    diagnose,
+    diagnose_rate,
+)
+from wfgy_triage.evidence import Damage, MeanEvidence, PartDamage
 from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact, tango
 from wfgy_triage.probes.evidence import rate_evidence
 from wfgy_triage.probes.paired import PerSide, rate_metric
@@ -35,9 +42,34 @@ def evidence(lost: int, won: int, **changes: object) -> RateEvidence:
 
 
 def test_a_real_loss_in_the_same_engine_is_the_weights():
-    found = diagnose_rate(evidence(12, 0), GOOD)
+    found = diagnose_rate(evidence(12, 0, baseline_state=State.PASS), GOOD)
     assert (found.cause, found.confidence) == ("weights_too_few_bits", "high")
     assert {"within_noise", "baseline_also_fails", *EQUAL_IN_THIS_RUN} <= set(found.ruled_out)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "result", "ruled_out"),
+    [
+        (State.PASS, "ok", True),
+        (State.FAIL, "fault", False),
+        (State.INCONCLUSIVE, "inconclusive", False),
+        (State.NOT_MEASURED, "unknown", False),
+    ],
+)
+def test_of_fp16_alone_no_more_is_said_than_is_known(baseline: State, result: str, ruled_out: bool):
+    found = diagnose_rate(evidence(12, 0, baseline_state=baseline), GOOD)
+    assert next(c.result for c in found.evidence if c.check == "baseline_passes") == result
+    assert ("baseline_also_fails" in found.ruled_out) is ruled_out
+
+
+def test_a_loss_on_another_rule_than_the_failed_one_is_never_called_certain():
+    back = Damage(0.2, 10, (PartDamage("all", "Everything", 0.0, 8, 8),))
+    whole = evidence(12, 0).evidence()
+    assert diagnose(whole, GOOD, back).confidence == "high"
+    found = diagnose(replace(whole, elsewhere="Evidence covered: a loss."), GOOD, back)
+    assert (found.cause, found.confidence) == ("weights_too_few_bits", "medium")
+    rung = next(c for c in found.evidence if c.check == "above_noise")
+    assert rung.detail.endswith("the loss on another rule. Evidence covered: a loss.")
 
 
 def test_the_same_loss_across_engines_is_unknown():

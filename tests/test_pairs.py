@@ -38,6 +38,10 @@ def test_relative_paths_start_at_the_file_and_order_is_kept(settings: Settings):
         ("pairs:\n- {id: a, fp16: x}", "lacks exl2"),
         ("pairs:\n- {id: ../etc, fp16: x, exl2: y}", "../etc"),
         ("pairs:\n- {id: 'a b', fp16: x, exl2: y}", "a b"),
+        (
+            "pairs:\n- {id: a, fp16: x, exl2: y}\n- {id: a, fp16: z, exl2: w}",
+            "Entry 2 of pairs.yaml has an id again",
+        ),
     ],
 )
 def test_a_malformed_file_is_explained(settings: Settings, text: str, said: str):
@@ -83,3 +87,30 @@ def test_registering_replaces_by_id_and_keeps_the_rest(settings: Settings, tmp_p
 def test_an_id_that_no_result_could_carry_makes_no_pair(tmp_path: Path):
     with pytest.raises(InputError, match=r"'at-2\.3bpw' cannot name a pair"):
         Pair("at-2.3bpw", "Two point three", tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["~nobody-of-this-name/m", "a\\0b"])
+@pytest.mark.parametrize("side", ["fp16", "exl2"])
+def test_a_folder_that_cannot_be_a_path_is_explained(settings: Settings, folder: str, side: str):
+    sides = {"fp16": "x", "exl2": "y", side: folder}
+    write(settings, f'pairs:\n- {{id: a, fp16: "{sides["fp16"]}", exl2: "{sides["exl2"]}"}}\n')
+    with pytest.raises(InputError, match="Entry 1") as caught:
+        load_pairs(settings)
+    assert caught.value.hint
+
+
+def test_a_file_that_cannot_be_read_is_explained(settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    write(settings, "pairs: []\n")
+
+    def refused(*args, **more):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(InputError, match="cannot be read: Permission denied"):
+        load_pairs(settings)
+
+
+def test_lists_in_lists_without_end_are_explained(settings: Settings):
+    write(settings, "pairs: " + "[" * 5_000)
+    with pytest.raises(InputError, match="not valid YAML"):
+        load_pairs(settings)

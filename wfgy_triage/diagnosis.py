@@ -22,6 +22,8 @@ from wfgy_triage.evidence import (
 from wfgy_triage.result import Check, Diagnosis, State
 
 OK, FAULT, UNKNOWN = "ok", "fault", "unknown"
+OPEN = "inconclusive"
+"""What was measured leaves a check open: with more questions it might come out either way."""
 
 CHECK_CAUSES: Mapping[str, str] = {c.id: c.cause for c in load_checks().values() if c.ladder and c.cause}
 """The doctor's check to the cause that its failure names, in the order of the ladder (rungs 1 to 4)."""
@@ -88,6 +90,9 @@ def diagnose(
     sampler_cleared = _sampler_cleared(checks, damage)
     only_weights = engine_cleared and cache_cleared and sampler_cleared
     cause, confidence = _measured_cause(evidence, only_weights, damage)
+    if evidence.elsewhere and confidence == "high":
+        # What EXL2 loses is explained; that the rule failed for it is likely and no more.
+        confidence = "medium"
     if engine_cleared and evidence.measured:
         cleared = {KV_CACHE: cache_cleared, SAMPLER: sampler_cleared}
         ruled_out += [c for c in EQUAL_IN_THIS_RUN if cleared.get(c, True)]
@@ -167,10 +172,10 @@ def _baseline_rung(e: Evidence) -> Check:
     detail = {
         State.PASS: "The FP16 model alone meets the gate.",
         State.FAIL: "The FP16 model alone misses the gate, so part of the failure is not the quantization.",
-        State.INCONCLUSIVE: "The FP16 model is near the gate; too few questions to say on which side.",
+        State.INCONCLUSIVE: "Too few questions to say whether the FP16 model alone meets the gate.",
         State.NOT_MEASURED: "The gate is on the loss against FP16, or the FP16 side was not measured.",
     }[e.baseline_state]
-    result = {State.PASS: OK, State.INCONCLUSIVE: OK, State.FAIL: FAULT}.get(e.baseline_state, UNKNOWN)
+    result = {State.PASS: OK, State.INCONCLUSIVE: OPEN, State.FAIL: FAULT}.get(e.baseline_state, UNKNOWN)
     return Check("baseline_passes", result, detail)
 
 
@@ -179,7 +184,21 @@ def _noise_rung(e: Evidence) -> Check:
         return Check("above_noise", UNKNOWN, "No question was answered on both sides.")
     # Beyond chance is not yet beyond noise: that takes a floor to hold it against.
     beyond = OK if e.floor_known else UNKNOWN
-    return Check("above_noise", beyond if e.above_noise else FAULT, e.noise_detail)
+    detail = f"{e.noise_detail}{_settled_by(e)}"
+    if e.elsewhere:
+        detail += (
+            f" That alone may be chance; what is beyond the noise is the loss on another rule. {e.elsewhere}"
+        )
+    return Check("above_noise", beyond if e.above_noise else FAULT, detail)
+
+
+def _settled_by(e: Evidence) -> str:
+    """What would tell the loss on the rule that failed from chance; empty where it is told, or that is not known."""
+    told = e.above_noise and not e.elsewhere
+    if told or e.state is not State.FAIL or e.more_questions is None:
+        return ""
+    questions = "question" if e.more_questions == 1 else "questions"
+    return f" About {e.more_questions} more {questions} would tell that from chance, if the loss stays."
 
 
 def _divergence_rung(e: Evidence) -> Check:

@@ -137,6 +137,8 @@ class Evidence:
         noise_detail: the numbers behind it, in one sentence.
         kld: mean KL(FP16‖EXL2) in nats; None when not measured.
         kld_floor: the same between FP16 and its twin.
+        more_questions: how many further ones would tell the loss from chance, if it stays; None when not known.
+        elsewhere: where the rule that failed does not show the loss beyond noise: which rule does, and its numbers.
     """
 
     state: State
@@ -149,6 +151,8 @@ class Evidence:
     noise_detail: str
     kld: float | None
     kld_floor: float | None
+    more_questions: int | None = None
+    elsewhere: str = ""
 
     @property
     def kld_above_floor(self) -> bool:
@@ -174,6 +178,8 @@ class RateEvidence:
         kld_floor: the same between FP16 and its twin.
         again_flips: questions whose outcome differs between two times that EXL2 was asked; None where once.
         rules: how many rules are looked at together; chance has to be excluded for that many.
+        floor_pairs: questions that the twin answered, of which these flips are; None: as many as `pairs`.
+        again_pairs: the same of EXL2's second answers.
     """
 
     state: State
@@ -188,6 +194,15 @@ class RateEvidence:
     kld_floor: float | None
     again_flips: int | None = None
     rules: int = 1
+    floor_pairs: int | None = None
+    again_pairs: int | None = None
+
+    @property
+    def flips(self) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+        """How many of how many questions change in the same model: FP16 and its twin, EXL2 asked twice."""
+        found = ((self.floor_flips, self.floor_pairs), (self.again_flips, self.again_pairs))
+        fp16, exl2 = (None if n is None else (n, self.pairs if of is None else of) for n, of in found)
+        return fp16, exl2
 
     def evidence(self) -> Evidence:
         """The form that the ladder reads."""
@@ -210,12 +225,17 @@ class RateEvidence:
 def above_noise(e: RateEvidence) -> bool:
     """Whether EXL2 loses more than chance explains, and changes more than FP16 does against itself.
 
+    How much more is told by shares: the twin, and EXL2 asked again, may have answered the first questions alone. The
+    changes of those questions only would be fewer numbers, and miss more.
+
     Fewer than six one-sided changes can never reach p = 0.05 in the exact test. Where EXL2 is outside the gate, the
     paired interval lies below zero and every token says the same (divergence above its floor), that is enough.
     """
     if e.p_value is None or e.lost <= e.won:
         return False
-    if any(f is not None and e.lost + e.won <= f for f in (e.floor_flips, e.again_flips)):
+    changes = e.lost + e.won
+    # Shares multiplied out, so that no rounding can decide.
+    if any(changes * found[1] <= found[0] * e.pairs for found in e.flips if found is not None):
         return False
     if e.p_value <= SIGNIFICANT / e.rules:
         return True
@@ -226,13 +246,14 @@ def above_noise(e: RateEvidence) -> bool:
 def _rate_words(e: RateEvidence, real: bool) -> str:
     if e.p_value is None:
         return ""
+    fp16, exl2 = e.flips
     flips = (
         "how often FP16 changes against itself was not measured"
-        if e.floor_flips is None
-        else f"FP16 against itself changes {e.floor_flips}"
+        if fp16 is None
+        else f"FP16 against itself changes {fp16[0]} of {fp16[1]}"
     )
-    if e.again_flips is not None:
-        flips += f", EXL2 against itself {e.again_flips}"
+    if exl2 is not None:
+        flips += f", EXL2 against itself {exl2[0]} of {exl2[1]}"
     detail = (
         f"Of {e.pairs} questions EXL2 loses {e.lost} usable answers and wins {e.won} against FP16 "
         f"(exact McNemar p = {e.p_value:.2g}); {flips}."
@@ -262,6 +283,7 @@ class MeanEvidence:
         kld: mean KL(FP16‖EXL2) in nats; None when not measured.
         kld_floor: the same between FP16 and its twin.
         again: the same between two times that EXL2 was asked; None where it was asked once.
+        more_questions: how many further ones would tell the loss from chance, if it stays; None when not known.
     """
 
     state: State
@@ -274,6 +296,7 @@ class MeanEvidence:
     kld: float | None
     kld_floor: float | None
     again: float | None = None
+    more_questions: int | None = None
 
     def evidence(self) -> Evidence:
         """The form that the ladder reads."""
@@ -303,4 +326,5 @@ class MeanEvidence:
             noise_detail=f"Over {self.questions} questions EXL2 loses {loss:.3g} on average{spread}; {twin}.",
             kld=self.kld,
             kld_floor=self.kld_floor,
+            more_questions=self.more_questions if beyond_floor else None,
         )

@@ -271,6 +271,23 @@ def _more_for_mean(mean: float, spread: float, n: int, gate: Gate, level: float)
     return _more(lambda m: stats.t.ppf((1 + level) / 2, m - 1) * spread / math.sqrt(m) < distance, n)
 
 
+def more_questions_for_loss(losses: Sequence[float], level: float = 0.95) -> int | None:
+    """How many more questions would put the interval of a mean loss above zero, if mean and spread stayed.
+
+    Args:
+        losses: FP16 minus EXL2, one a question.
+        level: two-sided level of the interval.
+
+    Returns:
+        The number by the t interval; None where nothing is lost, or none up to the cap would do.
+    """
+    array = np.asarray(losses, dtype=np.float64)
+    if array.size < 2 or array.mean() <= 0:
+        return None
+    mean, spread = float(array.mean()), float(array.std(ddof=1))
+    return _more_for_mean(mean, spread, array.size, Gate("<=", 0.0, ""), level)
+
+
 def _more(decides: Callable[[int], bool], n: int) -> int | None:
     size = smallest_size(decides, n, n + MORE_QUESTIONS_CAP)
     return None if size is None else size - n

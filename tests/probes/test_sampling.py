@@ -139,6 +139,17 @@ def test_a_server_is_left_to_itself_and_asked_neutrally_where_questions_are_lost
     assert any("Its own settings: the server's own settings." in c.detail for c in found.evidence)
 
 
+def test_what_an_exl2_loaded_here_draws_is_no_noise_of_its_own():
+    exl2 = Careless(GOLD)
+    exl2.info = replace(exl2.info, deterministic=False)
+    desk = Desk(exl2, SidesSampling(GREEDY, HOT)).run()
+    # Asked twice for its sums alone, so with the same draws.
+    assert [r.seed for r in exl2.requests[:20]] == [r.seed for r in exl2.requests[20:40]]
+    found = desk.evaluate(CHECKS).diagnosis
+    assert found.cause == SAMPLER
+    assert "EXL2 against itself 0 of 20" in next(c.detail for c in found.evidence if c.check == "above_noise")
+
+
 def test_answers_of_fp16_are_used_again_only_where_it_is_asked_alike():
     rows = Rows()
 

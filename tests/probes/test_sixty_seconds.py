@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tests.probes.desk import Desk
 from tests.probes.fakes import ScriptedEngine
@@ -25,8 +26,9 @@ from wfgy_triage.remedies.reading import read_trials
 from wfgy_triage.remedies.registry import get_remedy
 from wfgy_triage.remedies.trial import Budget, TrialSearch
 from wfgy_triage.report.figures import build_figures
-from wfgy_triage.result import Diagnosis, State
+from wfgy_triage.result import Diagnosis, Gate, State
 from wfgy_triage.runs.trials import to_try
+from wfgy_triage.verdict import judge_mean
 from wfgy_triage.workload.citations import WITH_K, load_citations, load_sweep, marked
 
 GOLD = {t.question.id: marked(" ".join(t.question.evidence), t.gold) for t in load_citations().tasks}
@@ -38,6 +40,8 @@ for _k in K_SWEEP:
 FLIPPED = {q: (a if WITH_K not in q else WRONG[q.partition(WITH_K)[0]]) for q, a in GOLD.items()}
 """Right with three passages, another claim without a source with more of them."""
 LOST = {q: WRONG[q.partition(WITH_K)[0]] for q in GOLD}
+SHORT = {t.question.id: f"{t.question.answer}." for t in load_citations().tasks}
+"""Right, and without a word of the evidence or a passage."""
 PROBE = SixtySeconds(WordEncoder)
 
 
@@ -98,6 +102,60 @@ def test_flips_of_fp16_itself_are_not_blamed_on_the_weights():
     found = measured(desk_of(FLIPPED, fp16=FLIPPED))
     assert found.state is State.FAIL
     assert found.diagnosis.cause == "baseline_also_fails"
+
+
+def unsteady(fp16_flips: slice, exl2_flips: slice, bare: slice = slice(0)) -> Desk:
+    """Sides whose answers flip with k on some questions; EXL2's answers to others leave the evidence out."""
+    names = [t.question.id for t in load_citations().tasks[:20]]
+
+    def flipped(some: slice) -> dict[str, str]:
+        return GOLD | {q: a for q, a in FLIPPED.items() if q.partition(WITH_K)[0] in names[some]}
+
+    return desk_of(flipped(exl2_flips) | {q: SHORT[q] for q in names[bare]}, fp16=flipped(fp16_flips))
+
+
+def noise_rung(found: Evaluation) -> str:
+    return next(c.detail for c in found.diagnosis.evidence if c.check == "above_noise")
+
+
+def failed(found: Evaluation) -> set[str]:
+    return {m.id for m in found.metrics if m.primary and m.state is State.FAIL}
+
+
+def test_flips_that_chance_may_explain_have_no_cause_and_the_run_says_what_would_settle_it():
+    # Seven of ten questions flip with EXL2 and four with FP16, two of them on both: 0.3 lost, -0.29 to 0.89.
+    found = measured(unsteady(slice(5, 9), slice(0, 7)))
+    assert (found.state, failed(found)) == (State.FAIL, {"lambda_over_k"})
+    assert (found.diagnosis.cause, found.diagnosis.confidence) == ("unknown", "low")
+    losses = np.array([1] * 5 + [0] * 2 + [-1] * 2 + [0])
+    half = stats.t.ppf(0.975, np.arange(10, 99) - 1) * losses.std(ddof=1) / np.sqrt(np.arange(10, 99))
+    needed = 10 + int(np.argmax(half < losses.mean()))
+    # Every second question is swept.
+    assert f"About {2 * needed - 20} more questions would tell that from chance" in noise_rung(found)
+
+
+def test_a_loss_beyond_noise_on_another_rule_names_the_cause_and_says_which_rule_shows_it():
+    found = measured(unsteady(slice(5, 9), slice(0, 7), bare=slice(10, 20)))
+    assert "lambda_over_k" in failed(found)
+    assert "coverage" not in failed(found)
+    assert (found.diagnosis.cause, found.diagnosis.confidence) == ("weights_too_few_bits", "medium")
+    assert "would tell that from chance" in noise_rung(found)
+    assert "another rule. Evidence covered: Over 20 questions EXL2 loses" in noise_rung(found)
+
+
+def test_another_rule_does_not_hide_that_fp16_fails_alike():
+    found = measured(unsteady(slice(0, 8), slice(0, 9), bare=slice(10, 20)))
+    assert "coverage" not in failed(found)
+    assert found.diagnosis.cause == "baseline_also_fails"
+
+
+def test_an_open_sweep_says_how_many_more_a_run_would_have_to_ask():
+    found = metric(measured(unsteady(slice(0), slice(0, 3))), "lambda_over_k")
+    assert found.state is State.INCONCLUSIVE
+    swept = judge_mean([0.0] * 3 + [1.0] * 7, Gate(">=", 0.8, "")).more_questions
+    assert swept is not None
+    assert found.more_questions == 2 * swept
+    assert f"a run takes about {2 * swept} more" in found.note
 
 
 def test_drift_and_coverage_are_taken_from_the_answers_with_three_passages():

@@ -27,6 +27,7 @@ from wfgy_triage.probes.acceptance_samples import Stored
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.probes.damage import damage
 from wfgy_triage.probes.evidence import (
+    lost_rules,
     mean_evidence,
     rate_evidence,
     shift_evidence,
@@ -45,7 +46,7 @@ from wfgy_triage.probes.paired import (
     missing_metric,
     rate_metric,
 )
-from wfgy_triage.probes.served import again_flips, again_spread, with_server_facts
+from wfgy_triage.probes.served import again_spread, with_again, with_server_facts
 from wfgy_triage.probes.token_metrics import Divergence, divergence
 from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample
@@ -99,11 +100,11 @@ def lost(samples: Sequence[Sample], settings: ProbeSettings) -> Lost:
 def _lost(
     samples: Sequence[Sample], stored: Stored, evidence: Mapping[str, Evidence], failed: Sequence[str]
 ) -> Lost:
-    """Right answers where they are lost; otherwise what the first rule is about that failed beyond the noise."""
+    """Right answers where they are lost; otherwise what the first rule is about that is lost beyond the noise."""
     if evidence["accuracy"].above_noise:
         good = stored.sides.each(usable)
         return lost_answers([q for q in good.both if good.fp16[q] and not good.exl2[q]], usable)
-    for rule in (r for r, e in evidence.items() if r in failed and e.above_noise):
+    for rule in lost_rules(evidence, failed):
         if questions := lost_by(samples, rule):
             most, arm = (LOST_RUNS, RUNS) if rule == OF_RUNS else (ANSWERED_QUESTIONS, "")
             return Lost(questions, partial(well_on, rule=rule), most, arm, rule)
@@ -197,12 +198,12 @@ def _evidence(
 ) -> dict[str, Evidence]:
     """Evidence of a loss, by rule."""
     accuracy = rate_metric("accuracy", m.right, level, True)
-    of = {rule: together(rule, failed, len(LOSSES)) for rule in LOSSES}
+    of = {rule: together(rule, failed, LOSSES) for rule in LOSSES}
     good = stored.sides.each(usable)
     right = rate_evidence(accuracy, m.right, good, tokens, level, of["accuracy"])
     covered_again, ds_again = (again_spread(samples, methodcaller("get", key)) for key in ("coverage", "ds"))
     return {
-        "accuracy": replace(right, again_flips=again_flips(samples, usable)).evidence(),
+        "accuracy": with_again(right, samples, usable).evidence(),
         "coverage": mean_evidence("coverage", m.covered, tokens, level, of["coverage"], covered_again),
         "lambda_rate": mean_evidence("lambda_rate", m.stable, tokens, level, of["lambda_rate"]),
         "ds_drift": shift_evidence(m.signed, m.drift_floor, tokens, level, of["ds_drift"], ds_again),

@@ -42,7 +42,7 @@ from wfgy_triage.probes.paired import (
     rate_metric,
 )
 from wfgy_triage.probes.sampling import with_sampling
-from wfgy_triage.probes.served import again_flips, with_server_facts
+from wfgy_triage.probes.served import with_again, with_server_facts
 from wfgy_triage.probes.token_metrics import Divergence, Part, bucket_chart, divergence
 from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample
@@ -71,8 +71,7 @@ def evaluate_samples(
     tokens = divergence(sides.pair, sides.pair_floor, level, PARTS)
     valid, primary = sides.each(RATES[PRIMARY]), rates[PRIMARY]
     good = sides.each(usable)
-    evidence = rate_evidence(primary, valid, good, tokens, level)
-    evidence = replace(evidence, again_flips=again_flips(samples, usable))
+    evidence = with_again(rate_evidence(primary, valid, good, tokens, level), samples, usable)
     gone = lost_answers(lost_questions(evidence, good), usable)
     held = held_of(samples, failed_questions(evidence, good), usable, right)
     found = damage(samples, sides.pair, gone)
@@ -115,7 +114,7 @@ def _changes(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[RateEv
     tokens = divergence(sides.pair, sides.pair_floor, level)
     primary = rate_metric(PRIMARY, valid, level, True)
     evidence = rate_evidence(primary, valid, good, tokens, level)
-    return replace(evidence, again_flips=again_flips(samples, usable)), good
+    return with_again(evidence, samples, usable), good
 
 
 def fluency_check(logprob: PerSide[float], repeated: PerSide[float], primary: Metric) -> Check:

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from wfgy_triage.catalog import load_catalog
 from wfgy_triage.evidence import CERTAIN, SIGNIFICANT, Evidence, MeanEvidence, RateEvidence, above_noise
 from wfgy_triage.measure.statistics import mcnemar_exact, mean_interval, tango
 from wfgy_triage.probes.paired import Numbers, Outcomes, PerSide, counts, gate_of, judge_side
 from wfgy_triage.probes.token_metrics import Divergence
 from wfgy_triage.result import Metric, State
-from wfgy_triage.verdict import judge_mean
+from wfgy_triage.verdict import judge_mean, more_questions_for_loss
 
 
 def rate_evidence(
@@ -49,6 +50,7 @@ def rate_evidence(
         p_value=mcnemar_exact(changed) if changed.n else None,
         interval=tango(changed, 1 - SIGNIFICANT / rules).bounds if changed.n else None,
         floor_flips=twin.only_reference + twin.only_candidate if twin.n else None,
+        floor_pairs=twin.n or None,
         kld=tokens.kld if tokens else None,
         kld_floor=tokens.kld_floor if tokens else None,
         rules=rules,
@@ -117,15 +119,49 @@ def shift_evidence(
 
 
 def strongest(found: Mapping[str, Evidence], state: State, failed: Collection[str]) -> Evidence:
-    """The strongest evidence of a loss: of the rules that failed first, of all otherwise."""
-    among = [found[name] for name in found if name in failed] or list(found.values())
-    best = next((e for e in among if e.above_noise), next((e for e in among if e.worse), among[0]))
-    return replace(best, state=state)
+    """The strongest evidence of a loss: of the rules that failed first, of all otherwise.
+
+    Where a rule that failed does not show its loss beyond the noise, and another rule does, the evidence says so: see
+    `lost_rules`. Nothing is certain then, since what failed may have failed by chance.
+    """
+    best = found[_strongest(found, failed)]
+    rules = lost_rules(found, failed)
+    if best.above_noise or not rules:
+        return replace(best, state=state)
+    other = found[rules[0]]
+    words = f"{load_catalog().metrics[rules[0]].label}: {other.noise_detail}"
+    return replace(
+        best, state=state, above_noise=True, floor_known=other.floor_known, certain=False, elsewhere=words
+    )
 
 
-def together(rule: str, failed: Collection[str], rules: int) -> int:
-    """How many rules a loss on this one is one of. The verdict has been corrected for their number where it failed."""
-    return 1 if rule in failed else rules
+def lost_rules(found: Mapping[str, Evidence], failed: Collection[str]) -> tuple[str, ...]:
+    """Rules on which EXL2 loses more than noise does and that a FAIL may come from; none where nothing failed.
+
+    Those that failed themselves. Where none of these is beyond the noise, and EXL2 is the worse one there and FP16 does
+    not fail alike, the others whose loss is certain. Beyond the noise would not do: the failed rules have had chance's
+    usual share of tries already.
+    """
+    own = tuple(r for r, e in found.items() if r in failed and e.above_noise)
+    best = found[_strongest(found, failed)]
+    if own or not failed or not best.worse or best.baseline_state is State.FAIL:
+        return own
+    return tuple(r for r, e in found.items() if e.above_noise and e.certain)
+
+
+def _strongest(found: Mapping[str, Evidence], failed: Collection[str]) -> str:
+    among = [name for name in found if name in failed] or list(found)
+    beyond = (name for name in among if found[name].above_noise)
+    return next(beyond, next((name for name in among if found[name].worse), among[0]))
+
+
+def together(rule: str, failed: Collection[str], rules: Collection[str]) -> int:
+    """How many of the rules a loss on this one is one of: where it failed, of those that did, else of all.
+
+    That a rule failed says nothing of a loss: FP16 may miss it too. So a loss on any of those is looked for, and chance
+    has as many tries.
+    """
+    return len(set(failed) & set(rules)) if rule in failed else len(rules)
 
 
 def _loss_evidence(
@@ -136,16 +172,17 @@ def _loss_evidence(
     baseline: State,
     rules: int,
 ) -> Evidence:
-    several = len(losses) > 1
+    several, one_level = len(losses) > 1, 1 - (1 - level) / rules
     return MeanEvidence(
         state=State.NOT_MEASURED,
         baseline_state=baseline,
         questions=len(losses),
         loss=float(np.mean(losses)) if losses else None,
-        interval=mean_interval(losses, 1 - (1 - level) / rules).bounds if several else None,
+        interval=mean_interval(losses, one_level).bounds if several else None,
         certain_interval=mean_interval(losses, 1 - CERTAIN / rules).bounds if several else None,
         floor=floors[0],
         kld=tokens.kld if tokens else None,
         kld_floor=tokens.kld_floor if tokens else None,
         again=floors[1],
+        more_questions=more_questions_for_loss(losses, one_level),
     ).evidence()

@@ -24,7 +24,11 @@ ARMS = ("", RUNS)
 OF_FP16 = ("fp16", "held:")
 """What the names of sides begin with on which FP16 is asked; all others ask EXL2's weights."""
 SECOND_DRAWS = frozenset({"fp16_floor", "exl2_again"})
-"""Sides on which a model is asked once more for its noise: an answer that is drawn is drawn with another seed there."""
+"""Sides on which a model is asked once more for its noise: an answer that is drawn is drawn with another seed there.
+
+Not that of an EXL2 loaded here, where only the engine's sums are noise. Its settings are part of what is measured, and
+whether they lose answers the paired test tells: how often a drawn answer comes out otherwise would hide the loss.
+"""
 
 
 def arm_side(side: str, arm: str) -> str:
@@ -107,10 +111,11 @@ class Item:
             return self.request
         own = self.sampling_of(side)
         found = replace(self.request, temperature=own.temperature, top_p=own.top_p, sampler=own.sampler)
-        return replace(found, seed=self._seed(side)) if own.drawn else found
+        drawn_again = side in SECOND_DRAWS and (side.startswith(OF_FP16) or own.sampler.server_own)
+        return replace(found, seed=self._seed(drawn_again)) if own.drawn else found
 
-    def _seed(self, side: str) -> int:
-        named = f"{self.seed}/{self.question}/{self.paraphrase}/{'again' if side in SECOND_DRAWS else ''}"
+    def _seed(self, again: bool) -> int:
+        named = f"{self.seed}/{self.question}/{self.paraphrase}/{'again' if again else ''}"
         # 31 bits: what every server takes.
         return int.from_bytes(hashlib.sha256(named.encode()).digest()[:4]) >> 1
 

@@ -8,7 +8,6 @@ verdict, may count as either outcome.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from wfgy_triage.diagnosis import diagnose_rate
@@ -23,7 +22,7 @@ from wfgy_triage.probes.json_samples import PRIMARY, RATES, right, usable
 from wfgy_triage.probes.lost import lost_answers
 from wfgy_triage.probes.paired import Outcomes, PerSide, Sides, literal_rule, rate_metric
 from wfgy_triage.probes.sampling import with_sampling
-from wfgy_triage.probes.served import again_flips, with_server_facts
+from wfgy_triage.probes.served import with_again, with_server_facts
 from wfgy_triage.probes.token_metrics import Divergence, Part, bucket_chart, divergence
 from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample
@@ -44,8 +43,7 @@ def evaluate_samples(
     tokens = divergence(sides.pair, sides.pair_floor, level, PARTS)
     fits, primary = sides.each(RATES[PRIMARY]), rates[PRIMARY]
     good = sides.each(usable)
-    evidence = rate_evidence(primary, fits, good, tokens, level)
-    evidence = replace(evidence, again_flips=again_flips(samples, usable))
+    evidence = with_again(rate_evidence(primary, fits, good, tokens, level), samples, usable)
     gone = lost_answers(lost_questions(evidence, good), usable)
     held = held_of(samples, failed_questions(evidence, good), usable, right)
     found, asked = damage(samples, sides.pair, gone), with_sampling(checks, samples)
@@ -75,7 +73,7 @@ def _changes(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[RateEv
     tokens = divergence(sides.pair, sides.pair_floor, level)
     primary = rate_metric(PRIMARY, fits, level, True)
     evidence = rate_evidence(primary, fits, good, tokens, level)
-    return replace(evidence, again_flips=again_flips(samples, usable)), good
+    return with_again(evidence, samples, usable), good
 
 
 def _headline(fits: Outcomes, primary: Metric, cut: Outcomes) -> str:

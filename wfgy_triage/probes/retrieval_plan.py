@@ -62,6 +62,7 @@ class Plan:
             "id": self.chunks.id,
             "sha256": self.chunks.sha256,
             "questions": len(self.judged),
+            "mode": self.mode,
         }
         if self.given is not None and self.given.sha256:
             found["index_sha256"] = self.given.sha256

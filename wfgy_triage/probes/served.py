@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from wfgy_triage.evidence import RateEvidence
 from wfgy_triage.probes.first_word import first_word_metric
 from wfgy_triage.probes.paired import Payload, distance_metric
 from wfgy_triage.result import Metric, State
@@ -70,11 +71,19 @@ def _repeat_metric(samples: Sequence[Sample], level: float) -> tuple[Metric, ...
     return (distance_metric(REPEAT, changed, {}, level),) if changed else ()
 
 
-def again_flips(samples: Sequence[Sample], useful: Callable[[Payload], bool]) -> int | None:
-    """Questions whose answer is of use once and not the other time EXL2 was asked; None: not asked twice."""
+def with_again(
+    evidence: RateEvidence, samples: Sequence[Sample], useful: Callable[[Payload], bool]
+) -> RateEvidence:
+    """The evidence with the questions whose answer is of use once and not the other time EXL2 was asked.
+
+    As it was, where EXL2 was asked once.
+    """
     first, second = of_side(samples, "exl2"), of_side(samples, AGAIN)
     both = [q for q in first if q in second]
-    return sum(useful(first[q]) != useful(second[q]) for q in both) if both else None
+    if not both:
+        return evidence
+    flips = sum(useful(first[q]) != useful(second[q]) for q in both)
+    return replace(evidence, again_flips=flips, again_pairs=len(both))
 
 
 def again_shift(samples: Sequence[Sample], read: Callable[[Payload], float | None]) -> float | None:

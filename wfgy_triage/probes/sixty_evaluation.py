@@ -20,7 +20,7 @@ from wfgy_triage.probes.acceptance_samples import read_run
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.probes.chart_data import class_chart, damage_chart, rate_charts
 from wfgy_triage.probes.damage import damage
-from wfgy_triage.probes.evidence import mean_evidence, shift_evidence, strongest, together
+from wfgy_triage.probes.evidence import lost_rules, mean_evidence, shift_evidence, strongest, together
 from wfgy_triage.probes.lost import ANSWERED_QUESTIONS, Lost
 from wfgy_triage.probes.paired import (
     Numbers,
@@ -82,6 +82,16 @@ class _Measured:
         drift = PerSide[float](dict.fromkeys(self.drift, 0.0), self.drift, {})
         return {"ds_drift": drift, OF_SWEEP: self.stable, "coverage": self.covered}[rule]
 
+    def asked(self, swept: int | None) -> int | None:
+        """How many more questions a run has to ask to sweep so many more: it sweeps the first half of them.
+
+        None where that is not known, or no more are needed: a stopped run has not yet swept all that it would.
+        """
+        if swept is None:
+            return None
+        more = 2 * (len(self.stable.both) + swept) - len(self.sides.both)
+        return more if more > 0 else None
+
 
 def evaluate_samples(
     samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings
@@ -123,8 +133,8 @@ def lost(samples: Sequence[Sample], settings: ProbeSettings) -> Lost:
 def _lost(
     samples: Sequence[Sample], m: _Measured, evidence: Mapping[str, Evidence], failed: Sequence[str]
 ) -> Lost:
-    """What the first rule is about that failed beyond the noise."""
-    for rule in (r for r, e in evidence.items() if r in failed and e.above_noise):
+    """What the first rule is about that is lost beyond the noise."""
+    for rule in lost_rules(evidence, failed):
         if questions := beyond(m.numbers(rule), bound(rule)):
             most = LOST_SWEPT if rule == OF_SWEEP else ANSWERED_QUESTIONS
             return Lost(questions, partial(_well_on, rule=rule), most, rule=rule)
@@ -142,11 +152,12 @@ def _evidence(
     samples: Sequence[Sample], m: _Measured, level: float, failed: Collection[str]
 ) -> dict[str, Evidence]:
     """Evidence of a loss, by rule."""
-    of = {rule: together(rule, failed, len(RULES)) for rule in RULES}
+    of = {rule: together(rule, failed, RULES) for rule in RULES}
     covered_again, ds_again = (again_spread(samples, methodcaller("get", key)) for key in ("coverage", "ds"))
+    swept = mean_evidence(OF_SWEEP, m.stable, None, level, of[OF_SWEEP])
     return {
         "coverage": mean_evidence("coverage", m.covered, None, level, of["coverage"], covered_again),
-        OF_SWEEP: mean_evidence(OF_SWEEP, m.stable, None, level, of[OF_SWEEP]),
+        OF_SWEEP: replace(swept, more_questions=m.asked(swept.more_questions)),
         "ds_drift": shift_evidence(m.signed, m.floor, None, level, of["ds_drift"], ds_again),
     }
 
@@ -176,9 +187,19 @@ def _rules(m: _Measured, level: float) -> tuple[Metric, ...]:
         distance_metric("ds_drift", m.drift, m.floor, level, True)
         if m.drift
         else missing_metric("ds_drift", NO_ANSWERS, level, True),
-        _mean(OF_SWEEP, m.stable, level),
+        _swept(m, level),
         _mean("coverage", m.covered, level),
     )
+
+
+def _swept(m: _Measured, level: float) -> Metric:
+    """The rule of the sweep, with how many questions a run would have to ask more."""
+    found = _mean(OF_SWEEP, m.stable, level)
+    more = m.asked(found.more_questions)
+    if more is None:
+        return found
+    half = f"Half of a run's questions are asked with more passages, so that a run takes about {more} more."
+    return replace(found, more_questions=more, note=f"{found.note} {half}")
 
 
 def _mean(name: str, numbers: Numbers, level: float) -> Metric:

@@ -7,7 +7,7 @@ A probe that asks questions gives a `Subject`; one whose arms have measured the 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wfgy_triage.engines.base import Completion, Engine
@@ -94,6 +94,14 @@ class Subject:
     lost_on: Callable[[Sequence[Sample], str], Collection[str]] | None = None
     again: Callable[[Engine, str], int] | None = None
     damage: Callable[[Sequence[Sample]], Damage | None] | None = None
+
+    def failing(self) -> Subject:
+        """The same, where FP16 fails too: lost is then what a side does not answer well, whatever FP16 answers."""
+
+        def failed(samples: Sequence[Sample], side: str) -> Collection[str]:
+            return {s.key.question for s in samples if s.key.side == side and not self.useful(s.payload)}
+
+        return replace(self, lost_on=failed)
 
     def lost(self, samples: Sequence[Sample], side: str = EXL2) -> tuple[Item, ...]:
         """The items of questions that FP16 answers well and a side does not, of those answered on both."""
