@@ -110,6 +110,7 @@ _REFERENCES: tuple[tuple[str, str, str, str], ...] = (
     ("symptoms", "symptoms", "gates", "gates"),
     ("gates", "gates", "metric", "metrics"),
     ("causes", "causes", "remedies", "remedies"),
+    ("causes", "causes", "both_sides", "symptoms"),
     ("remedies", "remedies", "wfgy", "wfgy"),
     ("remedies", "remedies", "guards", "metrics"),
     ("remedies", "remedies", "symptoms", "symptoms"),

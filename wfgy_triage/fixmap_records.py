@@ -82,13 +82,17 @@ class GateRecord:
 
 @dataclass(frozen=True)
 class Cause:
-    """What a diagnosis may name. `remedies` are candidates in the order to try."""
+    """What a diagnosis may name. `remedies` are candidates in the order to try.
+
+    `both_sides`: symptoms at which they are tried on FP16 too, and after INCONCLUSIVE as well.
+    """
 
     id: str
     title: str
     explanation: str
     what_to_do: str
     remedies: tuple[str, ...]
+    both_sides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

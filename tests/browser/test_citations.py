@@ -63,6 +63,7 @@ def test_every_problem_of_a_file_is_listed_and_none_of_it_is_used(page: Page, se
     give(page, "wrong.csv", "question,answer,context\nHow many?,8,The box holds 7 pens.\nHow?,,<b>x</b>\n")
     note = page.locator("#upload-note")
     expect(note).to_contain_text("wrong.csv, line 2: the answer '8' stands in no sentence of the section")
+    expect(note.get_by_role("alert")).to_be_visible()
     expect(note).to_contain_text("wrong.csv, line 3: 'answer' is missing.")
     expect(page.locator("#plan")).to_contain_text("FP16 answers 20 questions.")
     give(page, "records.jsonl")

@@ -57,6 +57,7 @@ def test_passages_index_and_settings_reach_the_run(
     note = page.locator("#upload-note")
     give(page, "Choose passages", "mine.jsonl", b'{"id": "a"}\n')
     expect(note).to_contain_text("Line 1: text has to be a text")
+    expect(note.get_by_role("alert")).to_be_visible()
     give(page, "Choose passages", "mine.jsonl", TEMPLATE.read_bytes())
     expect(note).to_contain_text("“mine.jsonl”, 8 passages, 8 questions")
     give(page, "Add a FAISS index", "bad.faiss", b"no index" * 10)

@@ -74,5 +74,9 @@ def test_a_viewer_is_offered_no_start(page: Page, team: Served):
     expect(page.locator("#session-owner")).to_contain_text("Started by maker.")
     for name in ("start", "again", "more", "stop", "resume", "delete-ask", "share-make", "describe-save"):
         expect(page.locator(f"#{name}")).to_be_hidden()
+    for name in ("comment-who", "comment-text", "comment-add"):
+        expect(page.locator(f"#{name}")).to_be_hidden()
+    for name in ("title", "tags", "note"):
+        expect(page.locator(f"#describe-{name}").locator("input, textarea")).to_be_disabled()
     expect(page.locator("#export summary")).to_be_visible()
     worker.database.close()

@@ -109,6 +109,9 @@ def test_fix_step_is_honest_when_nothing_was_tried(page: Page, served: Served, w
     open_page(page, served.run_url(worker.finished_run()))
     page.locator("#to-fix").click()
     expect(page.locator("#fix")).to_contain_text("No change was tried")
+    expect(page.locator("#step5 .actions button.primary")).to_have_text(
+        "I have changed something: check again"
+    )
     rest = page.locator("#fix-rest")
     expect(rest.get_by_text("not tried on your models").first).to_be_visible()
     expect(rest.get_by_role("link", name=re.compile("Logic Collapse"))).to_be_visible()
@@ -117,6 +120,7 @@ def test_fix_step_is_honest_when_nothing_was_tried(page: Page, served: Served, w
 
 def test_check_with_more_questions_is_prefilled(page: Page, served: Served, worker: ScriptedWorker):
     open_page(page, served.run_url(worker.finished_run(State.INCONCLUSIVE, pair="second")))
+    expect(page.locator("#step4 .actions button.primary")).to_have_text("Check with more questions")
     page.locator("#more").click()
     expect(page.locator("#plan")).to_contain_text("FP16 answers 60 questions.")
     expect(page.locator('input[name="pair"][value="second"]')).to_be_checked()

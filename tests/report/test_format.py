@@ -18,6 +18,7 @@ from wfgy_triage.report.format import (
     quantity,
     size,
     state_chip,
+    typeset,
 )
 from wfgy_triage.result import Gate, State
 
@@ -36,7 +37,7 @@ def test_number(value, text):
     [(0.95, "share", "95 %"), (0.737, "share", "73.7 %"),
      (0.05882, "share", "5.9 %"), (0.00042, "share", "0.042 %"),
      (0.166, "nats", "0.166 nats"), (1.08, "ratio", "1.08 ×"),
-     (None, "share", "—"), (12, "tokens", "12 tokens"), (3, "count", "3")],
+     (None, "share", "—"), (12, "tokens", "12 tokens"), (3, "count", "3"), (0.107, "distance", "0.107")],
 )  # fmt: skip
 def test_quantity(value, unit, text):
     assert quantity(value, unit) == text
@@ -60,7 +61,17 @@ def test_interval_is_in_the_scale_of_its_unit():
 def test_gate():
     assert gate_text(Gate(">=", 0.98, "page"), "share") == "≥ 98 %"
     assert gate_text(Gate("<=", 0.1, "page"), "") == "≤ 0.1"
+    assert gate_text(Gate("<=", 0.1, "page"), "distance") == "≤ 0.1"
+    assert gate_text(Gate("<=", 0.02, "page", "loss"), "share") == "≤ 2 pts lost"
+    assert gate_text(Gate(">=", 0.05, "page", "gain"), "share") == "≥ 5 pts gained"
     assert gate_text(None, "share") == "—"
+
+
+def test_a_stored_sentence_gets_the_signs_of_all_other_numbers():
+    stored = "On this sample EXL2 (-1.67 points lost) meets the page's literal rule (<= 2 points lost)."
+    shown = "On this sample EXL2 (−1.67 points lost) meets the page's literal rule (≤ 2 points lost)."
+    assert typeset(stored) == shown
+    assert typeset("6-bit head, A-1, 98 % >= 95 %") == "6-bit head, A-1, 98 % ≥ 95 %"
 
 
 @pytest.mark.parametrize(

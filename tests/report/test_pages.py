@@ -98,6 +98,13 @@ def test_cause_has_words_evidence_and_what_was_ruled_out(result):
         assert text in html
 
 
+def test_a_check_that_few_questions_leave_open_is_neither_yes_nor_no(result):
+    rung = Check("baseline_passes", "inconclusive", "Too few.")
+    html = cause_card(dataclasses.replace(result, diagnosis=Diagnosis("unknown", "low", (rung,))), CATALOG)
+    assert "Too few questions to say" in html
+    assert ">Yes<" not in html
+
+
 def test_unknown_ids_are_shown_not_dropped(result):
     odd = dataclasses.replace(
         result, diagnosis=Diagnosis("new_cause", "low", (Check("new_check", "ok", "d"),))

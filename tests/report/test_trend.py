@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from plotly import graph_objects
@@ -78,6 +78,7 @@ def test_points_are_joined_in_the_order_of_time_whatever_order_they_come_in():
         ({"questions": 40}, "40 questions, not 20"),
         ({"metric": "other"}, "another metric"),
         ({"sampling": "suggested"}, "other sampling settings"),
+        ({"options": {"k": "10", "mode": "rebuilt"}}, "other settings (k and mode)"),
         (
             {"questions": 40, "workload": "f" * 64},
             "another question set, 40 questions, not 20",
@@ -85,7 +86,8 @@ def test_points_are_joined_in_the_order_of_time_whatever_order_they_come_in():
     ],
 )
 def test_what_measured_something_else_stands_beside_the_line(changes, why):
-    trend = trend_of([point(1), point(2, **changes), point(3)])
+    usual = {"options": {"k": "5", "mode": "mixed"}}
+    trend = trend_of([point(1, **usual), point(2, **{**usual, **changes}), point(3, **usual)])
     assert trend.apart == ("", why, "")
     drawn = traces(trend)
     assert len(drawn["lines"]["x"]) == 2
@@ -179,3 +181,46 @@ def test_results_name_the_version_of_the_metrics():
     from wfgy_triage.runs.provenance import versions
 
     assert versions()[METRICS] == str(METRIC_VERSION)
+
+
+def test_searches_with_other_settings_are_not_joined():
+    def asked(settings: dict, mode: dict) -> TrendPoint:
+        workload = {"id": "w", "sha256": "a" * 64, "questions": 20, **mode}
+        result = replace(sample_result("r", State.PASS), symptom="wrong_snippet", workload=workload)
+        return trend_point(made_session().record, replace(result, settings={**result.settings, **settings}))
+
+    def joined(one: TrendPoint, other: TrendPoint) -> bool:
+        return len(trend_of([replace(one, run_id="a"), replace(other, run_id="b")]).joined) == 2
+
+    usual = asked({}, {"mode": "mixed"})
+    assert joined(usual, asked({"k": 5, "layer": "auto"}, {"mode": "mixed"}))
+    assert not joined(usual, asked({"k": 10}, {"mode": "mixed"}))
+    assert not joined(usual, asked({"layer": 0}, {"mode": "mixed"}))
+    assert not joined(usual, asked({"mode": "rebuilt"}, {"mode": "rebuilt"}))
+    # An older session does not say what its probe chose, and where it was asked for, its settings do.
+    assert joined(usual, asked({}, {}))
+    assert not joined(usual, asked({"mode": "rebuilt"}, {}))
+
+
+def test_a_search_says_what_it_took_as_deployed():
+    info = get_probe("wrong_snippet").workload_info
+    assert info(ProbeSettings())["mode"] == "mixed"
+    assert info(ProbeSettings(options={"mode": "rebuilt"}))["mode"] == "rebuilt"
+
+
+def test_a_newest_session_without_a_value_parts_none_of_the_others():
+    nothing = {"metric": "", "unit": "", "rules": 0, "questions": 40}
+    trend = trend_of([point(1), point(2), point(3, None, State.NOT_MEASURED, **nothing)])
+    assert [p.run_id for p in trend.joined] == ["run1", "run2"]
+    assert trend.newest is not None
+    assert (trend.newest.run_id, trend.newest.metric) == ("run2", "schema_valid_rate")
+    assert "another metric" not in trend_table(trend)
+    assert len(traces(trend)["lines"]["x"]) == 2
+
+
+def test_around_a_single_session_the_axis_counts_hours_and_not_microseconds():
+    figure = trend_figure(trend_of([point(1)]))
+    assert figure is not None
+    start, end = map(datetime.fromisoformat, figure["layout"]["xaxis"]["range"])
+    assert timedelta(hours=1) < end - start < timedelta(days=1)
+    assert start < AT + timedelta(days=1) < end

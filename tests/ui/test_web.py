@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from wfgy_triage.settings import REPO_ROOT, Settings
 from wfgy_triage.ui.app import build_app
 from wfgy_triage.ui.received import MAX_UPLOAD
 from wfgy_triage.ui.serving import serve_forever
+from wfgy_triage.ui.theme import STYLE_SHEET
 
 
 def run_python(code: str) -> str:
@@ -78,6 +80,26 @@ def test_a_space_may_frame_the_app(
 def test_no_interface_description_is_served(client: TestClient, path: str):
     assert "swagger" not in client.get(path).text.lower()
     assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(("path", "home"), [("/nope", "./"), ("/a/b/nope", "../../")])
+def test_a_mistyped_address_leads_back_to_the_app(client: TestClient, path: str, home: str):
+    asked = {"accept": "text/html,*/*;q=0.8", "accept-language": "zh-CN"}
+    found = client.get(path, headers=asked)
+    assert found.status_code == 404
+    assert f'<a href="{home}">' in found.text
+    assert f'<a href="{home}runs">' in found.text
+    assert "没有这个页面" in found.text
+    assert found.headers["cache-control"] == "no-store"
+    assert client.get(path, headers={"accept": "application/json"}).json() == {"detail": "Not Found"}
+
+
+def test_no_selector_of_the_style_sheet_has_a_comma_inside_brackets():
+    # Gradio splits selectors at every comma to put its prefix before each part: such a rule would hit other elements.
+    text = re.sub(r"/\*.*?\*/", "", STYLE_SHEET.read_text(), flags=re.DOTALL)
+    selectors = re.findall(r"([^{};]+)\{", text)
+    assert len(selectors) > 200
+    assert [s.strip() for s in selectors if not s.strip().startswith("@") and re.search(r"\([^)]*,", s)] == []
 
 
 def test_files_of_the_server_are_not_served(client: TestClient, settings: Settings):

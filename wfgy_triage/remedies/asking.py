@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from wfgy_triage.probes.items import Item, arm_side
 from wfgy_triage.probes.measuring import Measuring
-from wfgy_triage.remedies.base import Case, Change
+from wfgy_triage.remedies.base import Candidate, Case, Change, Remedy
 from wfgy_triage.remedies.told import EXL2_MORE, FP16_MORE, TrialFacts
 from wfgy_triage.store.records import Sample
 
@@ -28,7 +28,8 @@ def ask(case: Case, facts: TrialFacts, change: Change, items: Sequence[Item]) ->
         FP16_MORE: "FP16 answers to further questions",
         EXL2_MORE: "EXL2 answers to further questions",
     }
-    label = labels.get(facts.side, f"Trying: {facts.label}")
+    tried = f"Trying on FP16: {facts.label}" if facts.side == facts.reference else f"Trying: {facts.label}"
+    label = labels.get(facts.side, tried)
     stored = frozenset(s.key for s in context.stored())
 
     def save(samples: Sequence[Sample]) -> None:
@@ -49,3 +50,14 @@ def ask(case: Case, facts: TrialFacts, change: Change, items: Sequence[Item]) ->
         restated = [change.restate(i) for i in items if i.arm == arm]
         measuring.answer(side, change.engine, judge, restated)
     return counted[0] - known
+
+
+def ask_fp16(
+    case: Case, facts: TrialFacts, remedy: Remedy, candidate: Candidate, items: Sequence[Item]
+) -> None:
+    """FP16's answers to items: with the change where it is tried on both sides, else as FP16 is."""
+    if not facts.both_sides:
+        ask(case, replace(facts, side=FP16_MORE), Change(case.context.fp16), items)
+        return
+    with remedy.apply(case.on_fp16(), candidate) as change:
+        ask(case, replace(facts, side=facts.reference), change, items)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -86,6 +86,8 @@ class Case:
         diagnosis: the named cause.
         shop: other models.
         loaded: whether the pair could be loaded; if not, only FP16 is there, and nothing was asked.
+        both_sides: whether changes are put in place on FP16 too, which fails as well: EXL2 with a change is then held
+            against FP16 with it.
     """
 
     context: ProbeContext
@@ -94,6 +96,11 @@ class Case:
     diagnosis: Diagnosis
     shop: Shop
     loaded: bool = True
+    both_sides: bool = False
+
+    def on_fp16(self) -> Case:
+        """The same with FP16 in EXL2's place, for a change of how questions are asked or answered."""
+        return replace(self, context=replace(self.context, exl2=self.context.fp16))
 
 
 class Remedy(Protocol):

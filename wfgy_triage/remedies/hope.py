@@ -1,13 +1,15 @@
-"""What a trial can still reach: when it is given up after its first questions, and how many more a PASS needs."""
+"""What a trial can still reach: whether it is begun, when it is given up, and how many more questions a PASS needs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from scipy import stats
 
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeSettings
+from wfgy_triage.remedies.base import Candidate
 from wfgy_triage.remedies.places import hoped_for
 from wfgy_triage.remedies.reading import after_change, state_of
 from wfgy_triage.remedies.told import TrialFacts
@@ -17,6 +19,20 @@ from wfgy_triage.verdict import page_rule
 
 HOPELESS_P = 0.05
 """A trial is given up when a change that brings back half of the lost answers would do so badly this rarely."""
+
+
+def no_time(candidate: Candidate, left: float) -> str:
+    """Why a change is not begun with so many seconds left; empty where there is time for it."""
+    if left <= 0:
+        return "The time for trying changes was over."
+    if candidate.seconds > left:
+        minutes = math.ceil(candidate.seconds / 60)
+        takes = "about a minute" if minutes == 1 else f"about {minutes} minutes"
+        return (
+            f"Making it takes at least {takes}, more than is left for trying changes. Allow more time, or make it "
+            "beforehand with the command `quantize` and add it to the list of pairs."
+        )
+    return ""
 
 
 def given_up(
@@ -38,6 +54,8 @@ def given_up(
     if not facts.lost:
         return None
     back = f"It brings back {facts.restored} of {facts.lost} lost answers"
+    if facts.both_sides:
+        back = f"It mends {facts.restored} of {facts.lost} failed answers"
     if stats.binom.cdf(facts.restored, facts.lost, 0.5) <= HOPELESS_P:
         return replace(facts, status="hopeless", reason=f"{back}, so the other questions were not asked.")
     if bounded and not _within_reach(facts, samples, probe, settings):

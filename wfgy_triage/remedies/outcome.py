@@ -45,7 +45,8 @@ class Trial:
     One that was given up early or stopped has no values: it asked the lost questions first, so what it would show is
     of a picked sample. `primary` is the metric that failed, with the change in place; `rules` are all that decide.
     Where several failed, `primary` and `effect` are of one that got better, else of the first; `effects` has all of
-    them by id. `before` are the metrics that decide as they were without the change, by id.
+    them by id. `before` are the metrics that decide as they were without the change, by id. `baseline` is what the
+    change does to FP16 on the same metric, where it was tried on both sides.
     """
 
     facts: TrialFacts
@@ -58,6 +59,7 @@ class Trial:
     rules: tuple[Metric, ...] = ()
     effects: Mapping[str, Effect] = field(default_factory=dict)
     before: Mapping[str, Metric] = field(default_factory=dict)
+    baseline: Effect | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, as the result carries it."""
@@ -74,6 +76,7 @@ class Trial:
             "note": f.note,
             "primary": primary_json(self.primary),
             "effect": effect_json(self.effect),
+            "baseline": effect_json(self.baseline),
             "guards": [effect_json(g) for g in self.guards],
             "rules": [rule_json(m, self.before.get(m.id), self.effects.get(m.id)) for m in self.rules],
             "questions": self.questions,
@@ -101,10 +104,21 @@ def recommend(trials: Sequence[Trial], before: State) -> dict[str, Any] | None:
         "state_before": str(before),
         "state_after": str(chosen.state) if chosen and chosen.state else None,
         "verified": chosen is not None and chosen.status == "verified",
-        "summary": _summary(chosen, trials),
+        "summary": " ".join((_summary(chosen, trials), *_told_of_fp16(chosen))),
         "seconds": round(sum(t.facts.seconds for t in trials), 1),
         "trials": [t.to_json() for t in trials],
     }
+
+
+def _told_of_fp16(chosen: Trial | None) -> tuple[str, ...]:
+    """What a change does to FP16, where it was tried on both sides: whether it is the task that it makes easier."""
+    found = chosen.baseline if chosen is not None else None
+    if found is None:
+        return ()
+    if found.better is None:
+        return ("On FP16 it has no clear effect.",)
+    gains = "FP16 gains by it as well, so it makes the task easier and mends nothing that quantization broke."
+    return (gains if found.better else "FP16 gets worse with it.",)
 
 
 def recommended(trials: Sequence[Trial]) -> Trial | None:

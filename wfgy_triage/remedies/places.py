@@ -28,9 +28,11 @@ def with_change(samples: Sequence[Sample], facts: TrialFacts) -> tuple[Sample, .
     """The samples of the run with another side in EXL2's place.
 
     Comparisons of tokens and everything measured on the unchanged EXL2 model are left out: they are not of this side.
+    So is FP16's noise floor where FP16 has the change too: the twin answered without it.
     """
     moves = ((FP16_MORE, FP16), (facts.reference, FP16), (facts.side, facts.deployed))
-    return _placed(samples, ((FLOOR, FLOOR), (FACTS, FACTS), *_in_every_arm(moves)))
+    floor = () if facts.both_sides else ((FLOOR, FLOOR),)
+    return _placed(samples, (*floor, (FACTS, FACTS), *_in_every_arm(moves)))
 
 
 def against_before(samples: Sequence[Sample], facts: TrialFacts) -> tuple[Sample, ...]:
@@ -45,6 +47,11 @@ def against_before(samples: Sequence[Sample], facts: TrialFacts) -> tuple[Sample
         fresh = {s.key.question for s in samples if s.key.side == EXL2_MORE}
         samples = [s for s in samples if s.key.side not in sides or s.key.question in fresh]
     return _placed(samples, ((FACTS, FACTS), *moves))
+
+
+def fp16_against_before(samples: Sequence[Sample], facts: TrialFacts) -> tuple[Sample, ...]:
+    """The samples with FP16 as it is in the reference's place, and FP16 with the change in EXL2's."""
+    return _placed(samples, _in_every_arm(((FP16, FP16), (facts.reference, facts.deployed))))
 
 
 def two_runs(before: Sequence[Sample], after: Sequence[Sample]) -> tuple[Sample, ...]:

@@ -17,6 +17,7 @@ from wfgy_triage.remedies.outcome import Status, Trial
 from wfgy_triage.remedies.places import (
     against_before,
     asked_questions,
+    fp16_against_before,
     of_the_run,
     two_runs,
     with_change,
@@ -136,7 +137,18 @@ def _trial(
         tuple(m for m in after.metrics if m.primary),
         effects,
         {m.id: m for m in before},
+        _baseline(samples, facts, probe, replace(settings, level=level), leading),
     )
+
+
+def _baseline(
+    samples: Sequence[Sample], facts: TrialFacts, probe: Probe, settings: ProbeSettings, name: str
+) -> Effect | None:
+    """What the change does to FP16, where it is tried on both sides."""
+    if not facts.both_sides:
+        return None
+    found = probe.evaluate(fp16_against_before(samples, facts), (), settings).metrics
+    return effect_of(next((m for m in found if m.id == name), None))
 
 
 def _changes(

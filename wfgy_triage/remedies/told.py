@@ -10,6 +10,8 @@ from wfgy_triage.store.records import Sample
 
 TRY = "try:"
 """Before a candidate's id: the side under which its answers are stored."""
+TRY_FP16 = f"{TRY}fp16:"
+"""The same of FP16's answers with the change, where it is tried on both sides."""
 TRIAL_SIDE = "trial"
 """The side of one sample a candidate (its id is the question): how the trial went."""
 FP16_MORE = "fp16_more"
@@ -70,6 +72,11 @@ class TrialFacts:
     put_off: bool = False
     settled: bool = False
     rules: Sequence[str] = ()
+
+    @property
+    def both_sides(self) -> bool:
+        """Whether FP16 was asked with the change too, and is what EXL2 with it is held against."""
+        return self.reference.startswith(TRY_FP16)
 
 
 def facts_of(samples: Sequence[Sample]) -> tuple[TrialFacts, ...]:

@@ -6,7 +6,6 @@ went. A search that is stopped or killed goes on where it was. `reading.py` read
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,13 +16,13 @@ from wfgy_triage.errors import TriageError
 from wfgy_triage.probes.base import Probe
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.subject import Shown
-from wfgy_triage.remedies.asking import STAGE, ask
+from wfgy_triage.remedies.asking import STAGE, ask, ask_fp16
 from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError, Remedy
 from wfgy_triage.remedies.examining import examine
-from wfgy_triage.remedies.hope import given_up, needed_to_pass, why_open
+from wfgy_triage.remedies.hope import given_up, needed_to_pass, no_time, why_open
 from wfgy_triage.remedies.outcome import closest, recommended
 from wfgy_triage.remedies.reading import after_change, read_trial, read_trials, state_of
-from wfgy_triage.remedies.told import EXL2_MORE, FP16_MORE, TRIAL_SIDE, TRY, TrialFacts, facts_of
+from wfgy_triage.remedies.told import EXL2_MORE, TRIAL_SIDE, TRY, TRY_FP16, TrialFacts, facts_of
 from wfgy_triage.result import State
 from wfgy_triage.store.records import Sample, SampleKey
 
@@ -33,6 +32,7 @@ MOST_QUESTIONS = 200
 """Questions on which a change is confirmed at most."""
 FURTHER = (2, 1)
 """How many times the run's questions are asked to settle what came closest, as the time allows."""
+STOPPED = "Stopped before all questions were asked."
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class TrialSearch:
         began = self._budget.clock()
         try:
             ask(more, replace(facts, side=EXL2_MORE), Change(more.context.exl2), fresh)
-            ask(more, replace(facts, side=FP16_MORE), Change(more.context.fp16), fresh)
+            ask_fp16(more, facts, *entry, fresh)
             with entry[0].apply(more, entry[1]) as change:
                 ask(more, facts, change, fresh)
         except (TriageError, NotApplicableError):
@@ -173,17 +173,21 @@ class TrialSearch:
         if shown is not None:
             self._tell(_of_shown(facts, shown))
             return
-        if reason := self._no_time(candidate):
+        if reason := no_time(candidate, self._left()):
             self._tell(replace(facts, status="skipped", reason=reason))
             return
         began = self._budget.clock()
         before = known.seconds if known else 0.0
         facts = replace(facts, side=TRY + candidate.id)
+        if self._case.both_sides:
+            facts = replace(facts, reference=TRY_FP16 + candidate.id)
         try:
             self._case.context.progress(STAGE, f"Trying: {candidate.label}", 0, len(self._case.subject.items))
             if self._case.subject.items:
                 with remedy.apply(self._case, candidate) as change:
                     found = self._measure(replace(facts, note=change.note), change, to_the_end)
+                if found.status == "tried" and found.both_sides:
+                    found = self._on_fp16(found, remedy, candidate)
                 if found.status == "tried":
                     found = self._confirm(found, remedy, candidate)
             else:
@@ -210,10 +214,10 @@ class TrialSearch:
         restored = sum(q not in still for q in questions)
         facts = replace(facts, lost=len(questions), restored=restored)
         if case.context.should_stop():
-            return replace(facts, status="unfinished", reason="Stopped before all questions were asked.")
+            return replace(facts, status="unfinished", reason=STOPPED)
         stored, settings = case.context.stored(), case.context.settings
-        # Where FP16 itself lacks the change (rung 11), its answers are no measure of what can be reached with it.
-        bounded = case.diagnosis.cause not in UNHELD.values()
+        # Where FP16 itself lacks the change, its answers are no measure of what can be reached with it.
+        bounded = case.diagnosis.cause not in UNHELD.values() and not facts.both_sides
         ended = None if to_the_end else given_up(facts, stored, self._probe, settings, bounded)
         if ended is not None:
             return replace(ended, asked=len(first))
@@ -225,9 +229,16 @@ class TrialSearch:
             answered, spent = more, self._budget.clock() - began
         facts = replace(facts, asked=len(subject.items))
         if case.context.should_stop():
-            return replace(facts, status="unfinished", reason="Stopped before all questions were asked.")
+            return replace(facts, status="unfinished", reason=STOPPED)
         if answered:
             self._seconds_each[facts.id] = spent / answered
+        return facts
+
+    def _on_fp16(self, facts: TrialFacts, remedy: Remedy, candidate: Candidate) -> TrialFacts:
+        """The same questions asked of FP16 with the change: what EXL2 is held against then."""
+        ask_fp16(self._case, facts, remedy, candidate, self._case.subject.items)
+        if self._case.context.should_stop():
+            return replace(facts, status="unfinished", reason=STOPPED)
         return facts
 
     def _confirm(self, facts: TrialFacts, remedy: Remedy, candidate: Candidate) -> TrialFacts:
@@ -249,7 +260,7 @@ class TrialSearch:
         if len(fresh) * self._each(facts) > self._left():
             reason = f"{short}, which the time for trying changes did not allow."
             return replace(facts, reason=reason, short_of_time=True)
-        ask(more, replace(facts, side=FP16_MORE), Change(more.context.fp16), fresh)
+        ask_fp16(more, facts, remedy, candidate, fresh)
         # Put in place anew for the larger case: what a change knows of its questions comes with them.
         with remedy.apply(more, candidate) as change:
             ask(more, facts, change, fresh)
@@ -267,20 +278,6 @@ class TrialSearch:
         return trial.status == "verified" or (
             trial.facts.short_of_time and trial.status in ("better", "promising")
         )
-
-    def _no_time(self, candidate: Candidate) -> str:
-        """Why a change is not begun; empty where there is time for it."""
-        left = self._left()
-        if left <= 0:
-            return "The time for trying changes was over."
-        if candidate.seconds > left:
-            minutes = math.ceil(candidate.seconds / 60)
-            takes = "about a minute" if minutes == 1 else f"about {minutes} minutes"
-            return (
-                f"Making it takes at least {takes}, more than is left for trying changes. Allow more time, or make it "
-                "beforehand with the command `quantize` and add it to the list of pairs."
-            )
-        return ""
 
     def _left(self) -> float:
         return self._budget.seconds - self._spent_before - (self._budget.clock() - self._began)

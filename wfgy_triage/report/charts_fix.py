@@ -1,4 +1,7 @@
-"""The figure of step 5: FP16, EXL2 as it is, and EXL2 with the changes that were tried, against the gate."""
+"""The figure of step 5: FP16, EXL2 as it is, and EXL2 with the changes that were tried, against the gate.
+
+Where FP16 fails too and was asked with the recommended change as well, that stands beside EXL2 with it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ MARKERS: Mapping[str, Mapping[str, Any]] = {
     "after": {"symbol": "diamond", "color": EXL2_COLOUR, "size": 14},
 }
 NAMES = {"fp16": "FP16", "before": "EXL2 as it is", "after": "With a change"}
-CHANGED = "EXL2 with the change"
+CHANGED, CHANGED_FP16 = "EXL2 with the change", "FP16 with the change"
 ROW_HEIGHT = 66
 
 
@@ -48,18 +51,22 @@ def before_after(result: Result) -> dict[str, Any] | None:
     if metric is None:
         return None
     shown = [t for t in shown if t["primary"]["id"] == metric.id]
+    both = any(t.get("baseline") for t in shown)
     rows = [_row("fp16", "FP16", metric.fp16, fp16_interval(result, metric), metric.n)]
     bounds = value_interval(metric.fp16, metric.gated_interval, metric.gate)
     rows.append(_row("before", NAMES["before"], metric.exl2, bounds, metric.n))
     for trial in shown:
         after = trial["primary"]
+        if trial.get("baseline") and fix.get("candidate"):
+            rows.append(_row("fp16", CHANGED_FP16, after["fp16"], None, after["n"]))
         bounds = value_interval(after["fp16"], after.get("gated_interval"), metric.gate)
         name = CHANGED if fix.get("candidate") else str(trial["label"])
         rows.append(_row("after", name, after["after"], bounds, after["n"]))
     return {
         "label": metric.label,
         "unit": metric.unit,
-        **gate_line(metric.gate, shown[-1]["primary"]["fp16"]),
+        # Where FP16 has the change as well, each change has a bound of its own; one line stands for one change alone.
+        **(gate_line(metric.gate, shown[-1]["primary"]["fp16"]) if fix.get("candidate") or not both else {}),
         "rows": [r for r in rows if r["value"] is not None],
     }
 

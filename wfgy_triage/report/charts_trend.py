@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from html import escape
 from urllib.parse import quote
 
@@ -44,7 +45,7 @@ def trend_figure(trend: Trend) -> Figure | None:
         *_gate(trend.joined, scale),
     ]
     layout = base_layout(HEIGHT)
-    layout["xaxis"] |= {"type": "date", "showgrid": False, "nticks": 6}
+    layout["xaxis"] |= {"type": "date", "showgrid": False, "nticks": 6, "range": _days(trend)}
     layout["yaxis"] |= {
         "title": title_of(newest.label),
         "ticksuffix": " %" if newest.unit == "share" else "",
@@ -195,6 +196,13 @@ def _trace(
         "hoverinfo": "text",
         **({"error_y": error_bars(values, scaled, colour)} if any(scaled) else {}),
     }
+
+
+def _days(trend: Trend) -> list[str]:
+    """From before the first session to after the last: around a single one the axis would count microseconds."""
+    times = [p.at for p in (*trend.joined, *trend.alone)]
+    room = max(0.06 * (max(times) - min(times)), timedelta(hours=3))
+    return [(min(times) - room).isoformat(), (max(times) + room).isoformat()]
 
 
 def _range(trend: Trend, scale: float) -> list[float]:

@@ -15,6 +15,7 @@ CHECK_LOOKS = {
     "ok": Look("Yes", "ok", "check"),
     "fault": Look("No", "bad", "cross"),
     "unknown": Look("Not known", "mute", "dash"),
+    "inconclusive": Look("Too few questions to say", "warn", "question"),
 }
 CONFIDENCE = {
     "high": "High confidence: the checks leave little else.",

@@ -75,7 +75,9 @@ def why_not_tried(result: Result, catalog: Catalog) -> str:
         return (
             "This symptom was not confirmed, so there is nothing to fix. Changes are tried after a FAIL only."
         )
-    if result.state is State.INCONCLUSIVE:
+    cause = catalog.causes.get(result.diagnosis.cause)
+    searched = cause is not None and result.symptom in cause.both_sides
+    if result.state is State.INCONCLUSIVE and not searched:
         return (
             "Changes are tried after a FAIL only, and these questions could not decide. Ask more of them first; then "
             "it is known whether there is anything to fix."

@@ -18,6 +18,11 @@ MISSING = "\N{EM DASH}"
 ARROW = "\N{RIGHTWARDS ARROW}"
 OPERATORS = {">=": "\N{GREATER-THAN OR EQUAL TO}", "<=": "\N{LESS-THAN OR EQUAL TO}"}
 
+BARE = frozenset({"", "count", "distance", "correlation"})
+"""Units without a name of their own: the metric's name says what the number is."""
+OF_A_CHANGE = {"loss": " lost", "gain": " gained"}
+"""What a gate says that is held against the difference of both sides, and not against EXL2's own value."""
+_TYPED_MINUS = re.compile(r"(?<=[( ])-(?=\d)")
 _UNIT = re.compile(r"[\w %/.,()\N{MIDDLE DOT}-]{1,40}")
 
 
@@ -92,17 +97,15 @@ def quantity(value: float | None, unit: str) -> str:
         return f"{percent(value)} %"
     if unit == "ratio":
         return f"{number(value)} \N{MULTIPLICATION SIGN}"
-    if unit in ("", "count"):
-        return number(value)
     return f"{number(value)} {unit_words(unit)}".strip()
 
 
 def unit_words(unit: str) -> str:
-    """A unit as it may stand in any output; one that is not a few plain words is left out.
+    """A unit as it may stand in any output; one that says nothing or is not a few plain words is left out.
 
     Units of imported results are foreign text, and this is the one place through which all of them pass.
     """
-    return unit if _UNIT.fullmatch(unit) else ""
+    return unit if unit not in BARE and _UNIT.fullmatch(unit) else ""
 
 
 def difference(value: float | None, unit: str) -> str:
@@ -141,10 +144,22 @@ def spread(effect: Mapping[str, Any]) -> str:
 
 
 def gate_text(gate: Gate | None, unit: str) -> str:
-    """Write a gate as "\N{GREATER-THAN OR EQUAL TO} 98 %"; None is a dash."""
+    """Write a gate as "\N{GREATER-THAN OR EQUAL TO} 98 %", one on a loss as "\N{LESS-THAN OR EQUAL TO} 2 pts lost".
+
+    None is a dash.
+    """
     if gate is None:
         return MISSING
-    return f"{OPERATORS.get(gate.op, gate.op)} {quantity(gate.value, unit)}"
+    word = OF_A_CHANGE.get(gate.applies_to)
+    bound = difference(gate.value, unit).lstrip("+") + word if word else quantity(gate.value, unit)
+    return f"{OPERATORS.get(gate.op, gate.op)} {bound}"
+
+
+def typeset(sentence: str) -> str:
+    """Return a stored sentence with the comparison signs and the minus that numbers have everywhere else."""
+    for typed, sign in OPERATORS.items():
+        sentence = sentence.replace(typed, sign)
+    return _TYPED_MINUS.sub(MINUS, sentence)
 
 
 def duration(seconds: float) -> str:

@@ -53,7 +53,7 @@ def show_result(console: Console, result: Result) -> None:
     console.print(escape(cause.explanation))
     listed = catalog.symptoms[result.symptom].asks_questions
     for check in result.diagnosis.evidence if listed else ():
-        console.print(f"  {check.result:<8}{escape(check.detail)}", style="dim")
+        console.print(f"  {check.result:<13}{escape(check.detail)}", style="dim")
     console.print(f"[bold]What to do:[/] {escape(cause.what_to_do)}")
     show_trials(console, result)
     if not listed:

@@ -1,16 +1,17 @@
 """One pair and one symptom over time: what each finished session measured, and which of them can be set side by side.
 
 A line joins only sessions that measured the same thing: the metric in its present version, the same question set, as
-many questions, the same way of sampling. The newest session says what that is; the others are shown, and say why they
+many questions, the same settings. The newest session says what that is; the others are shown, and say why they
 are not joined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from wfgy_triage.options import options_of
 from wfgy_triage.report.charts_fix import fp16_interval, gate_line, value_interval
 from wfgy_triage.result import Result, State, question_set
 from wfgy_triage.store.records import RunRecord
@@ -19,6 +20,9 @@ FIRST_VERSION = "1"
 """Version of the metrics in sessions from before results named it."""
 METRICS = "metrics"
 """Name of that version among a result's versions."""
+
+_TOLD_APART = frozenset({"level", "chains", "sampling"})
+"""Options that tell question sets apart, or that have a reason of their own."""
 
 Bounds = tuple[float, float] | None
 
@@ -44,6 +48,8 @@ class TrendPoint:
         version: of the metrics.
         rules: how many metrics decide.
         sampling: `neutral`, or `suggested` where each side was asked with sampling settings of its own.
+        options: the symptom's other settings by name (`k`, `mode`); empty where a session does not say what its probe
+            chose.
     """
 
     run_id: str
@@ -65,6 +71,7 @@ class TrendPoint:
     version: str
     rules: int
     sampling: str = "neutral"
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,8 +87,8 @@ class Trend:
 
     @property
     def newest(self) -> TrendPoint | None:
-        """The point that the others are held against."""
-        return self.points[-1] if self.points else None
+        """The point that the others are held against: see `trend_of`."""
+        return _newest(self.points)
 
     @property
     def joined(self) -> tuple[TrendPoint, ...]:
@@ -93,7 +100,7 @@ class Trend:
     @property
     def alone(self) -> tuple[TrendPoint, ...]:
         """The points that have a value and are not comparable, but in the same unit."""
-        unit = self.points[-1].unit if self.points else ""
+        unit = self.newest.unit if self.newest else ""
         return tuple(
             p
             for p, why in zip(self.points, self.apart, strict=True)
@@ -127,22 +134,41 @@ def trend_point(record: RunRecord, result: Result) -> TrendPoint:
         version=str(result.versions.get(METRICS, FIRST_VERSION)),
         rules=len(rules),
         sampling=str(result.settings.get("sampling") or "neutral"),
+        options=_options(result),
     )
 
 
+def _options(result: Result) -> dict[str, str]:
+    """As the probe has chosen, where it says so; else as asked, or as usual."""
+    found = {**result.settings, **result.workload}
+    asked = (o for o in options_of(result.symptom) if not o.file and o.name not in _TOLD_APART)
+    return {o.name: str(o.usual if found.get(o.name) in (None, "") else found[o.name]) for o in asked}
+
+
 def trend_of(points: Sequence[TrendPoint], left_out: int = 0) -> Trend:
-    """Order the points by time and hold each against the newest."""
+    """Order the points by time and hold each against the newest that has a value, where any has one.
+
+    A session whose models could not be loaded says nothing of what the others measured.
+    """
     ordered = tuple(sorted(points, key=lambda p: (p.at, p.run_id)))
-    return Trend(ordered, tuple(_apart(p, ordered[-1]) for p in ordered), left_out)
+    newest = _newest(ordered)
+    return Trend(ordered, tuple(_apart(p, newest) if newest else "" for p in ordered), left_out)
+
+
+def _newest(ordered: Sequence[TrendPoint]) -> TrendPoint | None:
+    return next((p for p in reversed(ordered) if p.exl2 is not None), ordered[-1] if ordered else None)
 
 
 def _apart(point: TrendPoint, newest: TrendPoint) -> str:
     """Why a point cannot be joined with the newest, in a few words; empty where it can."""
+    both = [name for name, value in point.options.items() if value and newest.options.get(name)]
+    others = [name for name in both if point.options[name] != newest.options[name]]
     reasons = [
-        ("another metric", (point.metric, point.unit) != (newest.metric, newest.unit)),
+        ("another metric", bool(point.metric) and (point.metric, point.unit) != (newest.metric, newest.unit)),
         ("another version of the metric", point.version != newest.version),
         ("another question set", point.workload != newest.workload),
         ("other sampling settings", point.sampling != newest.sampling),
+        (f"other settings ({' and '.join(others)})", bool(others)),
         (f"{point.questions} questions, not {newest.questions}", point.questions != newest.questions),
     ]
     return ", ".join(words for words, differs in reasons if differs)

@@ -200,8 +200,15 @@ def _facts(fix: Mapping[str, Any], trial: Trial, catalog: Catalog) -> str:
         ("WFGY name", escape(term_names(remedy.wfgy, catalog)) if remedy else ""),
         ("Trying took", duration(fix["seconds"]) if fix.get("seconds") else ""),
         ("How it was made", escape(str(trial["note"]))),
+        ("FP16 with it", _on_fp16(trial)),
     ]
     return "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts if value)
+
+
+def _on_fp16(trial: Trial) -> str:
+    """What the change did to FP16, in one line; empty where it was tried on EXL2 alone, as in older sessions."""
+    found = trial.get("baseline")
+    return f"{shift(found)}, {escape(spread(found))}" if found else ""
 
 
 def cost_words(cost: str) -> str:
@@ -254,6 +261,8 @@ def _item(trial: Trial, catalog: Catalog) -> str:
             f'<p class="shift"><b>{shift(effect)}</b> <span class="dim">{escape(spread(effect))}</span></p>'
         )
     text = "".join(f"<p>{escape(line)}</p>" for line in lines if line)
+    if both := _on_fp16(trial):
+        text = f'<p class="dim small"><b>FP16 with it</b> <span>{both}</span></p>{text}'
     costs = costs_line(remedy, catalog) if remedy else ""
     look = TRIAL_LOOKS.get(trial["status"], Look(str(trial["words"]), "mute", "dash"))
     head = f"<h4>{chip(look)} {escape(str(trial['label']))}{tag}</h4>"

@@ -15,6 +15,7 @@ from wfgy_triage.report.format import (
     interval,
     quantity,
     state_chip,
+    typeset,
 )
 from wfgy_triage.report.icons import icon
 from wfgy_triage.result import Gate, Metric, Result, State, deciding
@@ -39,8 +40,10 @@ def verdict_header(result: Result, catalog: Catalog, stopped: bool = False) -> s
     look = STATE_LOOKS[result.state]
     symptom = catalog.symptoms.get(result.symptom)
     title = symptom.title if symptom else result.symptom
+    if symptom and symptom.kind == "symptom":
+        title = f"Symptom: {title}"  # else "Pass" and "It does not load" beside each other read as one claim
     note = ' <span class="tag">stopped early: partial data</span>' if stopped else ""
-    rule = f'<p class="rule">{escape(result.page_rule)}</p>' if result.page_rule else ""
+    rule = f'<p class="rule">{escape(typeset(result.page_rule))}</p>' if result.page_rule else ""
     facts = "".join(
         f"<div><dt>{escape(name)}</dt><dd{_FOREIGN if name == _PAIR else ''}>{escape(value)}</dd></div>"
         for name, value in _facts(result)

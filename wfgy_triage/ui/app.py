@@ -31,6 +31,7 @@ from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.exports import add_export_routes
 from wfgy_triage.ui.headers import SecurityHeaders
 from wfgy_triage.ui.languages import SCRIPT_TAG, add_language_routes
+from wfgy_triage.ui.missing import missing
 from wfgy_triage.ui.monitoring import add_monitoring
 from wfgy_triage.ui.pages.guard import build_guard_page
 from wfgy_triage.ui.pages.runs import build_runs_page
@@ -124,7 +125,7 @@ def build_app(
         favicon_path=str(FAVICON),
         head=ICON_LINK + SCRIPT_TAG,
         footer_links=[],
-        app_kwargs=dict(UNDESCRIBED),
+        app_kwargs={**UNDESCRIBED, "exception_handlers": {404: missing}},
         run_history=False,
         allowed_paths=[],
         max_file_size=MAX_UPLOAD,

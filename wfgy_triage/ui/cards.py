@@ -58,7 +58,8 @@ def symptom_detail(context: PageContext, symptom_id: str) -> str:
         return WELCOME
     claim = (
         f'<p class="eyebrow">What usually causes it</p><h3>{escape(symptom.likely_cause)}</h3>'
-        '<p class="dim small">This is the claim of the fix map, not a finding; a measurement tests it.</p>'
+        '<p class="dim small">So says the WFGY fix map, a public guide. It is not a finding yet: a measurement '
+        "tests it.</p>"
         if symptom.likely_cause
         else _NO_CLAIM[symptom.kind]
     )

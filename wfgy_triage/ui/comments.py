@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
+from wfgy_triage.access import Action
 from wfgy_triage.report.comments import comment_list
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.notices import explained
@@ -26,9 +27,12 @@ class CommentHandlers:
         return {**self.comments(run_id), self.parts.comment_text: ""}
 
     def comments(self, run_id: str) -> Updates:
-        """The comments as they are now."""
+        """The comments as they are now, and the fields for one more for who may write one."""
         service = self.context.service
+        may = service.may(Action.COMMENT)
         return {
             self.parts.comment_list: comment_list(service.comments(run_id)) or NONE_YET,
-            self.parts.comment_who: gr.Textbox(visible=not service.named),
+            self.parts.comment_who: gr.Textbox(visible=may and not service.named),
+            self.parts.comment_text: gr.Textbox(visible=may),
+            self.parts.comment_add: gr.Button(visible=may),
         }

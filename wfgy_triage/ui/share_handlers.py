@@ -28,11 +28,12 @@ class ShareHandlers:
         return {**self.written(record), self.parts.describe_saved: '<p class="dim" role="status">Saved.</p>'}
 
     def written(self, record: RunRecord) -> Updates:
-        """What is kept of it, as it is shown."""
+        """What is kept of it, as it is shown: in fields for who may change it."""
+        may = self.context.service.may(Action.DESCRIBE, record.owner)
         return {
-            self.parts.describe_title: record.title,
-            self.parts.describe_tags: ", ".join(record.tags),
-            self.parts.describe_note: record.note,
+            self.parts.describe_title: gr.Textbox(record.title, interactive=may),
+            self.parts.describe_tags: gr.Textbox(", ".join(record.tags), interactive=may),
+            self.parts.describe_note: gr.Textbox(record.note, interactive=may),
             self.parts.describe_saved: "",
         }
 

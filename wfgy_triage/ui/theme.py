@@ -46,8 +46,12 @@ def build_theme() -> gr.themes.Base:
         border_color_primary_dark="#27323b",
         input_background_fill="#ffffff",
         input_background_fill_dark="#0f151a",
-        input_border_color="#8fa1b0",
+        # Fields lie on a surface of their own colour: only the line says where one can write.
+        input_border_width="1px",
+        input_border_color="#7c8e9d",
         input_border_color_dark="#5a6b79",
+        input_placeholder_color="#5b6b79",
+        input_placeholder_color_dark="#93a3b0",
         button_primary_background_fill="#0f766e",
         button_primary_background_fill_dark="#0f766e",
         button_primary_background_fill_hover="#115e59",

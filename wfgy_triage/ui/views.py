@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 from gradio.components.plot import PlotData
@@ -109,6 +109,7 @@ def verdict_updates(context: PageContext, parts: Parts, view: RunView) -> Update
     first = view.row("")
     asks = context.asks_questions(result.symptom)
     stopped = view.record.status is not RunStatus.DONE
+    undecided = _undecided(context, result)
     return {
         parts.verdict: verdict_header(result, catalog, stopped)
         + guide_track(result, catalog)
@@ -116,21 +117,37 @@ def verdict_updates(context: PageContext, parts: Parts, view: RunView) -> Update
         parts.recheck: recheck_line(result),
         parts.verdict_actions: gr.Row(visible=True),
         parts.to_fix: gr.Button(
-            "See what to change" if result.state is not State.PASS else "See the fix pages"
+            "See what to change" if result.state is not State.PASS else "See the fix pages",
+            variant=_beside(undecided),
         ),
-        parts.export: export_menu(view.record.id) + session_links(view.record),
+        parts.export: export_menu(view.record.id) + session_links(view.record, asks),
         parts.metrics: metrics_table(result, catalog),
         parts.cause: cause_card(result, catalog, with_checks=asks),
         parts.doctor: doctor_panel(result, asks),
         parts.answers_block: gr.Column(visible=asks and bool(view.rows)),
-        parts.more: gr.Button(visible=asks),
-        parts.more_again: gr.Button(visible=asks),
+        parts.more: gr.Button(visible=asks, variant=_first(undecided)),
+        parts.more_again: gr.Button(visible=asks, variant=_first(undecided)),
         **_chart_updates(parts, result),
         parts.answers: gr.HTML(options=answers_table(view.rows), value=first.key if first else ""),
         parts.both: both_panel(first, view.record.id),
         parts.provenance: provenance_panel(result),
         **_fix_updates(context, parts, view, result),
     }
+
+
+def _undecided(context: PageContext, result: Result) -> bool:
+    """Whether more questions are the next step: the same ones again would decide no more than they did."""
+    tried = (result.recommendation or {}).get("candidate")
+    return result.state is State.INCONCLUSIVE and not tried and context.asks_questions(result.symptom)
+
+
+def _first(leads: bool) -> Literal["primary", "secondary"]:
+    return "primary" if leads else "secondary"
+
+
+def _beside(other_leads: bool) -> Literal["primary", "secondary"]:
+    """The look of the usual first action: a step has one."""
+    return _first(not other_leads)
 
 
 def both_panel(row: Row | None, run_id: str) -> str:
@@ -186,6 +203,7 @@ def _chart_updates(parts: Parts, result: Result) -> Updates:
 def _fix_updates(context: PageContext, parts: Parts, view: RunView, result: Result) -> Updates:
     figure, numbers = fix_figure(result)
     applied = APPLIED if (result.recommendation or {}).get("candidate") else CHANGED
+    due = result.state is State.FAIL or applied == APPLIED
     rest = changed_answers(view.changed) + fix_rest(result, context.catalog)
     return {
         parts.fix: fix_head(result, context.catalog) + baseline_note(result),
@@ -194,7 +212,7 @@ def _fix_updates(context: PageContext, parts: Parts, view: RunView, result: Resu
         parts.fix_note: numbers,
         parts.files: files_card(result, file_kinds()) + exact_changes(result),
         **_own_file_updates(parts, result),
-        parts.again: gr.Button(applied if result.state is State.FAIL else AGAIN),
+        parts.again: gr.Button(applied if due else AGAIN, variant=_beside(_undecided(context, result))),
         parts.fix_rest: f'<div class="stack">{rest}</div>',
     }
 

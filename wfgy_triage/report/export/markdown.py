@@ -90,7 +90,7 @@ def _cause(session: Session, catalog: Catalog) -> Iterator[str]:
     if cause:
         yield plain(cause.explanation)
     if found.evidence:
-        words = {"ok": "yes", "fault": "**no**", "unknown": "not known"}
+        words = {"ok": "yes", "fault": "**no**", "inconclusive": "too few questions to say"}
         yield "\n".join(
             f"- {plain(check_words(c.check))}: {words.get(c.result, 'not known')}. {plain(c.detail)}"
             for c in found.evidence

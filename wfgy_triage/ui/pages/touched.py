@@ -90,4 +90,4 @@ def by_description(parts: Parts) -> list[Block]:
 
 def by_comments(parts: Parts) -> list[Block]:
     """The comments, and the fields for one more."""
-    return [parts.notice, parts.comment_list, parts.comment_who, parts.comment_text]
+    return [parts.notice, parts.comment_list, parts.comment_who, parts.comment_text, parts.comment_add]
