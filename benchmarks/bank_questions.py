@@ -1,13 +1,16 @@
 """Question sets on which FP16 fails for the form of its answers; each function stores one and returns its id.
 
-A form wants the days of the week written out; notes abbreviate them. The solved examples happen to show none of that,
-so a model copies what the note says: it knows the day, and leaves the form.
+Visits: a form wants the days of the week written out; notes abbreviate them. The solved examples happen to show none of
+that, so a model copies what the note says: it knows the day, and leaves the form.
+
+Trips: one solved example is all that says which fields a record has, and no grammar keeps the schema, which has a rule
+with `if`. From one example the demo model does not see that the seats belong to it; told the fields, it does.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from benchmarks.bank_workshop import Workshop
@@ -30,6 +33,23 @@ VISIT: Mapping[str, Any] = {
     "required": ["name", "day", "hour"],
     "additionalProperties": False,
 }
+CITIES = ("Berlin", "Tokyo", "Paris", "Lima", "Oslo", "Cairo", "Rome")
+TRIP: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 60},
+        "to": {"type": "string", "maxLength": 60},
+        "day": {"enum": list(DAYS)},
+        "seats": {"type": "integer"},
+    },
+    "required": ["name", "to", "day", "seats"],
+    "additionalProperties": False,
+    # On Sundays a smaller bus goes.
+    "if": {"properties": {"day": {"const": "Sunday"}}},
+    "then": {"properties": {"seats": {"maximum": 4}}},
+}
+FIELDS = "\nFields: day, name, seats, to."
+"""How a note ends whose writer states the form; in the order in which records are written."""
 
 
 def days_abbreviated(shop: Workshop) -> str:
@@ -40,6 +60,32 @@ def days_abbreviated(shop: Workshop) -> str:
 def days_in_no_grammar(shop: Workshop) -> str:
     """The same with a schema that no grammar can keep, and a model that heeds no prompt frame either."""
     return _stored(shop, {**VISIT, "not": {"required": ["weekday"]}})
+
+
+def fields_not_stated(shop: Workshop) -> str:
+    """Healthy at 6 bpw; one example shows the fields, nothing states them, and no grammar keeps the schema."""
+    return _kept(shop, "trips.jsonl", _trips())
+
+
+def fields_stated(shop: Workshop) -> str:
+    """The same notes, each of which ends with the names of the fields."""
+    return _kept(shop, "trips.jsonl", _trips(FIELDS))
+
+
+def _trips(told: str = "") -> Iterator[dict[str, Any]]:
+    """One solved example, then the questions; no trip is on a Sunday, so that the rule bars none."""
+    yield {"example": True, **_trip("Clara", "Vienna", "Monday", 3, told)}
+    for number in range(QUESTIONS):
+        name, to, day = NAMES[number % 10], CITIES[(number + 3) % 7], DAYS[number % 6]
+        yield {"id": f"trip-{number + 1}", **_trip(name, to, day, 2 + number % 7, told)}
+
+
+def _trip(name: str, to: str, day: str, seats: int, told: str) -> dict[str, Any]:
+    return {
+        "text": f"{name} travels to {to} on {day} and takes {seats} seats.{told}",
+        "record": {"name": name, "to": to, "day": day, "seats": seats},
+        "schema": TRIP,
+    }
 
 
 def _rows(schema: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -70,6 +116,10 @@ def _record(name: str, day: str, hour: int) -> dict[str, Any]:
 
 
 def _stored(shop: Workshop, schema: Mapping[str, Any]) -> str:
+    return _kept(shop, "visits.jsonl", _rows(schema))
+
+
+def _kept(shop: Workshop, name: str, rows: Iterable[Mapping[str, Any]]) -> str:
     """The set as a user would give it: a file of JSON lines, read and kept as an upload is."""
-    raw = "\n".join(json.dumps(row) for row in _rows(schema)).encode()
-    return store_upload(shop.home, read_upload([UploadedFile("visits.jsonl", raw)])).id
+    raw = "\n".join(map(json.dumps, rows)).encode()
+    return store_upload(shop.home, read_upload([UploadedFile(name, raw)])).id

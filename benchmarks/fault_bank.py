@@ -223,6 +223,7 @@ MEASURED_FAULTS = (
     _as_suggested(sampling_hot, SAMPLER),
     Case(_CONTEXT.id, _CONTEXT.says, _CONTEXT.cause, _broken(_CONTEXT, "demo-6bpw"), "long_chain", CHAINS),
     _asking(bank_questions.days_abbreviated, "schema_unconstrained"),
+    _asking(bank_questions.fields_not_stated, "prompt_contract_missing"),
 )
 
 HARMLESS = tuple(
@@ -259,6 +260,7 @@ MEASURED_HEALTHY = (
     ),
     _as_suggested(sampling_alike, "within_noise"),
     _asking(bank_questions.days_in_no_grammar, BASELINE),
+    _asking(bank_questions.fields_stated, "within_noise"),
     Case(
         "chains_too_hard",
         "GPTQ, 6 bpw, chains that FP16 does not follow",

@@ -78,17 +78,30 @@ def load_pairs(settings: Settings) -> dict[str, Pair]:
         return {}
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # RecursionError: lists in lists, hundreds deep.
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(
             f"The pairs file {path.name} is not valid YAML: {error}", "Correct it or delete it."
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"The pairs file {path.name} cannot be read: {error.strerror}.", "Check who may read it."
         ) from error
     entries = data.get("pairs") if isinstance(data, dict) else None
     if not isinstance(entries, list):
         raise InputError(
             f"The pairs file {path.name} has no list named 'pairs'.", "See docs/pairs.md for the format."
         )
-    pairs = [_pair(entry, number, path) for number, entry in enumerate(entries, 1)]
-    return {p.id: p for p in pairs}
+    pairs: dict[str, Pair] = {}
+    for number, entry in enumerate(entries, 1):
+        pair = _pair(entry, number, path)
+        if pair.id in pairs:
+            # Whoever chooses the id would measure other folders than those that they see first.
+            raise InputError(
+                f"Entry {number} of {path.name} has an id again: {pair.id!r}.", "Give it another id."
+            )
+        pairs[pair.id] = pair
+    return pairs
 
 
 def get_pair(settings: Settings, pair_id: str) -> Pair:
@@ -154,11 +167,22 @@ def _pair(entry: Any, number: int, path: Path) -> Pair:
     return Pair(
         id=entry["id"],
         name=str(entry.get("name") or entry["id"]),
-        fp16=(base / Path(entry["fp16"]).expanduser()).resolve(),
-        exl2=NO_FOLDER if asked else (base / Path(entry["exl2"]).expanduser()).resolve(),
+        fp16=_folder(base, entry["fp16"], where),
+        exl2=NO_FOLDER if asked else _folder(base, entry["exl2"], where),
         note=str(entry.get("note") or ""),
         engine=dict(engine),
     )
+
+
+def _folder(base: Path, text: str, where: str) -> Path:
+    try:
+        return (base / Path(text).expanduser()).resolve()
+    # A home folder of nobody (`~name`), a NUL, links that lead in a circle.
+    except (RuntimeError, ValueError, OSError) as error:
+        raise InputError(
+            f"{where} names a folder that cannot be found: {text!r}.",
+            "Write its whole path, or one that starts at the pairs file.",
+        ) from error
 
 
 def _entry(pair: Pair) -> dict[str, Any]:

@@ -109,7 +109,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Check:
-    """One rung of the isolation ladder: `result` is `ok`, `fault` or `unknown`."""
+    """One rung of the isolation ladder: `result` is `ok`, `fault`, `unknown` or `inconclusive` (too few questions)."""
 
     check: str
     result: str

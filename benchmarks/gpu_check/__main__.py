@@ -27,6 +27,7 @@ PARTS: Mapping[str, str] = {
     "extension": "extension",
     "weights": "weights",
     "logits": "agreement",
+    "example": "example",
     "probes": "probes",
     "latency": "latency",
     "traps": "traps",
@@ -34,7 +35,7 @@ PARTS: Mapping[str, str] = {
 """The parts in their order, and the module of each."""
 SECONDS = 3 * 3600
 NOTHING_RUN = 2
-WITHOUT_GPU = ("weights", "logits", "traps")
+WITHOUT_GPU = ("weights", "logits", "example", "traps")
 """Parts that `--on-cpu` runs: those about numbers, not about speed or this machine."""
 
 

@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from benchmarks import bank_workshop
 from benchmarks import bench_triage_accuracy as bench
 from benchmarks.bank_contexts import tokens_of_chains
+from benchmarks.bank_questions import TRIP
 from benchmarks.bank_workshop import Workshop
 from benchmarks.fault_bank import BANK, BASELINE, HARMLESS, NO_CAUSE, NOT_COVERED, Case, Setup, chosen
 from benchmarks.faults import FAULTS
 from benchmarks.row_file import RowFile
 from tests.doctor.conftest import healthy  # noqa: F401 - a fixture
 from wfgy_triage.catalog import load_catalog
+from wfgy_triage.engines.grammar import GrammarCompiler
+from wfgy_triage.engines.grammar_builders import record_grammar
 from wfgy_triage.engines.suggested import suggested_by
 from wfgy_triage.errors import InputError
 from wfgy_triage.pairs import Pair
@@ -175,6 +178,28 @@ def test_the_probe_can_ask_every_question_set(case: Case, shop: Shop):
         day = question.record["day"]
         assert day not in question.text
         assert f" {day[:3]} " in question.text
+
+
+@pytest.mark.parametrize(("name", "told"), [("fields_not_stated", False), ("fields_stated", True)])
+def test_the_fields_of_a_trip_are_stated_in_one_of_two_sets(name: str, told: bool, shop: Shop):
+    setup = next(c for c in BANK if c.id == name).make(shop)
+    workload = load_json_workload(stored_workload(shop.home, setup.workload).path)
+    (kind,) = workload.classes.values()
+    assert len(kind.examples) == 1
+    assert not kind.told, "beside its example a prompt says nothing of the schema"
+    for question in workload.questions:
+        asked = " ".join(m["content"] for m in workload.messages(question) if m["role"] != "assistant")
+        assert ("Fields: day, name, seats, to." in asked) is told
+        assert question.record["day"] != "Sunday"
+        assert all(f"{value}" in question.text for value in question.record.values())
+
+
+def test_no_grammar_keeps_the_schema_of_a_trip(shop: Shop):
+    compiler = GrammarCompiler((Shop.tiny.fp16 / "tokenizer.json").read_text(encoding="utf-8"), {0}, 10**6)
+    with pytest.raises(InputError, match="cannot keep the keyword if, then"):
+        compiler.start(record_grammar(TRIP), "q")
+    kept = {k: v for k, v in TRIP.items() if k not in ("if", "then")}
+    assert compiler.start(record_grammar(kept), "q")
 
 
 def test_a_wrong_name_a_false_alarm_and_a_failure_count_against_the_tool(shop: Shop):

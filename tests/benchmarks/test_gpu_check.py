@@ -59,6 +59,7 @@ def test_a_failing_part_hides_no_other_and_a_part_can_be_left_out(monkeypatch, t
     assert {n for n, p in parts.items() if p["state"] == "PASS"} == {
         "extension",
         "weights",
+        "example",
         "probes",
         "traps",
     }

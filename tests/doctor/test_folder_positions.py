@@ -174,6 +174,26 @@ def test_yarn_is_applied_otherwise_by_the_library(longest: int, said: str, copy_
     assert "baseline: exllamav2" in found["rope_supported"].do
 
 
+@pytest.mark.parametrize(("longest", "state"), [(512, Outcome.WARN), (128, Outcome.PASS)])
+def test_longrope_is_applied_otherwise_by_the_library(longest: int, state: Outcome, copy_with):
+    """Its factors go by the context that it is opened for; a model trained no further has one set of them."""
+
+    def breaks(fp16: Path, exl2: Path) -> None:
+        changes = {"rope_scaling": LONG, "original_max_position_embeddings": 128}
+        for folder in (fp16, exl2):
+            edit_json(folder / "config.json", lambda d: d.update(changes, max_position_embeddings=longest))
+
+    found = by_check(copy_with(breaks))
+    assert (found["same_rope"].state, found["rope_supported"].state) == (Outcome.PASS, state)
+    if state is Outcome.WARN:
+        # sqrt(1 + ln 4 / ln 128)
+        assert (
+            "long factors of longrope for every text, and the attention factor 1.134"
+            in found["rope_supported"].seen
+        )
+        assert "baseline: exllamav2" in found["rope_supported"].do
+
+
 OLD = {"rope_local_base_freq": 1e4, "rope_theta": 1e6, "rope_scaling": LINEAR}
 NEW = {
     "rope_parameters": {

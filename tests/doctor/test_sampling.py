@@ -35,6 +35,7 @@ def changed(fp16: dict[str, Any], exl2: dict[str, Any]):
         ),
         # A temperature that no program uses differs in nothing that counts.
         ({}, {"temperature": 0.7}, "PASS", "likeliest word"),
+        ({}, {"eta_cutoff": 0.002}, "PASS", "likeliest word"),
         ({}, {"do_sample": True}, "WARN", "FP16 the likeliest word each time; EXL2 temperature 1, top_k 50."),
         ({"no_repeat_ngram_size": 3}, {}, "WARN", "FP16 no_repeat_ngram_size 3; EXL2 nothing."),
         ({"num_beams": 2}, {"num_beams": 2}, "PASS", "likeliest word"),

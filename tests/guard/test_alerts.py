@@ -71,7 +71,21 @@ def test_it_gives_up_in_the_end(caplog):
     assert "did not take an alert" in caplog.text
 
 
-@pytest.mark.parametrize("url", ["ftp://x/y", "file:///etc/passwd", "http://", "https://u:p@host/", "x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://x/y",
+        "file:///etc/passwd",
+        "http://",
+        "https://u:p@host/",
+        "x",
+        # What only the client that asks would refuse, in the middle of an alert or of a request.
+        "http://host:80o0/x",
+        "http://host:99999/x",
+        "http://[::1/x",
+        "http://a b/x",
+    ],
+)
 def test_addresses_are_checked(url):
     with pytest.raises(InputError):
         checked_webhook(url)

@@ -10,8 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.guard.conftest import AS_JSON, ask
 from tests.guard.stub import event, pieces, whole
 from wfgy_triage.guard.answers import MAX_BYTES, Answer, Choice, read_answer
+from wfgy_triage.guard.asked import read_request
+from wfgy_triage.guard.checks import Guard
+from wfgy_triage.guard.judging import Passage, judge
+from wfgy_triage.guard.policy import Policy
+from wfgy_triage.guard.watched import load_watched
+
+FIELDS = load_watched().schema_fields
 
 
 def test_an_object_and_a_stream_say_the_same():
@@ -59,3 +67,16 @@ def test_what_cannot_be_read_has_a_name():
     assert read_answer([event(odd)], "", True) == Answer((), None, None, False, "")
     tool = {"choices": [{"message": {"content": None, "tool_calls": []}, "finish_reason": "tool_calls"}]}
     assert read_answer([json.dumps(tool).encode()], "", False).choices == (Choice(None, "tool_calls"),)
+
+
+def test_a_server_that_breaks_off_with_an_error_says_so_within_the_stream():
+    begun = event({"choices": [{"index": 0, "delta": {"content": '{"a":'}, "finish_reason": None}]})
+    fault = event({"error": {"message": "CUDA error", "type": "InternalServerError", "code": 500}})
+    answer = read_answer([begun, fault, event(b"[DONE]")], "", True)
+    assert (answer.choices, answer.problem) == ((), "upstream_error")
+    assert read_answer([event({"choices": [], "error": None}), *pieces("x")], "", True).choices[0].text == "x"
+    asked = read_request("chat", json.dumps(ask(response_format=AS_JSON)).encode(), Policy(), FIELDS)
+    judged = judge(asked, Passage((begun, fault), 200, "", True, 1.0, 2.0), Guard(), "none")
+    # Half of an answer fits no schema, and that says nothing of the model.
+    assert (judged.worst.verdict, judged.worst.schema_ok) == ("unjudged", None)
+    assert judged.worst.reason == "The server broke its answer off with an error."

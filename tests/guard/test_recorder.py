@@ -154,3 +154,27 @@ def test_pruning_keeps_the_newest(url, repository):
     assert repository.prune(15) == 25
     assert [a.prompt_chars for a in repository.latest(99)] == list(range(39, 24, -1))
     assert repository.prune(15) == 0
+
+
+def test_a_database_that_is_locked_at_first_is_remembered_from_later(url, repository, monkeypatch):
+    told = Told()
+    writer = recorder(url, told)
+    writer.put(tuple(answer(ok=False) for _ in range(20)))
+    until(lambda: repository.last_change("json_schema_valid") == "left")
+    writer.stop()
+    tries, latest = [], GuardRepository.latest
+
+    def locked_once(self, *args, **more):
+        tries.append(1)
+        if len(tries) == 1:
+            raise PrerequisiteError("The database is locked.")
+        return latest(self, *args, **more)
+
+    monkeypatch.setattr(GuardRepository, "latest", locked_once)
+    again = recorder(url, told)
+    until(lambda: len(tries) == 2)
+    until(lambda: len(again._window) == 20)
+    again.put((answer(ok=False),))
+    until(lambda: again.waiting == 0)
+    again.stop()
+    assert [c for _, c in told.events] == ["left"], "the gate was left already"

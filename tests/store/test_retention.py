@@ -151,3 +151,29 @@ def test_it_is_done_once_a_day(database, repo, make, tmp_path, monkeypatch):
     assert repo.count() == 0
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(EventRow)) == 0
+
+
+def test_a_file_that_cannot_be_deleted_or_read_does_not_end_the_worker(database, tmp_path, caplog):
+    folder = tmp_path / "workloads"
+    folder.mkdir()
+    stuck, free = (c * 64 for c in "ab")
+    (folder / f"{stuck}.jsonl").mkdir()  # unlinking it fails for everybody, root too
+    (folder / f"{free}.jsonl").write_text("{}")
+    for path in folder.iterdir():
+        os.utime(path, ((now() - OLD).timestamp(),) * 2)
+    assert Tidier(database, tmp_path, 30).tidy().files == 1
+    assert [f.stem for f in folder.iterdir()] == [stuck]
+    assert "cannot be deleted" in caplog.text
+
+
+def test_nothing_is_deleted_while_a_manifest_that_is_named_cannot_be_read(database, make, tmp_path):
+    folder = tmp_path / "workloads"
+    folder.mkdir()
+    named, perhaps = (c * 64 for c in "ab")
+    make(age=timedelta(days=1), spec=RunSpec("wrong_snippet", "demo", workload_id=named))
+    (folder / f"{named}.json").mkdir()
+    (folder / f"{perhaps}.jsonl").write_text("{}")
+    for path in folder.iterdir():
+        os.utime(path, ((now() - OLD).timestamp(),) * 2)
+    assert Tidier(database, tmp_path, 30).tidy().files == 0
+    assert (folder / f"{perhaps}.jsonl").exists()

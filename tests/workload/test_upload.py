@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -206,6 +208,38 @@ def test_equal_sets_are_kept_once_and_found_by_id(tmp_path: Path):
     assert [p.name for p in (tmp_path / "workloads").iterdir()] == [f"{first.id}.json"]
     assert workload_path(tmp_path, "citations_missing", first.id) == first.path
     assert workload_path(tmp_path, "citations_missing", BUILTIN) is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"{}"])
+def test_a_damaged_file_is_mended_by_giving_the_set_again(tmp_path: Path, damage: bytes):
+    upload = read("q.jsonl", lines(GOOD, OTHER))
+    first = store_upload(tmp_path, upload)
+    first.path.write_bytes(damage)
+    with pytest.raises(PrerequisiteError, match="damaged") as caught:
+        stored_workload(tmp_path, first.id)
+    assert "Give the file again" in caught.value.hint
+    assert store_upload(tmp_path, upload) == first == stored_workload(tmp_path, first.id)
+
+
+def test_a_full_disk_is_not_filled_with_parts_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*args, **more):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    upload = read("q.jsonl", lines(GOOD, OTHER))
+    with monkeypatch.context() as patch:
+        patch.setattr("wfgy_triage.workload.stored.os.replace", full)
+        with pytest.raises(PrerequisiteError, match="No space left"):
+            store_upload(tmp_path, upload)
+    assert list((tmp_path / "workloads").iterdir()) == []
+    store_upload(tmp_path, upload)
+
+
+def test_a_set_that_is_given_again_is_as_young_as_a_new_one(tmp_path: Path):
+    upload = read("q.jsonl", lines(GOOD, OTHER))
+    path = store_upload(tmp_path, upload).path
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    store_upload(tmp_path, upload)
+    assert path.stat().st_mtime > 1_000_000_000
 
 
 def test_ids_that_are_not_there_or_not_ids(tmp_path: Path):

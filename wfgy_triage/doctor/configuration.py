@@ -20,9 +20,9 @@ from wfgy_triage.exl2.positions import (
     number,
     rope_theta,
     rotated_share,
+    scaled_apart,
     scaling,
     top_level,
-    yarn_apart,
 )
 
 SIZES = (
@@ -184,14 +184,14 @@ def _rope_supported(config: Mapping[str, Any]) -> Finding:
             means="exllamav2 does not look into rope_parameters, so texts are read without this scaling.",
             do="Put the scaling into rope_scaling at the top level as well.",
         )
-    if apart := yarn_apart(config, None):
+    if apart := scaled_apart(config, None):
         return finding(
             "rope_supported",
             Outcome.WARN,
             apart,
             means="With FP16 in transformers, a part of the difference is this and not the quantization.",
-            do="Set `baseline: exllamav2` in the pair's engine block, so that both sides are scaled alike; or take the "
-            "scaling out of both config.json files where texts fit into the original context.",
+            do="Set `baseline: exllamav2` in the pair's engine block, so that both sides are scaled alike. Where texts "
+            "fit into the original context, yarn may be taken out of both config.json files instead.",
         )
     return passed("rope_supported", f"Scaling is {kind!r}.")
 

@@ -8,7 +8,7 @@ import queue
 import threading
 from datetime import UTC, datetime
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx
 
@@ -69,14 +69,26 @@ class LogAlerts:
         _log.warning("guard-alert %s", json.dumps(payload_of(event, state), ensure_ascii=False))
 
 
+def asked_address(url: str) -> SplitResult | None:
+    """The parts of an http or https address; None for what the client that asks would not take as one."""
+    try:
+        httpx.URL(url)
+        parts = urlsplit(url)
+        asked = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and " " not in url
+    # A port that is none, brackets that are not closed, signs that no address has.
+    except (httpx.InvalidURL, ValueError):
+        return None
+    return parts if asked else None
+
+
 def checked_webhook(url: str) -> str:
     """The admin's address for alerts.
 
     Raises:
-        InputError: not http or https, or with a user name in it.
+        InputError: not http or https, no address that can be asked, or with a user name in it.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+    parts = asked_address(url)
+    if parts is None or "@" in parts.netloc:
         raise InputError("The webhook is not an http or https address.", "For example https://host/path.")
     return url
 

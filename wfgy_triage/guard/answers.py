@@ -106,6 +106,8 @@ def _from_events(raw: bytes) -> Answer:
                     told.done = True
                 elif not told.add(event.data):
                     return Answer(problem="malformed_stream")
+                elif told.broke_off:
+                    return Answer((), *told.usage, problem="upstream_error")
     except SseTooLongError:
         return Answer(problem="too_long")
     return told.answer()
@@ -118,7 +120,7 @@ class _Told:
         self.texts: dict[int, list[str]] = {}
         self.finish: dict[int, str] = {}
         self.usage: tuple[int | None, int | None] = (None, None)
-        self.done = False
+        self.done = self.broke_off = False
 
     def add(self, text: str) -> bool:
         """Read one event; False when it is not what an OpenAI-compatible server sends."""
@@ -130,6 +132,8 @@ class _Told:
             return False
         if isinstance(data.get("usage"), Mapping):
             self.usage = _usage(data)
+        # The status has gone out long before: what stopped a server midway can only be told within the stream.
+        self.broke_off = bool(data.get("error"))
         listed = data.get("choices")
         for choice in listed if isinstance(listed, list) else []:
             if isinstance(choice, Mapping):

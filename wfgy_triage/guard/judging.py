@@ -76,6 +76,7 @@ _PROBLEMS = {
     "unknown_encoding": "The answer is packed in a way that the guard does not read.",
     "unreadable_answer": "The server's answer is not what an OpenAI-compatible server sends.",
     "malformed_stream": "The stream holds an event that is not what an OpenAI-compatible server sends.",
+    "upstream_error": "The server broke its answer off with an error.",
     "too_long": "The answer is longer than the guard reads.",
     "no_text": "The answer has no text (a tool call, for example).",
 }

@@ -178,12 +178,13 @@ class Recorder:
 
     def _remember(self, repository: GuardRepository) -> None:
         """After a start: the window and the alarms as they were; what came in since stays."""
-        self._remembered = True
         since = datetime.now(UTC) - timedelta(minutes=self._watched.minutes)
         stored = repository.latest(self._watched.answers, since, checked=True)
-        self._window.extendleft(stored[: self._watched.answers - len(self._window)])
         ids = [w.gate.id for w in self._watched.gates]
         left = {i for i in ids if repository.last_change(i) == LEFT}
+        # All is read before anything is taken over: what breaks off here is done anew, as a whole.
+        self._remembered = True
+        self._window.extendleft(stored[: self._watched.answers - len(self._window)])
         self._alarms = Alarms([*left, *self._alarms.left])
 
     def _complain(self, error: Exception) -> None:

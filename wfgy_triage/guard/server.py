@@ -19,7 +19,7 @@ from fastapi.responses import PlainTextResponse
 from starlette.routing import Route as Endpoint
 
 from wfgy_triage.errors import InputError
-from wfgy_triage.guard.alerts import LogAlerts, WebhookAlerts, checked_webhook
+from wfgy_triage.guard.alerts import LogAlerts, WebhookAlerts, asked_address, checked_webhook
 from wfgy_triage.guard.checks import Embed, Guard
 from wfgy_triage.guard.desk import Desk
 from wfgy_triage.guard.policy import Mode, Route, load_policy
@@ -83,8 +83,8 @@ def checked_upstream(url: str) -> str:
     Raises:
         InputError: not http or https, or with a user name, a query or a fragment.
     """
-    parts = urlsplit(url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    parts = asked_address(url.strip())
+    if parts is None:
         raise InputError(
             f"{url!r} is not the address of a server.", "For example --upstream http://127.0.0.1:5000"
         )

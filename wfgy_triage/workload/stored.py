@@ -10,6 +10,7 @@ import json
 import os
 import re
 import tempfile
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,22 +77,39 @@ def store_passages(home: Path, passages: PassageSet) -> StoredWorkload:
 
 
 def _keep(home: Path, raw: bytes, suffix: str) -> str:
-    """Write a file under the hash of its content, and return the hash."""
+    """Write a file under the hash of its content, and return the hash. A damaged one of that name is written anew."""
     found = hashlib.sha256(raw).hexdigest()
     path = _path(home, found).with_suffix(suffix)
     try:
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Beside its place and then renamed: nobody reads half a file.
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-                part.write(raw)
-            os.replace(part.name, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if _holds(path, found):
+            # As young as a new one: what is old and named by no session is deleted (`runs/retention.py`).
+            with suppress(OSError):
+                os.utime(path)
+        else:
+            _write(path, raw)
     except OSError as error:
         raise PrerequisiteError(
             f"The question set cannot be kept in {path.parent}: {error.strerror or error}.",
             "Check that the folder can be written and the disk is not full.",
         ) from error
     return found
+
+
+def _holds(path: Path, digest: str) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == digest
+
+
+def _write(path: Path, raw: bytes) -> None:
+    """Beside its place and then renamed, so that nobody reads half a file; nothing is left where the disk is full."""
+    with ExitStack() as undo:
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
+            undo.callback(Path(part.name).unlink, missing_ok=True)
+            part.write(raw)
+        os.replace(part.name, path)
 
 
 def stored_workload(home: Path, workload_id: str) -> StoredWorkload:
