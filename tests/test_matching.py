@@ -147,25 +147,25 @@ def test_a_second_label_counts_as_right(matcher: SymptomMatcher):
 def test_complaints_of_other_people(matcher: SymptomMatcher):
     complaints = read_test()
     outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
-    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached: 220 of 241 and 12 of 137. These bounds are a
+    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached: 221 of 241 and 11 of 137. These bounds are a
     # few complaints away from it: they show when another training does harm.
     assert (outcome.fitting, outcome.unrelated) == (241, 137)
-    assert outcome.right >= 218
-    assert outcome.forced <= 14
+    assert outcome.right >= 219
+    assert outcome.forced <= 13
     assert outcome.fitting - outcome.right + outcome.forced <= 33
 
 
 def test_complaints_of_the_second_test(matcher: SymptomMatcher):
-    """Every third of them: 81 and 13, with a few complaints to spare. Of all, docs/matching.md says 254 and 38."""
+    """Every third of them: 82 and 12, with a few complaints to spare. Of all, docs/matching.md says 257 and 28."""
     complaints = read_test(COLLECTED)[::3]
     outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
     assert (outcome.fitting, outcome.unrelated) == (95, 186)
-    assert outcome.right >= 78
-    assert outcome.forced <= 17
+    assert outcome.right >= 79
+    assert outcome.forced <= 16
 
 
 def test_complaints_about_other_software(matcher: SymptomMatcher):
-    """Every third of them: 3 are forced. Of all 265, docs/matching.md says 10; the goal is one in twenty."""
+    """Every third of them: 4 are forced. Of all 265, docs/matching.md says 8; the goal is one in twenty."""
     answers = best(matcher, *(c.text for c in read_plain()[::3]))
     assert len(answers) == 89
     assert sum(answer != NONE for answer in answers) <= 5

