@@ -70,8 +70,8 @@ def test_a_real_engine_without_its_mask_is_seen(loaded, monkeypatch: pytest.Monk
     fp16, exl2 = loaded
     states = exl2.runner.prefill
 
-    def unmasked(rows, cache):
-        hidden = states(rows, cache)
+    def unmasked(rows, cache, should_stop=None):
+        hidden = states(rows, cache, should_stop)
         return hidden + hidden.mean(dim=1, keepdim=True)
 
     monkeypatch.setattr(exl2.runner, "prefill", unmasked)

@@ -193,7 +193,7 @@ def test_what_helps_exl2_alone_is_not_told_of_fp16():
     assert (found.effect.better, found.baseline.better) == (True, None)
     # FP16 still leaves the path early, so that EXL2 loses little against it shows nothing.
     assert (found.status, found.state) == ("better", State.INCONCLUSIVE)
-    fix = recommend(trials, run.before.state)
+    fix = recommend((found,), run.before.state)
     assert fix is not None
     assert "On FP16 it has no clear effect." in fix["summary"]
 

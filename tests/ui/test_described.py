@@ -19,7 +19,7 @@ def run_id(stage: Stage, settings: Settings) -> str:
 
 def test_what_is_written_is_kept_and_shown_again(stage: Stage, run_id: str):
     stage.call("describe", run_id, " Nightly ", "Prod, llama", "cache was Q4")
-    assert stage.said("describe_tags") == "prod, llama"
+    assert stage.said("describe_tags") == {"value": "prod, llama", "interactive": True}
     assert "Saved" in stage.said("describe_saved")
     record = stage.context.service.get(run_id)
     assert (record.title, record.note, record.tags) == ("Nightly", "cache was Q4", ("prod", "llama"))
