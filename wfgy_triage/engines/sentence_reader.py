@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erf
+from scipy.special import erf, log_softmax, softmax
 from tokenizers import Tokenizer
 
 from wfgy_triage.exl2.headers import read_array, read_header, read_json
@@ -100,9 +100,7 @@ class SentenceStates:
         mixed = []
         for b, e in zip(begins, ends, strict=True):
             scores = query[:, b:e] @ key[:, b:e].transpose(0, 2, 1) / scale
-            shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
-            shares /= shares.sum(axis=-1, keepdims=True)
-            mixed.append((shares @ value[:, b:e]).transpose(1, 0, 2).reshape(e - b, -1))
+            mixed.append((softmax(scores, axis=-1) @ value[:, b:e]).transpose(1, 0, 2).reshape(e - b, -1))
         return np.concatenate(mixed)
 
     def _linear(self, name: str, inputs: Array) -> Array:
@@ -134,7 +132,7 @@ class SentenceReader:
     def logits(self, texts: Sequence[str]) -> Array:
         """Natural-log odds of the classes, up to a constant: (n, classes) float32, in the order of the texts."""
         states = self._states.of(texts)
-        found: Array = np.mean([log_shares(self._said(n, states)) for n in self._numbers], axis=0)
+        found: Array = np.mean([log_softmax(self._said(n, states), axis=1) for n in self._numbers], axis=0)
         return found
 
     def _said(self, number: str, states: Array) -> Array:
@@ -143,13 +141,6 @@ class SentenceReader:
             states = states @ weight.T + bias
             states = _gelu(states) if part == "inner" else states
         return states
-
-
-def log_shares(logits: Array) -> Array:
-    """The logarithm of the shares that logits (n, classes) are."""
-    moved = logits - logits.max(axis=-1, keepdims=True)
-    found: Array = moved - np.log(np.exp(moved).sum(axis=-1, keepdims=True))
-    return found
 
 
 def _gelu(inputs: Array) -> Array:

@@ -16,10 +16,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from scipy.special import log_softmax
 
 from wfgy_triage.engines.reader import build_reader
 from wfgy_triage.engines.sentence_files import model_folder
-from wfgy_triage.engines.sentence_reader import PREFIX, SentenceReader, load_sentence_states, log_shares
+from wfgy_triage.engines.sentence_reader import PREFIX, SentenceReader, load_sentence_states
 from wfgy_triage.errors import PrerequisiteError
 
 Array = NDArray[np.float32]
@@ -54,7 +55,7 @@ class TwoReaders:
 
 def blend(first: Array, second: Array, share: float) -> Array:
     """The weighted mean of two readers' log-probabilities, from logits (n, classes), with the second one's share."""
-    found: Array = (1 - share) * log_shares(first) + share * log_shares(second)
+    found: Array = (1 - share) * log_softmax(first, axis=1) + share * log_softmax(second, axis=1)
     return found
 
 
