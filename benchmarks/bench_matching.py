@@ -1,6 +1,6 @@
 """How well the symptom matcher finds the symptom in complaints of other people, and how often it says `none`.
 
-Held out: `fixmap/held_out.jsonl`, on which the factor on `none` was chosen and from which nothing was learned. Test:
+Held out: `fixmap/held_out.jsonl`, on which share and factor were chosen and from which nothing was learned. Test:
 `data/complaints.jsonl`, from which nothing was learned; what was chosen on it, docs/matching.md says. Second test:
 `data/collected.jsonl`, collected later, two thirds of it near neighbours of a complaint; nothing was learned from it
 either. Plain: `data/plain.jsonl`, complaints about other software, as they came. All are restated in other words than

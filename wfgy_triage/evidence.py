@@ -258,7 +258,7 @@ def _rate_words(e: RateEvidence, real: bool) -> str:
         f"Of {e.pairs} questions EXL2 loses {e.lost} usable answers and wins {e.won} against FP16 "
         f"(exact McNemar p = {e.p_value:.2g}); {flips}."
     )
-    if e.p_value > SIGNIFICANT and real and e.interval is not None:
+    if e.p_value > SIGNIFICANT / e.rules and real and e.interval is not None:
         low, high = (100 * bound for bound in e.interval)
         detail += (
             f" Few changes for that test alone, but the paired difference ({low:.0f} to {high:.0f} points) lies below "

@@ -25,7 +25,7 @@ BATCH = 64
 COMPLAINTS, WRITTEN = FIXMAP / "complaints.jsonl", FIXMAP / "written.jsonl"
 TRAINED = FIXMAP / "matcher.safetensors"
 HELD_OUT = FIXMAP / "held_out.jsonl"
-"""Restated complaints that are not learned from: the factor on `none` is chosen on these."""
+"""Restated complaints that are not learned from: share of the second model and factor on `none` are chosen on these."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from tests.remedies.bench import PAIR, no_engine, no_findings
 from wfgy_triage.engines.base import Sampler
 from wfgy_triage.engines.openai_flavours import FLAVOURS, NEUTRAL
 from wfgy_triage.engines.suggested import GREEDY, SERVER_OWN, Sampling, SidesSampling, suggested
+from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.json_breaks import PROBE
 from wfgy_triage.remedies.base import Case, NotApplicableError, Shop
 from wfgy_triage.remedies.facts import Facts
@@ -23,6 +24,7 @@ from wfgy_triage.remedies.patch import Patch
 from wfgy_triage.remedies.reading import read_trials
 from wfgy_triage.remedies.registry import get_remedy
 from wfgy_triage.remedies.renders import render
+from wfgy_triage.remedies.told import TRY, TRY_FP16
 from wfgy_triage.remedies.trial import Budget, TrialSearch
 from wfgy_triage.result import Diagnosis, State
 
@@ -132,3 +134,9 @@ def test_neutral_settings_are_written_so_that_transformers_reads_them_as_neutral
     assert GenerationConfig.from_pretrained(tmp_path).do_sample is False
     assert data["eos_token_id"] == 2
     assert "do_sample" not in made["python"] + made["sampler_preset"]
+
+
+def test_fp16_with_a_change_is_asked_as_fp16_is():
+    item = Item("q", (1,), 4, sampling=SidesSampling(GREEDY, HOT))
+    assert item.asked(f"{TRY_FP16}segment_chain 10").temperature == 0
+    assert item.asked(f"{TRY}segment_chain 10").temperature == HOT.temperature

@@ -1,4 +1,4 @@
-"""The two models that `train_matcher.py` trains, in torch.
+"""The two models that `tools/train_matcher` trains, in torch.
 
 `reader.py` and `sentence_reader.py` of `wfgy_triage/engines` compute in numpy what they compute, from the file that a
 training leaves.

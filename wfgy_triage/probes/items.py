@@ -21,8 +21,11 @@ ARMS = ("", RUNS)
 """The arms in which changes are tried; the first has no name."""
 
 
-OF_FP16 = ("fp16", "held:")
-"""What the names of sides begin with on which FP16 is asked; all others ask EXL2's weights."""
+OF_FP16 = ("fp16", "held:", "try:fp16:")
+"""What the names of sides begin with on which FP16 is asked, the last with a change that is tried.
+
+All others ask EXL2's weights.
+"""
 SECOND_DRAWS = frozenset({"fp16_floor", "exl2_again"})
 """Sides on which a model is asked once more for its noise: an answer that is drawn is drawn with another seed there.
 

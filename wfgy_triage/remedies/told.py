@@ -37,7 +37,7 @@ class TrialFacts:
         deployed: the samples of EXL2 as it is.
         options: settings of the evaluation that change with it.
         asked: questions asked with the change; 0 where the run had measured its effect already.
-        lost: of the questions that EXL2 lost: how many were asked.
+        lost: of the questions that EXL2 lost (on both sides: that it failed): how many were asked.
         restored: and how many of these are answered well with the change.
         seconds: the trial took.
         note: how the change was made.
