@@ -17,7 +17,7 @@ from wfgy_triage.diagnosis import (
 )
 from wfgy_triage.evidence import Damage, MeanEvidence, PartDamage
 from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact, tango
-from wfgy_triage.probes.evidence import rate_evidence
+from wfgy_triage.probes.evidence import rate_evidence, strongest
 from wfgy_triage.probes.paired import PerSide, rate_metric
 from wfgy_triage.result import Check, State
 
@@ -66,10 +66,24 @@ def test_a_loss_on_another_rule_than_the_failed_one_is_never_called_certain():
     back = Damage(0.2, 10, (PartDamage("all", "Everything", 0.0, 8, 8),))
     whole = evidence(12, 0).evidence()
     assert diagnose(whole, GOOD, back).confidence == "high"
-    found = diagnose(replace(whole, elsewhere="Evidence covered: a loss."), GOOD, back)
+    found = diagnose(replace(whole, elsewhere="On another rule: a loss."), GOOD, back)
     assert (found.cause, found.confidence) == ("weights_too_few_bits", "medium")
     rung = next(c for c in found.evidence if c.check == "above_noise")
-    assert rung.detail.endswith("the loss on another rule. Evidence covered: a loss.")
+    assert rung.detail.endswith(f"{whole.noise_detail} On another rule: a loss.")
+
+
+def test_what_fails_and_is_no_loss_takes_a_cause_from_certain_losses_alone_and_never_for_certain():
+    certain, likely = evidence(12, 0).evidence(), evidence(7, 0, rules=4).evidence()
+    assert (certain.certain, likely.certain) == (True, False)
+    shown = strongest({"accuracy": certain}, State.FAIL, ["time_saved"])
+    found = diagnose(shown, GOOD)
+    assert (found.cause, found.confidence) == ("weights_too_few_bits", "medium")
+    rung = next(c for c in found.evidence if c.check == "above_noise")
+    assert rung.detail.startswith("What failed is no loss in the answers. What is beyond the noise is")
+    assert "EXL2 loses 12" in rung.detail
+    unproved = strongest({"accuracy": replace(likely, above_noise=True)}, State.FAIL, ["time_saved"])
+    assert diagnose(unproved, GOOD).cause == "unknown"
+    assert strongest({"accuracy": certain}, State.FAIL, ["accuracy"]) == certain
 
 
 def test_the_same_loss_across_engines_is_unknown():

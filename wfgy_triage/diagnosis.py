@@ -184,11 +184,7 @@ def _noise_rung(e: Evidence) -> Check:
         return Check("above_noise", UNKNOWN, "No question was answered on both sides.")
     # Beyond chance is not yet beyond noise: that takes a floor to hold it against.
     beyond = OK if e.floor_known else UNKNOWN
-    detail = f"{e.noise_detail}{_settled_by(e)}"
-    if e.elsewhere:
-        detail += (
-            f" That alone may be chance; what is beyond the noise is the loss on another rule. {e.elsewhere}"
-        )
+    detail = f"{e.noise_detail}{_settled_by(e)} {e.elsewhere}".rstrip()
     return Check("above_noise", beyond if e.above_noise else FAULT, detail)
 
 

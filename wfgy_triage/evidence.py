@@ -138,7 +138,8 @@ class Evidence:
         kld: mean KL(FP16‖EXL2) in nats; None when not measured.
         kld_floor: the same between FP16 and its twin.
         more_questions: how many further ones would tell the loss from chance, if it stays; None when not known.
-        elsewhere: where the rule that failed does not show the loss beyond noise: which rule does, and its numbers.
+        elsewhere: where the rule that failed does not show the loss beyond noise: why another rule is looked at, which,
+            and its numbers.
     """
 
     state: State

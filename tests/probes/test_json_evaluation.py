@@ -13,7 +13,7 @@ from scipy import stats
 from wfgy_triage.diagnosis import CHECK_CAUSES, ONLY_WEIGHTS
 from wfgy_triage.measure.json_validity import classify_json
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
-from wfgy_triage.probes.json_evaluation import evaluate_samples
+from wfgy_triage.probes.json_evaluation import evaluate_samples, lost
 from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample, SampleKey
 
@@ -234,3 +234,40 @@ def test_worse_answers_never_improve_the_state(n: int, data: st.DataObject):
         evaluate(answers(["good"] * n, ["no_key"] * k + ["good"] * (n - k)), n).state for k in (bad, bad + 1)
     ]
     assert RANK[states[1]] <= RANK[states[0]]
+
+
+def noise_rung(found: Evaluation) -> str:
+    return next(c.detail for c in found.diagnosis.evidence if c.check == "above_noise")
+
+
+def test_few_broken_answers_take_their_cause_from_wrong_values_that_chance_does_not_explain():
+    exl2 = ["no_key"] * 3 + ["other_value"] * 7 + ["good"] * 10
+    found = evaluate(answers(["good"] * 20, exl2))
+    assert (found.state, found.diagnosis.cause) == (State.FAIL, "weights_too_few_bits")
+    assert found.diagnosis.confidence == "medium", "that the schema broke for it is likely and no more"
+    assert "EXL2 loses 3 usable answers" in noise_rung(found)
+    assert "another rule. Records with the right content: Of 20 questions EXL2 loses 10" in noise_rung(found)
+    gone = lost(answers(["good"] * 20, exl2), ProbeSettings(questions=20))
+    assert set(gone.questions) == {f"q{i:03d}" for i in range(10)}
+    back = [sample(0, "back:cache", "good"), sample(1, "back:cache", "other_value")]
+    assert gone.well(back, "back:cache") == {"q000": True, "q001": False}
+
+
+@pytest.mark.parametrize(
+    "exl2",
+    [
+        ["no_key"] * 3 + ["good"] * 17,
+        ["no_key"] * 3 + ["other_value"] * 4 + ["good"] * 13,  # p = 0.016, which is not all but excluded
+    ],
+)
+def test_wrong_values_that_may_be_chance_name_no_cause(exl2: list[str]):
+    found = evaluate(answers(["good"] * 20, exl2))
+    assert (found.state, found.diagnosis.cause) == (State.FAIL, "unknown")
+    assert lost(answers(["good"] * 20, exl2), ProbeSettings(questions=20)).questions == ()
+
+
+def test_wrong_values_are_no_cause_where_the_schema_holds_or_fp16_breaks_it_alike():
+    held = evaluate(answers(["good"] * 20, ["other_value"] * 20))
+    assert (held.state, held.diagnosis.cause) == (State.INCONCLUSIVE, "within_noise")
+    alike = evaluate(answers(["no_key"] * 8 + ["good"] * 12, ["no_key"] * 8 + ["other_value"] * 12))
+    assert (alike.state, alike.diagnosis.cause) == (State.FAIL, "baseline_also_fails")

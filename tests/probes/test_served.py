@@ -105,7 +105,9 @@ def test_a_server_that_changes_its_own_answers_as_much_is_no_evidence_of_damage(
     rung = next(c for c in found.diagnosis.evidence if c.check == "above_noise")
     assert (rung.result, found.diagnosis.cause) == ("fault", "unknown")
     assert "EXL2 against itself 6" in rung.detail
-    assert json_evaluation.lost(tuple(bench.samples.values()), bench.settings) == (), "nothing to localize"
+    assert json_evaluation.lost(tuple(bench.samples.values()), bench.settings).questions == (), (
+        "nothing to localize"
+    )
 
 
 def test_the_ladder_counts_the_servers_own_changes_beside_the_twins():

@@ -30,7 +30,7 @@ def test_where_nothing_helped_measurably_the_closest_is_named_and_what_would_tel
     assert (found["candidate"], found["verified"]) == (None, False)
     said = str(found["summary"])
     assert said.startswith("None of the 2 changes that were tried helped measurably. Closest was “")
-    assert f"“{second.facts.label}”: it brought 5 of 6 lost answers back" in said
+    assert f"“{second.facts.label}”. It brings back 5 of 6 lost answers" in said
     none = recommend([trials[0]], State.FAIL)
     assert none is not None
     assert none["summary"] == "The one change that was tried did not help measurably."

@@ -46,7 +46,7 @@ def test_the_live_view_shows_the_change_in_work_and_those_that_are_through():
     html = trials_so_far([done, skipped], events)
     for text in (
         "&lt;b&gt;Vote",
-        "Brings back 6 of the 8 lost answers",
+        "It brings back 6 of 8 lost answers",
         "No chain here.",
         "Trying now",
         "6 of 20",

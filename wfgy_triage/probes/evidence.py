@@ -122,16 +122,28 @@ def strongest(found: Mapping[str, Evidence], state: State, failed: Collection[st
     """The strongest evidence of a loss: of the rules that failed first, of all otherwise.
 
     Where a rule that failed does not show its loss beyond the noise, and another rule does, the evidence says so: see
-    `lost_rules`. Nothing is certain then, since what failed may have failed by chance.
+    `lost_rules`. Nothing is certain then, since what failed may have failed by chance. The same where what failed is
+    about no loss, such as the time that is saved: no evidence is of that, and what is lost beside it may not be why.
     """
-    best = found[_strongest(found, failed)]
-    rules = lost_rules(found, failed)
-    if best.above_noise or not rules:
+    name = _strongest(found, failed)
+    best, rules = found[name], lost_rules(found, failed)
+    no_loss = bool(failed) and name not in failed
+    if not rules:
+        return replace(best, state=state, above_noise=best.above_noise and not no_loss)
+    if best.above_noise and not no_loss:
         return replace(best, state=state)
     other = found[rules[0]]
-    words = f"{load_catalog().metrics[rules[0]].label}: {other.noise_detail}"
+    label = load_catalog().metrics[rules[0]].label
+    beyond = f"What is beyond the noise is the loss on another rule. {label}: {other.noise_detail}"
     return replace(
-        best, state=state, above_noise=True, floor_known=other.floor_known, certain=False, elsewhere=words
+        best,
+        state=state,
+        above_noise=True,
+        floor_known=other.floor_known,
+        certain=False,
+        noise_detail="What failed is no loss in the answers." if no_loss else best.noise_detail,
+        more_questions=None if no_loss else best.more_questions,
+        elsewhere=beyond if no_loss else f"That alone may be chance. {beyond}",
     )
 
 

@@ -21,7 +21,6 @@ from wfgy_triage.probes.json_evaluation import evaluate_samples, failed, lost
 from wfgy_triage.probes.json_plan import records_info, records_of
 from wfgy_triage.probes.json_samples import right, usable
 from wfgy_triage.probes.localize import localize
-from wfgy_triage.probes.lost import lost_answers
 from wfgy_triage.probes.measuring import Measuring
 from wfgy_triage.probes.payloads import token_pieces
 from wfgy_triage.probes.sampling import as_asked
@@ -53,8 +52,7 @@ class JsonBreaks:
 
         measuring = Measuring(context, SYMPTOM, subject.items)
         measuring.run(subject.judge, annotate)
-        questions = lost(context.stored(), context.settings)
-        localize(context, measuring, subject.judge, lost_answers(questions, subject.useful))
+        localize(context, measuring, subject.judge, lost(context.stored(), context.settings))
         hold(context, subject, failed(context.stored(), context.settings), right)
 
     def subject(self, context: ProbeContext) -> Subject:

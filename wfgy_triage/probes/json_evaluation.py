@@ -7,20 +7,26 @@ verdict, may count as either outcome.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wfgy_triage.diagnosis import diagnose_rate
-from wfgy_triage.evidence import RateEvidence
+from wfgy_triage.diagnosis import diagnose
+from wfgy_triage.evidence import Evidence, RateEvidence
 from wfgy_triage.measure.json_validity import JsonKind
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.probes.chart_data import class_chart, damage_chart, rate_charts
 from wfgy_triage.probes.damage import damage
-from wfgy_triage.probes.evidence import failed_questions, lost_questions, rate_evidence
+from wfgy_triage.probes.evidence import (
+    failed_questions,
+    lost_questions,
+    lost_rules,
+    rate_evidence,
+    strongest,
+)
 from wfgy_triage.probes.held import held_of
-from wfgy_triage.probes.json_samples import PRIMARY, RATES, right, usable
-from wfgy_triage.probes.lost import lost_answers
-from wfgy_triage.probes.paired import Outcomes, PerSide, Sides, literal_rule, rate_metric
+from wfgy_triage.probes.json_samples import LOSSES, PRIMARY, RATES, right, usable
+from wfgy_triage.probes.lost import Lost, lost_answers
+from wfgy_triage.probes.paired import Outcomes, Sides, literal_rule, rate_metric
 from wfgy_triage.probes.sampling import with_sampling
 from wfgy_triage.probes.served import with_again, with_server_facts
 from wfgy_triage.probes.token_metrics import Divergence, Part, bucket_chart, divergence
@@ -42,38 +48,69 @@ def evaluate_samples(
     rates = {name: rate_metric(name, sides.each(hit), level, name == PRIMARY) for name, hit in RATES.items()}
     tokens = divergence(sides.pair, sides.pair_floor, level, PARTS)
     fits, primary = sides.each(RATES[PRIMARY]), rates[PRIMARY]
-    good = sides.each(usable)
-    evidence = with_again(rate_evidence(primary, fits, good, tokens, level), samples, usable)
-    gone = lost_answers(lost_questions(evidence, good), usable)
-    held = held_of(samples, failed_questions(evidence, good), usable, right)
+    losses = _losses(samples, sides, rates, tokens, level)
+    gone = _lost(sides, losses)
+    held = held_of(samples, failed_questions(losses[PRIMARY], sides.each(usable)), usable, right)
     found, asked = damage(samples, sides.pair, gone), with_sampling(checks, samples)
+    shown = strongest(_as_read(losses), losses[PRIMARY].state, _failed_rules(losses))
     return Evaluation(
         state=primary.state or State.NOT_MEASURED,
         headline=_headline(fits, primary, sides.each(RATES["truncated_rate"])),
         page_rule=literal_rule(primary),
         metrics=with_server_facts((*rates.values(), *tokens.metrics), samples, level),
-        diagnosis=diagnose_rate(evidence, asked, found, held),
+        diagnosis=diagnose(shown, asked, found, held),
         charts=_charts(sides, rates, tokens, level) | damage_chart(found),
     )
 
 
-def lost(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
-    """The questions that EXL2 loses; see `evidence.lost_questions`."""
-    return lost_questions(*_changes(samples, settings))
+def lost(samples: Sequence[Sample], settings: ProbeSettings) -> Lost:
+    """What EXL2 loses more of than noise does; nothing where it loses no more."""
+    return _lost(*_stored_losses(samples, settings))
 
 
 def failed(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
     """The questions that FP16 itself fails; see `evidence.failed_questions`."""
-    return failed_questions(*_changes(samples, settings))
+    sides, losses = _stored_losses(samples, settings)
+    return failed_questions(losses[PRIMARY], sides.each(usable))
 
 
-def _changes(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[RateEvidence, PerSide[bool]]:
+def _stored_losses(
+    samples: Sequence[Sample], settings: ProbeSettings
+) -> tuple[Sides, dict[str, RateEvidence]]:
     sides, level = Sides.of(samples), settings.level
-    fits, good = sides.each(RATES[PRIMARY]), sides.each(usable)
+    rates = {name: rate_metric(name, sides.each(RATES[name]), level, name == PRIMARY) for name in LOSSES}
     tokens = divergence(sides.pair, sides.pair_floor, level)
-    primary = rate_metric(PRIMARY, fits, level, True)
-    evidence = rate_evidence(primary, fits, good, tokens, level)
-    return with_again(evidence, samples, usable), good
+    return sides, _losses(samples, sides, rates, tokens, level)
+
+
+def _losses(
+    samples: Sequence[Sample], sides: Sides, rates: Mapping[str, Metric], tokens: Divergence, level: float
+) -> dict[str, RateEvidence]:
+    """Evidence by metric: of what decides, and where that fails, of whether the values are right as well."""
+    state = rates[PRIMARY].state
+    return {
+        name: with_again(
+            rate_evidence(rates[name], sides.each(RATES[name]), sides.each(good), tokens, level, tries),
+            samples,
+            good,
+        )
+        for tries, (name, good) in enumerate(LOSSES.items(), 1)
+        if name == PRIMARY or state is State.FAIL
+    }
+
+
+def _as_read(losses: Mapping[str, RateEvidence]) -> dict[str, Evidence]:
+    return {name: found.evidence() for name, found in losses.items()}
+
+
+def _failed_rules(losses: Mapping[str, RateEvidence]) -> tuple[str, ...]:
+    return (PRIMARY,) if losses[PRIMARY].state is State.FAIL else ()
+
+
+def _lost(sides: Sides, losses: Mapping[str, RateEvidence]) -> Lost:
+    """Questions with a good FP16 answer and no good EXL2 answer, by the metric whose loss is beyond the noise."""
+    rule = next(iter(lost_rules(_as_read(losses), _failed_rules(losses))), PRIMARY)
+    return lost_answers(lost_questions(losses[rule], sides.each(LOSSES[rule])), LOSSES[rule])
 
 
 def _headline(fits: Outcomes, primary: Metric, cut: Outcomes) -> str:

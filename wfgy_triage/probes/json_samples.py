@@ -56,3 +56,7 @@ def usable(answer: Payload) -> bool:
 def right(answer: Payload) -> bool:
     """Whether the record says what the note says."""
     return bool(answer["value_matches"])
+
+
+LOSSES: Mapping[str, Callable[[Payload], bool]] = {PRIMARY: usable, "value_match_rate": right}
+"""Metrics on which a loss is told from noise, what decides first, and which answers are good by each."""

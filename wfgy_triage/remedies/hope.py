@@ -53,9 +53,7 @@ def given_up(
     """
     if not facts.lost:
         return None
-    back = f"It brings back {facts.restored} of {facts.lost} lost answers"
-    if facts.both_sides:
-        back = f"It mends {facts.restored} of {facts.lost} failed answers"
+    back = facts.came_back
     if stats.binom.cdf(facts.restored, facts.lost, 0.5) <= HOPELESS_P:
         return replace(facts, status="hopeless", reason=f"{back}, so the other questions were not asked.")
     if bounded and not _within_reach(facts, samples, probe, settings):

@@ -216,8 +216,7 @@ def _closest(trials: Sequence[Trial]) -> tuple[str, ...]:
     found = closest(trials)
     if found is None:
         return ()
-    facts = found.facts
     return (
-        f"Closest was “{facts.label}”: it brought {facts.restored} of {facts.lost} lost answers back, which so few"
-        " questions do not tell from chance. A run with more questions would.",
+        f"Closest was “{found.facts.label}”. {found.facts.came_back}, which so few questions do not tell from"
+        " chance. A run with more questions would.",
     )

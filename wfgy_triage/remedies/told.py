@@ -78,6 +78,13 @@ class TrialFacts:
         """Whether FP16 was asked with the change too, and is what EXL2 with it is held against."""
         return self.reference.startswith(TRY_FP16)
 
+    @property
+    def came_back(self) -> str:
+        """What the change does to the questions that were asked first, without a full stop."""
+        if self.both_sides:
+            return f"It mends {self.restored} of {self.lost} failed answers"
+        return f"It brings back {self.restored} of {self.lost} lost answers"
+
 
 def facts_of(samples: Sequence[Sample]) -> tuple[TrialFacts, ...]:
     """The trials of a run, in the order in which they were made."""

@@ -182,7 +182,7 @@ def trials_so_far(trials: Sequence[TrialFacts], events: Sequence[Event], ended: 
 
 def _told(trial: TrialFacts) -> str:
     if trial.status == "tried" and trial.lost:
-        return f"Brings back {trial.restored} of the {trial.lost} lost answers asked first. {trial.reason}".strip()
+        return f"Lost ones first: {trial.came_back}. {trial.reason}".strip()
     return trial.reason
 
 
