@@ -24,6 +24,7 @@ from wfgy_triage.matching import (
     load_matcher,
     phrases,
     read_restated,
+    read_translated,
     read_written,
 )
 
@@ -124,12 +125,18 @@ def test_the_data_are_sound_and_the_test_split_is_not_learned_from():
     assert {e.symptom for e in written} == known
     assert len({e.text for e in written}) == len(written)
     assert all(check_complaint(e.text) for e in written)
-    assert not {e.text for e in [*phrases(load_catalog()), *written]} & set(texts)
+    translated = read_translated()
+    assert {e.symptom for e in translated} == known
+    assert {e.source for e in translated if e.source} <= {e.source for e in learned}
+    assert all(check_complaint(e.text) for e in translated)
+    own = [*phrases(load_catalog()), *written, *translated]
+    assert len({e.text for e in translated}) == len(translated)
+    assert not {e.text for e in own} & set(texts)
     assert {c.second for c in test} <= known
     assert sum(c.agreed for c in test) / len(test) > 0.95
 
 
-@pytest.mark.parametrize("read", [read_restated, read_written])
+@pytest.mark.parametrize("read", [read_restated, read_written, read_translated])
 def test_a_bad_line_of_what_is_learned_from_is_named(tmp_path: Path, read):
     file = tmp_path / "complaints.jsonl"
     file.write_text('{"text": "a", "symptom": "none", "source": "s"}\n{"words": "b"}\n', encoding="utf-8")
@@ -147,25 +154,25 @@ def test_a_second_label_counts_as_right(matcher: SymptomMatcher):
 def test_complaints_of_other_people(matcher: SymptomMatcher):
     complaints = read_test()
     outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
-    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached: 221 of 241 and 11 of 137. These bounds are a
+    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached: 226 of 241 and 14 of 137. These bounds are a
     # few complaints away from it: they show when another training does harm.
     assert (outcome.fitting, outcome.unrelated) == (241, 137)
-    assert outcome.right >= 219
-    assert outcome.forced <= 13
-    assert outcome.fitting - outcome.right + outcome.forced <= 33
+    assert outcome.right >= 223
+    assert outcome.forced <= 16
+    assert outcome.fitting - outcome.right + outcome.forced <= 31
 
 
 def test_complaints_of_the_second_test(matcher: SymptomMatcher):
-    """Every third of them: 82 and 12, with a few complaints to spare. Of all, docs/matching.md says 257 and 28."""
+    """Every third of them: 86 and 13, with a few complaints to spare. Of all, docs/matching.md says 267 and 30."""
     complaints = read_test(COLLECTED)[::3]
     outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
     assert (outcome.fitting, outcome.unrelated) == (95, 186)
-    assert outcome.right >= 79
+    assert outcome.right >= 83
     assert outcome.forced <= 16
 
 
 def test_complaints_about_other_software(matcher: SymptomMatcher):
-    """Every third of them: 4 are forced. Of all 265, docs/matching.md says 8; the goal is one in twenty."""
+    """Every third of them: 4 are forced. Of all 265, docs/matching.md says 9; the goal is one in twenty."""
     answers = best(matcher, *(c.text for c in read_plain()[::3]))
     assert len(answers) == 89
     assert sum(answer != NONE for answer in answers) <= 5

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tools.train_matcher.models import train_networks
-from tools.train_matcher.teaching import KNOWN, factor_on_none, share_of_second, taught
+from tools.train_matcher.teaching import KNOWN, factor_on_none, shares_of, taught
 from wfgy_triage.complaints import NONE
 from wfgy_triage.engines.sentence_reader import PREFIX, SentenceReader
-from wfgy_triage.matching import Example, read_restated
+from wfgy_triage.matching import Example, read_restated, read_translated
 
 CLASSES = [NONE, "json_breaks"]
 
@@ -50,28 +50,36 @@ def test_where_the_goals_cannot_both_be_met_the_smaller_miss_is_taken(fitting, u
 
 
 def test_a_finished_file_is_taught_what_is_new_amid_a_part_of_what_it_knows():
-    complaints, everything = read_restated(), taught(None)
-    further = taught(1764)
-    assert further[: len(complaints) - 1764] == complaints[1764:]
-    known = further[len(complaints) - 1764 :]
+    complaints, translated, everything = read_restated(), read_translated(), taught(None)
+    further = taught((1764, 4000))
+    new = [*complaints[1764:], *translated[4000:]]
+    assert further[: len(new)] == new
+    known = further[len(new) :]
     assert len(known) == sum(KNOWN.values())
-    assert set(known) <= set(everything) - set(complaints[1764:])
+    assert set(known) <= set(everything) - set(new)
+    assert taught((len(complaints), 4000))[: len(translated) - 4000] == translated[4000:]
 
 
-@pytest.mark.parametrize("learned", [-1, len(read_restated()), len(read_restated()) + 1])
-def test_behind_the_last_complaint_there_is_nothing_to_teach(learned):
-    with pytest.raises(SystemExit, match="from 0 to"):
+THERE = len(read_restated()), len(read_translated())
+
+
+@pytest.mark.parametrize("learned", [(-1, 0), (0, -1), THERE, (THERE[0] + 1, 0), (0, THERE[1] + 1)])
+def test_behind_the_last_text_there_is_nothing_to_teach(learned):
+    with pytest.raises(SystemExit, match="stands behind"):
         taught(learned)
 
 
-def test_the_second_reader_gets_a_share_where_it_mends_what_the_first_misses():
+def test_a_reader_gets_a_share_where_it_mends_what_the_others_miss():
     held = [Example("", "json_breaks")] * 10 + [Example("", NONE)] * 10
     # The first is wrong about one of each kind, the second about others.
     first, second = np.zeros((20, 2)), np.zeros((20, 2))
     first[:, 1] = [-9.0] + [5.0] * 9 + [9.0] + [-5.0] * 9
     second[:, 1] = [5.0] * 9 + [-9.0] + [-5.0] * 9 + [9.0]
-    assert share_of_second(first, second, CLASSES, held) > 0
-    assert share_of_second(first, first, CLASSES, held) == 0
+    shares = shares_of([first, first, second], CLASSES, held)
+    assert sum(shares) == pytest.approx(1)
+    assert 0 < shares[2] < 1
+    assert shares_of([first, first], CLASSES, held) == (1.0, 0.0)
+    assert shares_of([np.zeros((20, 2)), first], CLASSES, held)[1] > 0
 
 
 def test_networks_learn_what_tells_classes_apart_and_are_read_as_they_were_trained():

@@ -1,9 +1,9 @@
 """Rank the symptoms for a complaint in the user's own words; `none` when no symptom fits.
 
 A small language model and a sentence model, trained on the fix map's phrases, on texts written for them
-(`fixmap/written.jsonl`) and on complaints of other people in restated words (`fixmap/complaints.jsonl`), read the text
-and give every symptom a share (`engines/two_readers.py`). After a change of what they learn from,
-`tools/train_matcher` trains them again.
+(`fixmap/written.jsonl`), on complaints of other people in restated words (`fixmap/complaints.jsonl`) and on some of
+both in other languages (`fixmap/translated.jsonl`), read the text and give every symptom a share
+(`engines/readers.py`). After a change of what they learn from, `tools/train_matcher` trains them again.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ import numpy as np
 
 from wfgy_triage.catalog import FIXMAP, Catalog
 from wfgy_triage.complaints import NONE, Match
-from wfgy_triage.engines.two_readers import Trained, load_readers
+from wfgy_triage.engines.readers import Trained, load_readers
 from wfgy_triage.errors import PrerequisiteError
 
 BATCH = 64
 """Complaints answered before the first of them is handed out."""
-COMPLAINTS, WRITTEN = FIXMAP / "complaints.jsonl", FIXMAP / "written.jsonl"
+COMPLAINTS, WRITTEN, TRANSLATED = (
+    FIXMAP / f"{name}.jsonl" for name in ("complaints", "written", "translated")
+)
 TRAINED = FIXMAP / "matcher.safetensors"
 HELD_OUT = FIXMAP / "held_out.jsonl"
-"""Restated complaints that are not learned from: share of the second model and factor on `none` are chosen on these."""
+"""Restated complaints that are not learned from: each reader's share and the factor on `none` are chosen on these."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,15 @@ def read_restated(path: Path = COMPLAINTS) -> list[Example]:
 
 def read_written(path: Path = WRITTEN) -> list[Example]:
     """Texts written for the matcher: what tells somebody who sees a symptom from somebody who only speaks of it.
+
+    Raises:
+        PrerequisiteError: the file cannot be read, or a line is not as it should be.
+    """
+    return _read(path)
+
+
+def read_translated(path: Path = TRANSLATED) -> list[Example]:
+    """Restated complaints and written texts in Chinese, Japanese, Korean and Russian; with the address, if one has it.
 
     Raises:
         PrerequisiteError: the file cannot be read, or a line is not as it should be.

@@ -157,7 +157,7 @@ def test_sessions_list_says_when_nothing_matches(page: Page, served: Served):
 
 def test_the_two_pages_link_to_each_other(page: Page, served: Served):
     open_page(page, served.url)
-    page.get_by_role("link", name="Runs").click()
+    page.get_by_role("link", name="Sessions").click()
     expect(page.get_by_role("heading", name="Sessions")).to_be_visible()
     page.get_by_role("link", name="Triage").click()
     expect(page.get_by_role("heading", name="What looks wrong?")).to_be_visible()

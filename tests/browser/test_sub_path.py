@@ -33,7 +33,7 @@ def test_page_list_session_download_and_shared_link_stay_below_the_path(
 
     open_page(page, proxy.url)  # without the slash at the end, as people type it
     assert page.url == f"{proxy.url}/"
-    page.get_by_role("link", name="Runs").first.click()
+    page.get_by_role("link", name="Sessions").first.click()
     expect(page).to_have_url(f"{proxy.url}/runs")
     row = page.locator("table.sessions tbody tr").first
     expect(row).to_be_visible()
@@ -67,6 +67,6 @@ def test_page_list_session_download_and_shared_link_stay_below_the_path(
 def test_a_proxy_that_leaves_the_path_on_is_understood_too(page: Page, behind: tuple[Served, Proxy]):
     served, _ = behind
     open_page(page, f"{served.url}{PREFIX}/")
-    page.get_by_role("link", name="Runs").first.click()
+    page.get_by_role("link", name="Sessions").first.click()
     expect(page).to_have_url(f"{served.url}{PREFIX}/runs")
     expect(page.get_by_role("heading", level=1)).to_be_visible()

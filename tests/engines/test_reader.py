@@ -14,7 +14,19 @@ from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
 
 from tests.engines.conftest import build_model, save_tokenizer
-from wfgy_triage.engines.reader import AFTER, BATCH, BEFORE, LINEARS, MOST_TOKENS, framed
+from tools.train_matcher.models import ReaderModel
+from wfgy_triage.engines.reader import (
+    AFTER,
+    BATCH,
+    BEFORE,
+    BOTH_WAYS,
+    LINEARS,
+    MOST_TOKENS,
+    Manner,
+    build_readers,
+    framed,
+)
+from wfgy_triage.engines.readers import Readers, blend, load_readers
 from wfgy_triage.engines.sentence_files import DIMENSIONS, model_folder
 from wfgy_triage.engines.sentence_reader import (
     BLOCKS,
@@ -23,7 +35,6 @@ from wfgy_triage.engines.sentence_reader import (
     SentenceReader,
     load_sentence_states,
 )
-from wfgy_triage.engines.two_readers import TwoReaders, blend, load_readers
 from wfgy_triage.errors import PrerequisiteError
 
 CLASSES = ["json_breaks", "none", "wrong_snippet"]
@@ -59,9 +70,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, objec
             )
             made |= {f"{path}.a": down, f"{path}.b": up}
             module.weight.data += torch.tensor(up @ down).float()
+    made |= {f"{BOTH_WAYS.prefix}{name}": tensor * 0.5 for name, tensor in made.items()}
     made |= {f"{PREFIX}{name}": tensor for name, tensor in networks(2).items()}
     changes = folder / "changes.safetensors"
-    settled = {"classes": json.dumps(CLASSES), "share": "0.25", "none_factor": "2.5"}
+    settled = {"classes": json.dumps(CLASSES), "shares": "[0.5, 0.25, 0.25]", "none_factor": "2.5"}
     save_file({n: t.astype(np.float32) for n, t in made.items()}, changes, settled)
     return folder, changes, model
 
@@ -69,8 +81,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, objec
 def test_logits_are_those_of_the_changed_model(folders):
     folder, changes, model = folders
     trained = load_readers(folder, changes)
-    assert (trained.classes, trained.reader.share, trained.none_factor) == (tuple(CLASSES), 0.25, 2.5)
-    tokenizer, reader = Tokenizer.from_file(str(folder / "tokenizer.json")), trained.reader.first
+    assert (trained.classes, trained.reader.shares) == (tuple(CLASSES), (0.5, 0.25, 0.25))
+    assert trained.none_factor == 2.5
+    tokenizer, reader = Tokenizer.from_file(str(folder / "tokenizer.json")), trained.reader.parts[0]
     ours = reader.logits(TEXTS)
     assert ours.shape == (len(TEXTS), 3)
     head = {n: torch.tensor(t) for n, t in reader._changes.items() if n.startswith("head")}
@@ -81,6 +94,42 @@ def test_logits_are_those_of_the_changed_model(folders):
         np.testing.assert_allclose(row, expected.numpy(), rtol=2e-3, atol=2e-3)
     np.testing.assert_allclose(reader.logits(TEXTS[2:3])[0], ours[2], rtol=1e-4, atol=1e-4)
     assert trained.reader.logits([]).shape == (0, 3)
+
+
+def test_read_both_ways_every_token_sees_the_whole_text(folders):
+    folder, changes, model = folders
+    with safe_open(changes, "np") as file:
+        names = [n for n in file.keys() if n.startswith(("model", "head"))]  # noqa: SIM118
+        made = {name: file.get_tensor(name) for name in names}
+    ours = build_readers(folder, [(Manner("", 0, True), made)])[0].logits(TEXTS)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for row, text in zip(ours, TEXTS, strict=True):
+        ids = torch.tensor([framed(tokenizer, text)])
+        every = torch.ones(1, 1, ids.shape[1], ids.shape[1], dtype=torch.bool)
+        with torch.no_grad():
+            states = model.model(input_ids=ids, attention_mask=every).last_hidden_state[0, 1:].mean(0)
+        expected = made["head.weight"] @ states.numpy() + made["head.bias"]
+        np.testing.assert_allclose(row, expected, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("manner", [Manner(), Manner("turned.", 1, True), Manner("turned.", 2, False)])
+def test_what_was_trained_is_read_in_the_manner_in_which_it_was_trained(
+    folders, tmp_path: Path, manner: Manner
+):
+    folder, _, _ = folders
+    torch.manual_seed(3)
+    model = ReaderModel(folder, 3, manner).eval()
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.02)
+    kept = {n.removeprefix(manner.prefix): t.float().numpy() for n, t in model.tensors().items()}
+    changed = {n.split(".")[2] for n in kept if n.startswith("model")}
+    assert changed == {str(block) for block in range(manner.both_ways or 0, 3)}
+    with torch.no_grad():
+        expected = model(model.rows(TEXTS)).numpy()
+    ours = build_readers(folder, [(manner, kept)])[0].logits(TEXTS)
+    np.testing.assert_allclose(ours, expected, rtol=5e-3, atol=5e-3)
+    assert np.abs(np.diff(ours, axis=0)).max() > 0.05, "texts differ by more than the tolerance"
 
 
 def test_states_are_those_of_the_sentence_model():
@@ -109,15 +158,17 @@ def test_what_the_networks_say_is_averaged():
 
 def test_each_reader_has_its_share_in_what_is_said():
     first, second = np.log([[0.8, 0.1, 0.1]]) + 7, np.log([[0.2, 0.6, 0.2]])
-    mixed = np.exp(blend(first, second, 0.25))
+    mixed = np.exp(blend([first, second], [0.75, 0.25]))
     np.testing.assert_allclose(mixed, [[0.8**0.75 * 0.2**0.25, 0.1**0.75 * 0.6**0.25, 0.1**0.75 * 0.2**0.25]])
 
     class Says:
         def __init__(self, logits):
             self.logits = lambda texts: logits
 
-    both = TwoReaders(Says(first), Says(second), 0.25)
-    np.testing.assert_array_equal(both.logits(["a"]), blend(first, second, 0.25))
+    both = Readers((Says(first), Says(second)), (0.75, 0.25))
+    np.testing.assert_array_equal(both.logits(["a"]), blend([first, second], [0.75, 0.25]))
+    with pytest.raises(ValueError, match="zip"):
+        blend([first, second], [1.0])
 
 
 def test_a_text_is_read_up_to_its_length_and_its_frame_stays(folders):
@@ -127,7 +178,7 @@ def test_a_text_is_read_up_to_its_length_and_its_frame_stays(folders):
     assert len(long) == MOST_TOKENS + len(BEFORE.encode()) + len(AFTER.encode())
 
 
-@pytest.mark.parametrize("damage", ["model", "changes", "tokenizer", "mismatch", "networks"])
+@pytest.mark.parametrize("damage", ["model", "changes", "tokenizer", "mismatch", "networks", "both ways"])
 def test_what_is_missing_or_damaged_is_said_plainly(folders, tmp_path: Path, damage: str):
     folder, changes, _ = folders
     for file in folder.iterdir():
@@ -136,9 +187,10 @@ def test_what_is_missing_or_damaged_is_said_plainly(folders, tmp_path: Path, dam
         (tmp_path / "model.safetensors").write_bytes(b"no tensors")
     elif damage == "tokenizer":
         (tmp_path / "tokenizer.json").write_text("{}")
-    elif damage == "networks":
+    elif damage in ("networks", "both ways"):
+        gone = PREFIX if damage == "networks" else BOTH_WAYS.prefix
         with safe_open(changes, "np") as file:
-            kept = {n: file.get_tensor(n) for n in file.keys() if not n.startswith(PREFIX)}  # noqa: SIM118
+            kept = {n: file.get_tensor(n) for n in file.keys() if not n.startswith(gone)}  # noqa: SIM118
             save_file(kept, tmp_path / changes.name, file.metadata())
     elif damage == "changes":
         (tmp_path / changes.name).unlink()

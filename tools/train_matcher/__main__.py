@@ -1,17 +1,18 @@
 """Train what tells the symptoms apart, from phrases, texts and complaints of fixmap/.
 
-    .venv/bin/python -m tools.train_matcher [--part both] [--epochs 2.5] [--out fixmap/matcher.safetensors]
-    .venv/bin/python -m tools.train_matcher --further fixmap/matcher.safetensors --learned N --epochs 1
+    .venv/bin/python -m tools.train_matcher [--part all] [--epochs 2.5] [--out fixmap/matcher.safetensors]
+    .venv/bin/python -m tools.train_matcher --part forward --further fixmap/matcher.safetensors --learned N M --epochs 1
 
-The parts are `reader`, low-rank changes of SmolLM2-135M, and `sentences`, small networks on the states of
-all-MiniLM-L6-v2 (`models.py`). What is not trained is taken from the file that is there. A training that
-was killed left a `.partial` file beside its outcome: `--go-on FILE` takes it up from there. `--further` teaches a
-finished file the complaints behind the first N, gently, amid a part of what it knows. How the file that is there came
-about, which one command does not repeat: docs/matching.md.
+The parts are `forward` and `both_ways`, low-rank changes of SmolLM2-135M in two manners of reading, and `sentences`,
+small networks on the states of all-MiniLM-L6-v2 (`models.py`). What is not trained is taken from the file that is
+there. A training that was killed left a `.partial` file beside its outcome: `--go-on FILE` takes it up from there.
+`--further` teaches one part of a finished file the complaints behind the first N and the translations behind the first
+M, gently, amid a part of what it knows. How the file that is there came about, which one command does not repeat:
+docs/matching.md.
 
-Needs the demo's FP16 model, and more than an hour on two cores with bf16 (more without); `sentences` alone takes five
-minutes. On the complaints of held_out.jsonl the share of the second model and the factor on `none` are chosen, and
-nothing is learned from them. The test complaints of benchmarks/data are not read.
+Needs the demo's FP16 model, and about an hour on two cores for each manner; `sentences` alone takes five minutes. On
+the complaints of held_out.jsonl each reader's share and the factor on `none` are chosen, and nothing is learned from
+them. The test complaints of benchmarks/data are not read.
 """
 
 from __future__ import annotations
@@ -31,15 +32,20 @@ from torch import nn
 
 from wfgy_triage.complaints import NONE
 from wfgy_triage.demo import fp16_folder
+from wfgy_triage.engines.reader import BOTH_WAYS, FORWARD, Manner
+from wfgy_triage.engines.readers import blend, load_readers
 from wfgy_triage.engines.sentence_files import model_folder
 from wfgy_triage.engines.sentence_reader import PREFIX, load_sentence_states
-from wfgy_triage.engines.two_readers import blend, load_readers
 from wfgy_triage.matching import HELD_OUT, TRAINED, Example, read_restated
 from wfgy_triage.settings import load_settings
 
 from .models import ReaderModel, train_networks
-from .teaching import factor_on_none, share_of_second, taught
+from .teaching import factor_on_none, shares_of, taught
 
+MANNERS = {"forward": FORWARD, "both_ways": BOTH_WAYS}
+SENTENCES, ALL = "sentences", "all"
+PARTS = (*MANNERS, SENTENCES)
+"""In the order of the readers."""
 RATE, HEAD_RATE = 5e-4, 1e-3
 BATCH, WARM_UP, SMOOTHING = 32, 20, 0.05
 FURTHER, FIXED_BLOCKS = 0.6, 8
@@ -107,37 +113,42 @@ def train(
 
 
 def settle(folder: Path, out: Path, held: Sequence[Example]) -> None:
-    """Choose share and factor with the readers that are used, and write them into the file."""
+    """Choose shares and factor with the readers that are used, and write them into the file."""
     trained, texts = load_readers(folder, out), [e.text for e in held]
-    first, second = trained.reader.first.logits(texts), trained.reader.second.logits(texts)
-    share = share_of_second(first, second, trained.classes, held)
-    factor = factor_on_none(blend(first, second, share), trained.classes, held)
-    settled = {"share": f"{share:.2g}", "none_factor": f"{factor:.4g}"}
-    save_file(load_file(out), out, {"classes": json.dumps(trained.classes), **settled})
-    print(f"share of the sentence model: {share:.2g}; factor on {NONE}: {factor:.3g}; written to {out}")
+    logits = [part.logits(texts) for part in trained.reader.parts]
+    shares = shares_of(logits, trained.classes, held)
+    factor = factor_on_none(blend(logits, shares), trained.classes, held)
+    save_file(load_file(out), out, _settled(trained.classes, shares, factor))
+    print(f"shares of {', '.join(PARTS)}: {shares}; factor on {NONE}: {factor:.3g}; written to {out}")
+
+
+def _settled(classes: Sequence[str], shares: Sequence[float], factor: float) -> dict[str, str]:
+    return {"classes": json.dumps(classes), "shares": json.dumps(shares), "none_factor": f"{factor:.4g}"}
 
 
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--part", choices=["reader", "sentences", "both"], default="both")
+    parser.add_argument("--part", choices=[*PARTS, ALL], default=ALL)
     parser.add_argument("--epochs", type=float, default=2.5)
     parser.add_argument("--go-on", type=Path)
     parser.add_argument("--further", type=Path)
-    parser.add_argument("--learned", type=int)
+    parser.add_argument("--learned", type=int, nargs=2)
     parser.add_argument("--out", type=Path, default=TRAINED)
     asked = parser.parse_args()
     if (asked.further is None) != (asked.learned is None):
-        parser.error("--further FILE and --learned NUMBER belong together.")
+        parser.error("--further FILE and --learned COMPLAINTS TRANSLATIONS belong together.")
+    if asked.part not in MANNERS and (asked.further or asked.go_on):
+        parser.error("--further and --go-on are for one manner of reading: name it with --part.")
     return asked
 
 
 def train_reader(
-    asked: argparse.Namespace, texts: Sequence[str], labels: Sequence[int]
+    asked: argparse.Namespace, manner: Manner, texts: Sequence[str], labels: Sequence[int]
 ) -> dict[str, torch.Tensor]:
-    """Train the language model; what it has learned is put aside every 64 steps."""
-    model = ReaderModel(fp16_folder(load_settings()), len(set(labels)))
+    """Train the language model in a manner; what it has learned is put aside every 64 steps."""
+    model = ReaderModel(fp16_folder(load_settings()), len(set(labels)), manner)
     rows = model.rows(texts)
     print(f"{len(rows)} texts, {sum(map(len, rows))} tokens", flush=True)
     if asked.further:
@@ -152,22 +163,24 @@ def train_reader(
 
 
 def main() -> None:
-    """Train, choose share and factor, write the file."""
+    """Train, choose shares and factor, write the file."""
     asked = _asked()
     torch.manual_seed(0)
-    examples, made = taught(asked.learned), load_file(TRAINED)
+    learned = tuple(asked.learned) if asked.learned else None
+    examples, made = taught(learned), load_file(TRAINED)
     classes = sorted({e.symptom for e in examples})
-    if asked.part != "sentences":
-        labels = [classes.index(e.symptom) for e in examples]
-        made |= train_reader(asked, [e.text for e in examples], labels)
-    if asked.part != "reader":
+    labels = [classes.index(e.symptom) for e in examples]
+    for name in MANNERS:
+        if asked.part in (name, ALL):
+            made |= train_reader(asked, MANNERS[name], [e.text for e in examples], labels)
+    if asked.part in (SENTENCES, ALL):
         # Minutes from the start, so it always learns everything.
         examples = taught(None)
         labels = [classes.index(e.symptom) for e in examples]
         states = load_sentence_states(model_folder()).of([e.text for e in examples])
         made = {n: t for n, t in made.items() if not n.startswith(PREFIX)}
         made |= train_networks(states, np.array(labels), rare_ones_more(labels))
-    save_file(made, asked.out, {"classes": json.dumps(classes), "share": "0", "none_factor": "1"})
+    save_file(made, asked.out, _settled(classes, (0.0, 0.0, 1.0), 1.0))
     settle(fp16_folder(load_settings()), asked.out, read_restated(HELD_OUT))
 
 

@@ -1,4 +1,4 @@
-"""The two models that `tools/train_matcher` trains, in torch.
+"""The models that `tools/train_matcher` trains, in torch.
 
 `reader.py` and `sentence_reader.py` of `wfgy_triage/engines` compute in numpy what they compute, from the file that a
 training leaves.
@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from wfgy_triage.engines.reader import LINEARS, framed
+from wfgy_triage.engines.reader import LINEARS, Manner, framed
 from wfgy_triage.engines.sentence_reader import PREFIX
 
 RANK, SCALE = 16, 2.0
@@ -44,14 +44,19 @@ class Changed(nn.Module):
 
 
 class ReaderModel(nn.Module):
-    """The language model with changes, and a head on the state of the last token."""
+    """The language model with changes, read in a manner, and a head on a state.
 
-    def __init__(self, folder: Path, classes: int) -> None:
+    What every token sees is changed from a block on where it is read both ways; the blocks below stay as they are.
+    """
+
+    def __init__(self, folder: Path, classes: int, manner: Manner) -> None:
         super().__init__()
+        self._manner, self._whole = manner, manner.both_ways
+        self._exact = not torch.cpu.get_capabilities().get("amx_bf16", False)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.body = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).model
         self.body.requires_grad_(False)
-        for layer in self.body.layers:
+        for layer in self.body.layers[manner.both_ways or 0 :]:
             for name in LINEARS:
                 part, _, linear = name.partition(".")
                 parent = getattr(layer, part)
@@ -66,14 +71,36 @@ class ReaderModel(nn.Module):
     def forward(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         """Logits (rows, classes)."""
         longest = max(map(len, rows))
-        ids, mask = torch.zeros(len(rows), longest, dtype=torch.long), torch.zeros(len(rows), longest)
+        ids, there = torch.zeros(len(rows), longest, dtype=torch.long), torch.zeros(len(rows), longest)
         for number, row in enumerate(rows):
-            ids[number, : len(row)], mask[number, : len(row)] = torch.tensor(row), 1
-        with torch.autocast("cpu", torch.bfloat16):
-            states = self.body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        last = torch.tensor([len(row) - 1 for row in rows])
-        out: torch.Tensor = self.head(states[torch.arange(len(rows)), last].float())
+            ids[number, : len(row)], there[number, : len(row)] = torch.tensor(row), 1
+        # Without the units that multiply bfloat16, computing in it takes longer.
+        with torch.autocast("cpu", torch.bfloat16, enabled=not self._exact):
+            states = self._states(ids, there.bool()).float()
+        if self._manner.mean:
+            there[:, 0] = 0
+            read = (states * there[..., None]).sum(dim=1) / there.sum(dim=1, keepdim=True)
+        else:
+            read = states[torch.arange(len(rows)), there.sum(dim=1).long() - 1]
+        out: torch.Tensor = self.head(read)
         return out
+
+    def _states(self, ids: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        """The normalized states behind the last block: (rows, longest, hidden)."""
+        states, places = self.body.embed_tokens(ids), torch.arange(ids.shape[1])[None]
+        turned = self.body.rotary_emb(states, places)
+        every = there[:, None, None, :].expand(-1, 1, ids.shape[1], -1)
+        before = every & torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril()
+        for number, layer in enumerate(self.body.layers):
+            whole = self._whole is not None and number >= self._whole
+            states = layer(
+                states,
+                attention_mask=every if whole else before,
+                position_embeddings=turned,
+                position_ids=places,
+            )
+        found: torch.Tensor = self.body.norm(states)
+        return found
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What is kept: the changes, scaled, and the head."""
@@ -85,7 +112,8 @@ class ReaderModel(nn.Module):
                     module.b * math.sqrt(SCALE),
                 )
         kept = {n: t.detach().half().contiguous() for n, t in found.items()}
-        return kept | {"head.weight": self.head.weight.detach(), "head.bias": self.head.bias.detach()}
+        kept |= {"head.weight": self.head.weight.detach(), "head.bias": self.head.bias.detach()}
+        return {f"{self._manner.prefix}{name}": tensor for name, tensor in kept.items()}
 
     def fix_lowest(self, blocks: int) -> None:
         """Leave the lowest blocks as they are: it is faster, and what is new is told apart above them."""
@@ -94,7 +122,8 @@ class ReaderModel(nn.Module):
 
     def go_on(self, file: Path) -> int:
         """Take up what an earlier training left or made; returns the steps of one that was cut short, else 0."""
-        kept = load_file(file)
+        prefix = self._manner.prefix
+        kept = {n.removeprefix(prefix): t for n, t in load_file(file).items() if n.startswith(prefix)}
         for name, module in self.body.named_modules():
             if isinstance(module, Changed):
                 for part in ("a", "b"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Sequence
@@ -10,33 +11,40 @@ import numpy as np
 
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import NONE
-from wfgy_triage.engines.two_readers import blend
-from wfgy_triage.matching import Example, phrases, read_restated, read_written
+from wfgy_triage.engines.readers import blend
+from wfgy_triage.matching import Example, phrases, read_restated, read_translated, read_written
 
 KNOWN = {"complaints": 1100, "written": 800, "phrases": 300}
 """So many of each that the file knows are repeated amid what is new, so that nothing is unlearned."""
 TWICE = 2
 """A restated complaint counts as so many phrases: it is nearer to what people write."""
-SHARES = tuple(i / 10 for i in range(8))
-"""Of the second model in what both say, to choose from."""
+TENTHS = 10
+"""Into so many parts what all say is shared out among them."""
 RIGHT_GOAL, FORCED_GOAL = 0.9, 0.05
 """What is wanted: complaints answered with their symptom, at least; unrelated ones forced into a symptom, at most."""
 
 
-def taught(learned: int | None) -> list[Example]:
-    """What a training reads: everything, or what follows the first `learned` complaints, amid a part of the rest."""
-    known, written, complaints = phrases(load_catalog()), read_written(), read_restated()
+def taught(learned: tuple[int, int] | None) -> list[Example]:
+    """What a training reads: everything, or what is new, amid a part of the rest.
+
+    Args:
+        learned: so many complaints and translations, the first ones, are known; None: nothing is.
+    """
+    known, written = phrases(load_catalog()), read_written()
+    complaints, translated = read_restated(), read_translated()
     if learned is None:
-        return [*known, *written, *complaints * TWICE]
-    if not 0 <= learned < len(complaints):
+        return [*known, *written, *translated, *complaints * TWICE]
+    there = (len(complaints), len(translated))
+    if any(not 0 <= n <= most for n, most in zip(learned, there, strict=True)) or learned == there:
         raise SystemExit(
-            f"--learned {learned} is not possible: there are {len(complaints)} complaints, so it is a number from 0 to "
-            f"{len(complaints) - 1}. Behind it stands what is new."
+            f"--learned {learned[0]} {learned[1]} is not possible: there are {there[0]} complaints and {there[1]} "
+            "translations, and what is new stands behind the numbers of those that are known."
         )
-    draw = random.Random(learned)  # noqa: S311 - a choice, no secret
-    before = complaints[:learned]
+    draw = random.Random(sum(learned))  # noqa: S311 - a choice, no secret
+    before = complaints[: learned[0]]
     return [
-        *complaints[learned:],
+        *complaints[learned[0] :],
+        *translated[learned[1] :],
         *draw.sample(before, min(KNOWN["complaints"], len(before))),
         *draw.sample(written, KNOWN["written"]),
         *draw.sample(known, KNOWN["phrases"]),
@@ -63,12 +71,22 @@ def factor_on_none(logits: np.ndarray, classes: Sequence[str], held: Sequence[Ex
     return math.exp(top[len(top) // 2])
 
 
-def share_of_second(
-    first: np.ndarray, second: np.ndarray, classes: Sequence[str], held: Sequence[Example]
-) -> float:
-    """The share with most right answers on average where 3 to 10 in a hundred are forced; of several the lowest."""
-    told = [(_right_where_forced(blend(first, second, share), classes, held), -share) for share in SHARES]
-    return -max(told)[1]
+def shares_of(
+    logits: Sequence[np.ndarray], classes: Sequence[str], held: Sequence[Example]
+) -> tuple[float, ...]:
+    """The shares with most right answers on average where 3 to 10 in a hundred are forced.
+
+    Of several the ones with most for the first, then for the second.
+
+    Args:
+        logits: of each reader, (n, classes).
+        classes: what they are of.
+        held: the n complaints.
+    """
+    cuts = itertools.combinations_with_replacement(range(TENTHS + 1), len(logits) - 1)
+    parts = ([b - a for a, b in itertools.pairwise((0, *cut, TENTHS))] for cut in cuts)
+    every = [tuple(part / TENTHS for part in found) for found in parts]
+    return max((_right_where_forced(blend(logits, shares), classes, held), shares) for shares in every)[1]
 
 
 def _right_where_forced(logits: np.ndarray, classes: Sequence[str], held: Sequence[Example]) -> float:

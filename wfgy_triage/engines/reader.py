@@ -1,6 +1,7 @@
 """A small language model trained to tell what a complaint is about, in numpy: SmolLM2-135M with low-rank changes.
 
-One of the two that read a complaint (`two_readers.py`).
+It reads a complaint twice, with two sets of changes (`readers.py`): `FORWARD`, as a language model reads, and
+`BOTH_WAYS`, where from a block on every token sees those behind it too.
 
 The model is the demo's own FP16 folder, read from its safetensors file as it lies on disk. What training changed is in
 `fixmap/matcher.safetensors`: for every linear layer two thin matrices, and the head. `tools/train_matcher` makes it.
@@ -32,6 +33,25 @@ LINEARS = (
 )  # fmt: skip
 """Layers of a block that have low-rank changes."""
 Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How the model reads.
+
+    Attributes:
+        prefix: of the names of what training changed.
+        both_ways: from this block on every token sees the whole text; None: none sees what is behind it.
+        mean: whether the head reads the mean of the states but for the first token's, which is far larger and says
+            nothing; otherwise the last token's state.
+    """
+
+    prefix: str = ""
+    both_ways: int | None = None
+    mean: bool = False
+
+
+FORWARD, BOTH_WAYS = Manner(), Manner("both_ways.", 10, True)
 
 
 @dataclass(frozen=True)
@@ -70,6 +90,7 @@ class Reader:
         weights: its tensors by name, left on disk until they are used.
         changes: what training made: `<layer>.a` (rank, in) and `<layer>.b` (out, rank), `head.weight`, `head.bias`.
         tokenizer: of the model.
+        manner: how it reads.
     """
 
     def __init__(
@@ -78,8 +99,10 @@ class Reader:
         weights: Mapping[str, NDArray[Any]],
         changes: Mapping[str, Array],
         tokenizer: Tokenizer,
+        manner: Manner = FORWARD,
     ) -> None:
         self._shape, self._weights, self._changes, self._tokenizer = shape, weights, changes, tokenizer
+        self._manner = manner
         half = shape.head_dim // 2
         self._turns = shape.rope_theta ** (-np.arange(half, dtype=np.float32) / half)
 
@@ -91,7 +114,7 @@ class Reader:
         return states @ self._changes["head.weight"].T + self._changes["head.bias"]
 
     def _read(self, rows: Sequence[Sequence[int]]) -> Array:
-        """The normalized state of the last token of each row: (rows, hidden). Rows lie behind each other, unpadded."""
+        """What the head reads of each row, normalized: (rows, hidden). Rows lie behind each other, unpadded."""
         ends = np.cumsum([len(row) for row in rows])
         table = self._weights["model.embed_tokens.weight"]
         states = table[[i for row in rows for i in row]].astype(np.float32)
@@ -99,14 +122,22 @@ class Reader:
         cos, sin = np.cos(angles), np.sin(angles)
         for layer in range(self._shape.layers):
             name = f"model.layers.{layer}."
-            states = states + self._attend(name, self._norm(states, f"{name}input_layernorm"), cos, sin, ends)
+            whole = self._manner.both_ways is not None and layer >= self._manner.both_ways
+            inner = self._norm(states, f"{name}input_layernorm")
+            states = states + self._attend(name, inner, cos, sin, ends, whole)
             inner = self._norm(states, f"{name}post_attention_layernorm")
             gate = self._linear(f"{name}mlp.gate_proj", inner)
             gate = gate / (1 + np.exp(-gate)) * self._linear(f"{name}mlp.up_proj", inner)
             states = states + self._linear(f"{name}mlp.down_proj", gate)
-        return self._norm(states[ends - 1], "model.norm")
+        if not self._manner.mean:
+            return self._norm(states[ends - 1], "model.norm")
+        states = self._norm(states, "model.norm")
+        begins = [0, *ends[:-1].tolist()]
+        return np.stack([states[b + 1 : e].mean(axis=0) for b, e in zip(begins, ends.tolist(), strict=True)])
 
-    def _attend(self, name: str, states: Array, cos: Array, sin: Array, ends: NDArray[np.int64]) -> Array:
+    def _attend(
+        self, name: str, states: Array, cos: Array, sin: Array, ends: NDArray[np.int64], whole: bool
+    ) -> Array:
         shape = self._shape
 
         def heads(part: str, number: int) -> Array:
@@ -117,7 +148,7 @@ class Reader:
         keys, values = _turned(heads("k", shape.kv_heads), cos, sin), heads("v", shape.kv_heads)
         begins = [0, *ends[:-1].tolist()]
         mixed = [
-            _mixed(queries[:, b:e], keys[:, b:e], values[:, b:e])
+            _mixed(queries[:, b:e], keys[:, b:e], values[:, b:e], whole)
             for b, e in zip(begins, ends.tolist(), strict=True)
         ]
         return self._linear(f"{name}self_attn.o_proj", np.concatenate(mixed))
@@ -141,13 +172,17 @@ def framed(tokenizer: Tokenizer, text: str) -> list[int]:
     return [*before, *inner[:MOST_TOKENS], *after]
 
 
-def _mixed(queries: Array, keys: Array, values: Array) -> Array:
-    """What each token of one row sees: (count, heads * head_dim), from (heads, count, head_dim), fewer for keys."""
+def _mixed(queries: Array, keys: Array, values: Array, whole: bool) -> Array:
+    """What each token of one row sees: (count, heads * head_dim), from (heads, count, head_dim), fewer for keys.
+
+    `whole`: all of the row, and not what is before the token alone.
+    """
     (number, count, head_dim), kv_heads = queries.shape, len(keys)
     groups = number // kv_heads
     grouped = queries.reshape(kv_heads, groups * count, head_dim)
     scores = (grouped @ keys.transpose(0, 2, 1) / math.sqrt(head_dim)).reshape(kv_heads, groups, count, count)
-    scores = np.where(np.tri(count, dtype=bool), scores, -np.inf)
+    if not whole:
+        scores = np.where(np.tri(count, dtype=bool), scores, -np.inf)
     shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
     shares /= shares.sum(axis=-1, keepdims=True)
     seen = shares.reshape(kv_heads, groups * count, count) @ values
@@ -162,12 +197,20 @@ def _turned(heads: Array, cos: Array, sin: Array) -> Array:
     return np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)
 
 
-def build_reader(folder: Path, changes: Mapping[str, Array]) -> Reader:
-    """The reader of a model's folder, its weights left on disk until they are used; raises what reading raises."""
+def build_readers(folder: Path, read: Sequence[tuple[Manner, Mapping[str, Array]]]) -> tuple[Reader, ...]:
+    """Readers of one folder's model; raises what reading raises.
+
+    Its weights are left on disk until they are used, and all readers share them.
+
+    Args:
+        folder: of the model.
+        read: of each the manner, and its changes, named without the manner's prefix.
+    """
     shape = Shape.of(read_json(folder / "config.json"))
     # Mapped from the file, so that several processes share the memory.
     weights = {n: read_array(n, meta) for n, meta in read_header(folder / "model.safetensors").items()}
-    return Reader(shape, weights, changes, _tokenizer(folder / "tokenizer.json"))
+    tokenizer = _tokenizer(folder / "tokenizer.json")
+    return tuple(Reader(shape, weights, changes, tokenizer, manner) for manner, changes in read)
 
 
 def _tokenizer(path: Path) -> Tokenizer:

@@ -1,6 +1,6 @@
 """A sentence model whose states small networks read, to tell what a complaint is about: all-MiniLM-L6-v2, in numpy.
 
-One of the two that read a complaint (`two_readers.py`). The model is the installed package's own file, read as it lies
+One of those that read a complaint (`readers.py`). The model is the installed package's own file, read as it lies
 on disk, and stays as it is; the networks are in `fixmap/matcher.safetensors`. `tools/train_matcher` makes them.
 """
 

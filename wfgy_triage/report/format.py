@@ -18,7 +18,7 @@ MISSING = "\N{EM DASH}"
 ARROW = "\N{RIGHTWARDS ARROW}"
 OPERATORS = {">=": "\N{GREATER-THAN OR EQUAL TO}", "<=": "\N{LESS-THAN OR EQUAL TO}"}
 
-BARE = frozenset({"", "count", "distance", "correlation"})
+BARE = frozenset({"", "count", "distance", "correlation", "score"})
 """Units without a name of their own: the metric's name says what the number is."""
 OF_A_CHANGE = {"loss": " lost", "gain": " gained"}
 """What a gate says that is held against the difference of both sides, and not against EXL2's own value."""

@@ -150,7 +150,7 @@ def build_pages(context: PageContext) -> gr.Blocks:
     pages: gr.Blocks
     with gr.Blocks(title="EXL2 triage", analytics_enabled=False, delete_cache=FORGET_S) as pages:
         build_triage_page(context)
-    with pages.route("Runs", "/runs"):
+    with pages.route("Sessions", "/runs"):
         build_runs_page(context)
     with pages.route("Guard", "/guard"):
         build_guard_page(context)

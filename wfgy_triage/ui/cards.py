@@ -10,7 +10,7 @@ from wfgy_triage.exl2.inspect import CheckpointReport
 from wfgy_triage.fixmap_records import Symptom
 from wfgy_triage.pairs import Pair
 from wfgy_triage.report.fix import module_cards
-from wfgy_triage.report.format import number, size
+from wfgy_triage.report.format import size
 from wfgy_triage.report.icons import icon
 from wfgy_triage.ui.context import PageContext, inspect_cached
 from wfgy_triage.ui.trial_choice import USUAL, trial_plan
@@ -195,7 +195,7 @@ def _exl2_facts(report: CheckpointReport | TriageError, cache_bits: int | None =
         return escape(str(report))
     parts = [] if report.kind == "exl2" else [report.kind.upper()]
     if report.decoder_bpw:
-        parts.append(f"{number(report.decoder_bpw)} bits per weight")
+        parts.append(f"{report.decoder_bpw:.2f} bits per weight")
     if report.head_bits:
         parts.append(f"{report.head_bits}-bit head")
     if cache_bits is not None:

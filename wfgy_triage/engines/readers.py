@@ -1,8 +1,8 @@
-"""The two models that read a complaint, and how their answers become one.
+"""What reads a complaint, and how the answers become one.
 
-A small language model (`reader.py`) tells best what a complaint is about; what is read from a sentence model's states
-(`sentence_reader.py`) errs elsewhere, so the two together err less than either. What training made of both, and what it
-settled, is in one file.
+A small language model (`reader.py`) tells best what a complaint is about; it reads twice, in two manners. What is read
+from a sentence model's states (`sentence_reader.py`) errs elsewhere, so together they err less than any. What training
+made of all three, and what it settled, is in one file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from scipy.special import log_softmax
 
-from wfgy_triage.engines.reader import build_reader
+from wfgy_triage.engines.reader import BOTH_WAYS, FORWARD, build_readers
 from wfgy_triage.engines.sentence_files import model_folder
 from wfgy_triage.engines.sentence_reader import PREFIX, SentenceReader, load_sentence_states
 from wfgy_triage.errors import PrerequisiteError
@@ -35,33 +35,32 @@ class Reads(Protocol):
 
 
 @dataclass(frozen=True)
-class TwoReaders:
-    """Both, each with a share in what is said.
+class Readers:
+    """All of them, each with a share in what is said.
 
     Attributes:
-        first: the language model.
-        second: the sentence model.
-        share: of the second, from 0 to 1.
+        parts: the language model read forward, the same read both ways, and the sentence model.
+        shares: of each, one together.
     """
 
-    first: Reads
-    second: Reads
-    share: float
+    parts: tuple[Reads, ...]
+    shares: tuple[float, ...]
 
     def logits(self, texts: Sequence[str]) -> Array:
         """The weighted mean of the logarithms of what each gives every class: (n, classes) float32."""
-        return blend(self.first.logits(texts), self.second.logits(texts), self.share)
+        return blend([part.logits(texts) for part in self.parts], self.shares)
 
 
-def blend(first: Array, second: Array, share: float) -> Array:
-    """The weighted mean of two readers' log-probabilities, from logits (n, classes), with the second one's share."""
-    found: Array = (1 - share) * log_softmax(first, axis=1) + share * log_softmax(second, axis=1)
+def blend(logits: Sequence[Array], shares: Sequence[float]) -> Array:
+    """The weighted mean of several readers' log-probabilities, from the logits (n, classes) of each."""
+    weighted = [share * log_softmax(found, axis=1) for found, share in zip(logits, shares, strict=True)]
+    found: Array = np.sum(weighted, axis=0)
     return found
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Both readers and what their training settled.
+    """All readers and what their training settled.
 
     Attributes:
         reader: gives the logits.
@@ -69,17 +68,17 @@ class Trained:
         none_factor: the odds of `none` are multiplied by this.
     """
 
-    reader: TwoReaders
+    reader: Readers
     classes: tuple[str, ...]
     none_factor: float
 
 
 def load_readers(model: Path, changes: Path) -> Trained:
-    """Both readers. Weights stay in their files until they are used.
+    """All readers. Weights stay in their files until they are used.
 
     Args:
         model: the folder of the language model.
-        changes: the file of what training changed in both.
+        changes: the file of what training made.
 
     Raises:
         PrerequisiteError: a file is missing or damaged, or they do not belong together.
@@ -89,12 +88,12 @@ def load_readers(model: Path, changes: Path) -> Trained:
         with safe_open(changes, "np") as file:
             settled: Mapping[str, str] = file.metadata() or {}
             made = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
-        second = {n.removeprefix(PREFIX): made.pop(n) for n in list(made) if n.startswith(PREFIX)}
-        reader = TwoReaders(
-            build_reader(model, made),
-            SentenceReader(load_sentence_states(sentences), second),
-            float(settled["share"]),
+        both_ways, networks = (_taken(made, prefix) for prefix in (BOTH_WAYS.prefix, PREFIX))
+        parts: tuple[Reads, ...] = (
+            *build_readers(model, [(FORWARD, made), (BOTH_WAYS, both_ways)]),
+            SentenceReader(load_sentence_states(sentences), networks),
         )
+        reader = Readers(parts, tuple(float(share) for share in json.loads(settled["shares"])))
         reader.logits(["Every part is read once, so that what is missing is said now."])
         return Trained(reader, tuple(json.loads(settled["classes"])), float(settled["none_factor"]))
     except (
@@ -111,3 +110,8 @@ def load_readers(model: Path, changes: Path) -> Trained:
             f"The model that reads complaints cannot be loaded: {reason}",
             f"Prepare it with 'python -m wfgy_triage demo', and restore {changes.name} from the repository.",
         ) from error
+
+
+def _taken(made: dict[str, Array], prefix: str) -> dict[str, Array]:
+    """What has the prefix, without it; `made` has it no longer."""
+    return {name.removeprefix(prefix): made.pop(name) for name in list(made) if name.startswith(prefix)}
