@@ -46,7 +46,7 @@ class Changed(nn.Module):
 class ReaderModel(nn.Module):
     """The language model with changes, read in a manner, and a head on a state.
 
-    What every token sees is changed from a block on where it is read both ways; the blocks below stay as they are.
+    Where it is read both ways from a block on, the blocks below that one stay as they are.
     """
 
     def __init__(self, folder: Path, classes: int, manner: Manner) -> None:
