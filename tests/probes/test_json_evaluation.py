@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from wfgy_triage.diagnosis import CHECK_CAUSES, ONLY_WEIGHTS
+from wfgy_triage.languages.lookup import lookup
 from wfgy_triage.measure.json_validity import classify_json
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
 from wfgy_triage.probes.json_evaluation import evaluate_samples, lost
@@ -247,6 +249,8 @@ def test_few_broken_answers_take_their_cause_from_wrong_values_that_chance_does_
     assert found.diagnosis.confidence == "medium", "that the schema broke for it is likely and no more"
     assert "EXL2 loses 3 usable answers" in noise_rung(found)
     assert "another rule. Records with the right content: Of 20 questions EXL2 loses 10" in noise_rung(found)
+    chinese = lookup("zh").translated(noise_rung(found))
+    assert not re.search(r"\b(the|of|and|against)\b", chinese), chinese
     gone = lost(answers(["good"] * 20, exl2), ProbeSettings(questions=20))
     assert set(gone.questions) == {f"q{i:03d}" for i in range(10)}
     back = [sample(0, "back:cache", "good"), sample(1, "back:cache", "other_value")]

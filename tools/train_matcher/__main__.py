@@ -10,9 +10,9 @@ there. A training that was killed left a `.partial` file beside its outcome: `--
 M, gently, amid a part of what it knows. How the file that is there came about, which one command does not repeat:
 docs/matching.md.
 
-Needs the demo's FP16 model, and about an hour on two cores for each manner; `sentences` alone takes five minutes. On
-the complaints of held_out.jsonl each reader's share and the factor on `none` are chosen, and nothing is learned from
-them. The test complaints of benchmarks/data are not read.
+Needs the demo's FP16 model, and more than an hour on two cores for each manner; `sentences` alone takes five minutes.
+On the complaints of held_out.jsonl each reader's share and the factor on `none` are chosen, and nothing is learned
+from them. The test complaints of benchmarks/data are not read.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ def strongest(found: Mapping[str, Evidence], state: State, failed: Collection[st
         certain=False,
         noise_detail="What failed is no loss in the answers." if no_loss else best.noise_detail,
         more_questions=None if no_loss else best.more_questions,
-        elsewhere=beyond if no_loss else f"That alone may be chance. {beyond}",
+        elsewhere=beyond if no_loss else " ".join(("That alone may be chance.", beyond)),
     )
 
 

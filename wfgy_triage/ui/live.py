@@ -182,7 +182,7 @@ def trials_so_far(trials: Sequence[TrialFacts], events: Sequence[Event], ended: 
 
 def _told(trial: TrialFacts) -> str:
     if trial.status == "tried" and trial.lost:
-        return f"Lost ones first: {trial.came_back}. {trial.reason}".strip()
+        return f"{trial.came_back}. {trial.reason}".strip()
     return trial.reason
 
 
