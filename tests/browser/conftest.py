@@ -135,15 +135,16 @@ def serve(home: Path, **variables: str) -> Iterator[Served]:
 
 
 def write_default_pairs(settings: Settings) -> None:
-    """Three pairs that are ready, one whose EXL2 folder is not there yet."""
+    """Three pairs that are ready, the last with a FP16 folder of its own; one whose EXL2 folder is not there yet."""
     fp16, exl2 = write_pair_folders(settings.home)
+    own = shutil.copytree(fp16, fp16.with_name("fp16-own"), dirs_exist_ok=True)
     missing = settings.home / "models" / "not-yet"
     register_pairs(
         settings,
         [
             Pair("demo", "Test pair, EXL2 4.2 bpw", fp16, exl2, NOTE),
             Pair("second", "Another pair", fp16, exl2),
-            Pair("untried", "A pair without runs", fp16, exl2),
+            Pair("untried", "A pair without runs", own, exl2),
             Pair("later", "A pair in preparation", fp16, missing, NOTE),
         ],
     )

@@ -84,12 +84,12 @@ def test_only_sessions_with_a_verdict_can_be_chosen(context: PageContext, worker
 def test_imported_sessions_say_so_and_give_no_estimate(context: PageContext, worker: ScriptedWorker):
     run_id = worker.finished_run()
     data = json.loads(context.service.export(run_id, "session").text)
-    estimate = context.estimate("json_breaks", "demo", 20)
+    estimate = context.estimate("json_breaks", ["demo"], 20)
     data["content"]["session"]["timings"]["total"] = 9e6
     data["sha256"] = content_hash(data["content"])
     assert context.service.import_session(json.dumps(data).encode()).new
     assert ">imported<" in sessions_page(context, ListQuery())
-    assert context.estimate("json_breaks", "demo", 20) == estimate
+    assert context.estimate("json_breaks", ["demo"], 20) == estimate
 
 
 def test_the_comparison_is_there_before_its_metrics_are_paired(context: PageContext, worker: ScriptedWorker):

@@ -11,7 +11,7 @@ import pytest
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import Match
 from wfgy_triage.demo import SIBLINGS, exl2_folder, fp16_folder
-from wfgy_triage.pairs import Pair
+from wfgy_triage.pairs import Pair, register_pairs
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import open_database
@@ -151,14 +151,35 @@ def test_a_broken_folder_is_explained_on_its_own_card(tmp_path: Path):
 def test_estimate_is_the_median_of_earlier_runs_scaled_to_the_questions(
     context: PageContext, runs: RunRepository
 ):
-    assert context.estimate("json_breaks", "demo", 20) is None
+    assert context.estimate("json_breaks", ["demo"], 20) is None
     for total in (100.0, 120.0, 900.0):
         run = runs.create(RunSpec("json_breaks", "demo", questions=10))
         leased = runs.lease("w", 60)
         assert leased is not None
         runs.finish(run.id, "w", RunStatus.DONE, None, timings={"fp16": 1.0, "total": total})
-    assert context.estimate("json_breaks", "demo", 20) == "4 minutes"
-    assert context.estimate("json_breaks", "other", 20) is None
+    assert context.estimate("json_breaks", ["demo"], 20) == "4 minutes"
+    assert context.estimate("json_breaks", ["other"], 20) is None
+
+
+def test_before_a_pairs_first_run_pairs_of_the_same_fp16_model_give_the_time(
+    context: PageContext, runs: RunRepository
+):
+    pairs = [
+        Pair("ran", "Ran", Path("fp16"), Path("exl2")),
+        Pair("new", "New", Path("fp16"), Path("other")),
+        Pair("apart", "Apart", Path("another"), Path("exl2")),
+    ]
+    register_pairs(context.settings, pairs)
+    ran, new, apart = (context.pairs()[pair.id] for pair in pairs)
+    said = "judging by earlier runs here of pairs with the same FP16 model."
+    assert "not known yet" in plan_card(context, "json_breaks", new, 20)
+    run = runs.create(RunSpec("json_breaks", "ran", questions=10))
+    assert runs.lease("w", 60) is not None
+    runs.finish(run.id, "w", RunStatus.DONE, None, timings={"total": 120.0})
+    assert f"About 4 minutes, {said}" in plan_card(context, "json_breaks", new, 20)
+    assert "runs of this pair here" in plan_card(context, "json_breaks", ran, 20)
+    assert "not known yet" in plan_card(context, "json_breaks", apart, 20)
+    assert "not known yet" in plan_card(context, "wrong_snippet", new, 20)
 
 
 def test_an_empty_store_invites_to_the_first_triage(context: PageContext):

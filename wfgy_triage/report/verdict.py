@@ -20,6 +20,11 @@ from wfgy_triage.report.format import (
 from wfgy_triage.report.icons import icon
 from wfgy_triage.result import Gate, Metric, Result, State, deciding
 
+_RULE = (
+    "It is the rule as the source page writes it, held against what was measured here as it stands. Where that comes "
+    "from a sample of questions, the verdict above also asks how far the true value may be from it, and how much FP16 "
+    "differs from itself. So the two need not agree."
+)
 _PAIR, _FOREIGN = "Model pair", ' translate="no"'
 NEXT_STEP = {
     State.PASS: "Nothing to fix for this symptom. Re-check after every change of model, settings or versions.",
@@ -43,7 +48,6 @@ def verdict_header(result: Result, catalog: Catalog, stopped: bool = False) -> s
     if symptom and symptom.kind == "symptom":
         title = f"Symptom: {title}"  # else "Pass" and "It does not load" beside each other read as one claim
     note = ' <span class="tag">stopped early: partial data</span>' if stopped else ""
-    rule = f'<p class="rule">{escape(typeset(result.page_rule))}</p>' if result.page_rule else ""
     facts = "".join(
         f"<div><dt>{escape(name)}</dt><dd{_FOREIGN if name == _PAIR else ''}>{escape(value)}</dd></div>"
         for name, value in _facts(result)
@@ -55,7 +59,7 @@ def verdict_header(result: Result, catalog: Catalog, stopped: bool = False) -> s
         f'<p class="verdict-word" id="verdict-word"><b>{look.word}</b>{note} '
         f'<span class="verdict-symptom">{escape(title)}</span></p>'
         f'<h2 class="headline">{escape(result.headline or NEXT_STEP[result.state])}</h2>'
-        f'{rule}<dl class="facts">{facts}</dl></div></section>'
+        f'{_rule(result)}<dl class="facts">{facts}</dl></div></section>'
     )
 
 
@@ -111,6 +115,15 @@ def noise_floor(result: Result) -> str:
     if primary is None or primary.floor is None:
         return "not measured"
     return floor_text(primary)
+
+
+def _rule(result: Result) -> str:
+    if not result.page_rule:
+        return ""
+    what = (
+        f'<details class="why"><summary>What is the page\'s literal rule?</summary><p>{_RULE}</p></details>'
+    )
+    return f'<p class="rule">{escape(typeset(result.page_rule))}</p>{what}'
 
 
 def _facts(result: Result) -> list[tuple[str, str]]:

@@ -109,12 +109,6 @@ def plan_card(
     """
     if pair is None:
         return '<div class="card aside"><h3>What will happen</h3><p class="empty">Choose a model pair first.</p></div>'
-    estimate = context.estimate(symptom_id, pair.id, questions)
-    time = (
-        f"About {estimate}, judging by earlier runs of this pair here."
-        if estimate
-        else "First run of this pair: not known yet. Progress is shown as it goes."
-    )
     symptom = context.catalog.symptoms.get(symptom_id)
     steps = symptom.plan if symptom is not None and symptom.plan else COMPARISON_STEPS
     size_line = ""
@@ -125,8 +119,18 @@ def plan_card(
     return (
         f'<div class="card aside"><p class="eyebrow">{escape(context.symptom_title(symptom_id))}</p>'
         f'<h3>What will happen</h3><ol class="plain">{listed}</ol>'
-        f'<dl class="plan"><div><dt>Time</dt><dd>{time}</dd></div>{size_line}</dl></div>'
+        f'<dl class="plan"><div><dt>Time</dt><dd>{_time(context, symptom_id, pair, questions)}</dd></div>'
+        f"{size_line}</dl></div>"
     )
+
+
+def _time(context: PageContext, symptom_id: str, pair: Pair, questions: int) -> str:
+    if estimate := context.estimate(symptom_id, [pair.id], questions):
+        return f"About {estimate}, judging by earlier runs of this pair here."
+    alike = [other.id for other in context.pairs().values() if other.fp16 == pair.fp16]
+    if estimate := context.estimate(symptom_id, alike, questions):
+        return f"About {estimate}, judging by earlier runs here of pairs with the same FP16 model."
+    return "First run of this pair: not known yet. Progress is shown as it goes."
 
 
 def _power(questions: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -95,15 +95,16 @@ class PageContext:
             return pair_id
         return pair.name if pair else pair_id
 
-    def estimate(self, symptom: str, pair_id: str, questions: int) -> str | None:
-        """About how long measuring takes, from finished runs of the same symptom and pair; None without any.
+    def estimate(self, symptom: str, pair_ids: Iterable[str], questions: int) -> str | None:
+        """About how long measuring takes, from finished runs of the same symptom on these pairs; None without any.
 
         Trying changes is left out: whether there is anything to try is not known before.
         """
-        runs = self.service.list(limit=EARLIER_RUNS, symptom=symptom, status=RunStatus.DONE, pair_id=pair_id)
+        done = RunStatus.DONE
         spent = [
             (r.timings.get("total", 0.0) - r.timings.get(TRIALS_TIMING, 0.0), r.spec.questions)
-            for r in runs
+            for pair_id in pair_ids
+            for r in self.service.list(limit=EARLIER_RUNS, symptom=symptom, status=done, pair_id=pair_id)
             if not r.imported  # measured on another machine
         ]
         seconds = [total / asked for total, asked in spent if total > 0]
