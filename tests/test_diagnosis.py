@@ -15,7 +15,8 @@ from wfgy_triage.diagnosis import (
     diagnose,
     diagnose_rate,
 )
-from wfgy_triage.evidence import Damage, MeanEvidence, PartDamage
+from wfgy_triage.evidence import MeanEvidence
+from wfgy_triage.localized import Damage, PartDamage
 from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact, tango
 from wfgy_triage.probes.evidence import rate_evidence, strongest
 from wfgy_triage.probes.paired import PerSide, rate_metric

@@ -16,7 +16,7 @@ from wfgy_triage.diagnosis_retrieval import (
     RetrievalEvidence,
     diagnose_retrieval,
 )
-from wfgy_triage.evidence import ORDER, Damage, PartDamage
+from wfgy_triage.localized import ORDER, Damage, PartDamage
 from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact
 from wfgy_triage.result import Check, State
 

@@ -9,16 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from wfgy_triage.checks import load_checks
-from wfgy_triage.evidence import (
-    ORDER,
-    Damage,
-    Evidence,
-    Held,
-    HeldAnswers,
-    MeanEvidence,
-    PartDamage,
-    RateEvidence,
-)
+from wfgy_triage.evidence import Evidence, MeanEvidence, RateEvidence
+from wfgy_triage.localized import ORDER, Damage, Held, HeldAnswers, PartDamage
 from wfgy_triage.result import Check, Diagnosis, State
 
 OK, FAULT, UNKNOWN = "ok", "fault", "unknown"

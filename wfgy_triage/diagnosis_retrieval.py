@@ -19,7 +19,8 @@ from wfgy_triage.diagnosis import (
     ruled_out_by,
     weights_proved,
 )
-from wfgy_triage.evidence import CERTAIN, SIGNIFICANT, Damage
+from wfgy_triage.evidence import CERTAIN, SIGNIFICANT
+from wfgy_triage.localized import Damage
 from wfgy_triage.result import Check, Diagnosis, State
 
 DUPLICATE_LIMIT = 0.15

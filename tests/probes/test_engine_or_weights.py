@@ -15,7 +15,8 @@ from wfgy_triage.diagnosis import ENGINE_BACK, KERNELS, ONLY_WEIGHTS, WHOLE_CACH
 from wfgy_triage.doctor.finding import Finding, evidence_of, passed
 from wfgy_triage.engines.base import Capabilities, Engine
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.evidence import AnswersBack, Damage, Evidence
+from wfgy_triage.evidence import Evidence
+from wfgy_triage.localized import AnswersBack, Damage
 from wfgy_triage.probes.base import ProbeContext
 from wfgy_triage.probes.json_breaks import PROBE
 from wfgy_triage.probes.lost import ANSWERED_QUESTIONS

@@ -15,7 +15,8 @@ from tests.probes.foreign import DIFFERENT, Foreign
 from wfgy_triage.diagnosis import ONLY_WEIGHTS, diagnose
 from wfgy_triage.engines.base import Completion, Engine
 from wfgy_triage.engines.loading import open_engine
-from wfgy_triage.evidence import AnswersBack, Damage, Evidence, PartDamage
+from wfgy_triage.evidence import Evidence
+from wfgy_triage.localized import AnswersBack, Damage, PartDamage
 from wfgy_triage.probes.base import ProbeContext, ProbeSettings
 from wfgy_triage.probes.damage import damage, part_label
 from wfgy_triage.probes.items import RUNS, Item

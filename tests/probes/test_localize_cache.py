@@ -12,7 +12,7 @@ from tests.probes.test_localize import CHECKS, evidence, gone, one_pass, parts
 from wfgy_triage.diagnosis import CACHE_BACK, KV_CACHE, WHOLE_CACHE, diagnose
 from wfgy_triage.engines.loading import open_engine
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.evidence import AnswersBack, Damage
+from wfgy_triage.localized import AnswersBack, Damage
 from wfgy_triage.probes.damage import damage
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.localize import localize

@@ -12,7 +12,7 @@ from tests.probes.desk import Bench
 from tests.probes.foreign import Foreign
 from tests.probes.retrieval_fakes import WordEncoder
 from wfgy_triage.engines.loading import open_engine
-from wfgy_triage.evidence import Damage
+from wfgy_triage.localized import Damage
 from wfgy_triage.probes.base import ProbeSettings
 from wfgy_triage.probes.chart_data import damage_chart
 from wfgy_triage.probes.retrieval_parts import part_damage

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from wfgy_triage.evidence import Damage
+from wfgy_triage.localized import Damage
 from wfgy_triage.measure.tension import Lambda
 from wfgy_triage.probes.acceptance_rules import Measured
 from wfgy_triage.probes.acceptance_samples import Stored

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from wfgy_triage.evidence import Damage
+from wfgy_triage.localized import Damage
 from wfgy_triage.measure.statistics import wilson
 from wfgy_triage.probes.paired import PerSide, gate_of
 from wfgy_triage.result import Metric

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from wfgy_triage.engines.putback import ALL, HEAD
-from wfgy_triage.evidence import AnswersBack, Damage, PartDamage
+from wfgy_triage.localized import AnswersBack, Damage, PartDamage
 from wfgy_triage.probes.lost import CACHE, ENGINE, LEFT_OUT, PART, PARTS, SAMPLER, Lost
 from wfgy_triage.probes.paired import Payload
 from wfgy_triage.probes.sampling import sampling_used

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from wfgy_triage.diagnosis import MOSTLY
 from wfgy_triage.engines.base import Engine, Grammar
 from wfgy_triage.errors import InputError, ProbeError
-from wfgy_triage.evidence import Held, HeldAnswers
+from wfgy_triage.localized import Held, HeldAnswers
 from wfgy_triage.probes.base import ProbeContext
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.lost import ANSWERED_QUESTIONS, LEFT_OUT, some_questions

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wfgy_triage.evidence import AnswersBack
+from wfgy_triage.localized import AnswersBack
 from wfgy_triage.probes.items import arm_side
 from wfgy_triage.probes.paired import Payload
 from wfgy_triage.store.records import Sample

@@ -15,7 +15,7 @@ from wfgy_triage.diagnosis_retrieval import (
     diagnose_retrieval,
     own_vectors,
 )
-from wfgy_triage.evidence import Damage
+from wfgy_triage.localized import Damage
 from wfgy_triage.measure.places import Moved, moved
 from wfgy_triage.measure.retrieval import found_at, reciprocal_rank, top_overlap
 from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact

@@ -20,7 +20,7 @@ import numpy as np
 from wfgy_triage.engines.base import Engine
 from wfgy_triage.engines.putback import HEAD, WeightPart, exchangeable_parts, kept_apart, put_back
 from wfgy_triage.errors import ProbeError
-from wfgy_triage.evidence import ORDER, Damage, PartDamage
+from wfgy_triage.localized import ORDER, Damage, PartDamage
 from wfgy_triage.measure.retrieval import found_at, gold_rank, rank_correlation, rank_order
 from wfgy_triage.probes.base import ProbeContext
 from wfgy_triage.probes.damage import part_label

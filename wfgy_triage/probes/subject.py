@@ -12,7 +12,7 @@ from typing import Any
 
 from wfgy_triage.engines.base import Completion, Engine
 from wfgy_triage.errors import ProbeError
-from wfgy_triage.evidence import Damage
+from wfgy_triage.localized import Damage
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.measuring import Judge
 from wfgy_triage.probes.paired import Payload

@@ -15,9 +15,9 @@ from typing import Any
 
 from wfgy_triage.engines.in_turn import make_room
 from wfgy_triage.errors import TriageError
-from wfgy_triage.evidence import Damage
 from wfgy_triage.exl2.modules import read_folder
 from wfgy_triage.exl2.recipe import Recipe, read_recipe
+from wfgy_triage.localized import Damage
 from wfgy_triage.probes.damage import damage, part_label
 from wfgy_triage.probes.lost import Lost
 from wfgy_triage.probes.paired import Sides

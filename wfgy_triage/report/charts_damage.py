@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wfgy_triage.evidence import ORDER
+from wfgy_triage.localized import ORDER
 from wfgy_triage.report.chart_tables import numbers_table
 from wfgy_triage.report.charts import EXL2_COLOUR, Figure, base_layout, figure_of, title_of, wrapped_label
 from wfgy_triage.report.format import number
