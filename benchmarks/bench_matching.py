@@ -3,8 +3,9 @@
 Held out: `fixmap/held_out.jsonl`, on which share and factor were chosen and from which nothing was learned. Test:
 `data/complaints.jsonl`, from which nothing was learned; what was chosen on it, docs/matching.md says. Second test:
 `data/collected.jsonl`, collected later, two thirds of it near neighbours of a complaint; nothing was learned from it
-either. Plain: `data/plain.jsonl`, complaints about other software, as they came. All are restated in other words than
-those of the thread that they come from.
+either. Plain: `data/plain.jsonl`, complaints about other software, as they came. Hard: `data/hard.jsonl`, symptoms in
+unusual words, and complaints that use the very words of a symptom and are about none. All are restated in other words
+than those of the thread that they come from.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from wfgy_triage.settings import load_settings
 COMPLAINTS = Path(__file__).parent / "data" / "complaints.jsonl"
 COLLECTED = COMPLAINTS.with_name("collected.jsonl")
 PLAIN = COMPLAINTS.with_name("plain.jsonl")
+HARD = COMPLAINTS.with_name("hard.jsonl")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Labelled:
 
 
 def read_test(file: Path = COMPLAINTS) -> list[Labelled]:
-    """The complaints of the first test, or of the second."""
+    """The complaints of the first test, of the second, or of the hard one."""
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     return [Labelled(x["text"], tuple(x["symptoms"]), x["source"], x["second"]) for x in lines]
 
@@ -139,6 +141,9 @@ def run(fast: bool = False) -> dict[str, Any]:
     elsewhere = [m.symptom for m in matcher.match([c.text for c in plain])]
     results["plain"] = _share(sum(answer != NONE for answer in elsewhere), len(plain))
     print(f"plain: forced into a symptom {results['plain']['count']} of {results['plain']['of']}\n")
+    hard = read_test(HARD)
+    answers = [m.symptom for m in matcher.match([c.text for c in hard])]
+    results["hard"] = _report("hard", judge(hard, answers), listed=False)
     results["load_seconds"] = round(loading.seconds, 2)
     results["ms_each"] = round(1000 * watch.seconds / len(complaints), 1)
     results["foreign"] = watch.foreign

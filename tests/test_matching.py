@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bench_matching import COLLECTED, judge, read_plain, read_test
+from benchmarks.bench_matching import COLLECTED, HARD, judge, read_plain, read_test
 from tests.commands import ROOT, Here, call
 from tests.conftest import lend_model
 from wfgy_triage import matching
@@ -110,11 +110,12 @@ def test_related_wishes_and_questions_get_none(matcher: SymptomMatcher):
 
 
 def test_the_data_are_sound_and_the_test_split_is_not_learned_from():
-    learned, held, test = read_restated(), read_restated(HELD_OUT), read_test() + read_test(COLLECTED)
+    learned, held = read_restated(), read_restated(HELD_OUT)
+    test = read_test() + read_test(COLLECTED) + read_test(HARD)
     plain = read_plain()
     known = {*MATCHED, NONE}
     assert {e.symptom for e in learned} == {e.symptom for e in held} == {c.symptoms[0] for c in test} == known
-    assert len(held) >= 500
+    assert len(held) >= 1000
     assert all(len(set(c.symptoms)) == len(c.symptoms) and set(c.symptoms) <= known for c in test)
     sources = [e.source for e in learned + held] + [c.source for c in test + plain]
     assert len(set(sources)) == len(sources)
@@ -154,7 +155,7 @@ def test_a_second_label_counts_as_right(matcher: SymptomMatcher):
 def test_complaints_of_other_people(matcher: SymptomMatcher):
     complaints = read_test()
     outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
-    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached: 226 of 241 and 14 of 137. These bounds are a
+    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached: 227 of 241 and 13 of 137. These bounds are a
     # few complaints away from it: they show when another training does harm.
     assert (outcome.fitting, outcome.unrelated) == (241, 137)
     assert outcome.right >= 223
@@ -163,12 +164,12 @@ def test_complaints_of_other_people(matcher: SymptomMatcher):
 
 
 def test_complaints_of_the_second_test(matcher: SymptomMatcher):
-    """Every third of them: 86 and 13, with a few complaints to spare. Of all, docs/matching.md says 267 and 30."""
+    """Every third of them: 86 and 10, with a few complaints to spare. Of all, docs/matching.md says 263 and 26."""
     complaints = read_test(COLLECTED)[::3]
     outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
     assert (outcome.fitting, outcome.unrelated) == (95, 186)
     assert outcome.right >= 83
-    assert outcome.forced <= 16
+    assert outcome.forced <= 13
 
 
 def test_complaints_about_other_software(matcher: SymptomMatcher):

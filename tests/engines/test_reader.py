@@ -20,12 +20,14 @@ from wfgy_triage.engines.reader import (
     BATCH,
     BEFORE,
     BOTH_WAYS,
-    LINEARS,
+    FORWARD,
     MOST_TOKENS,
     Manner,
-    build_readers,
+    Training,
+    build_reader,
     framed,
 )
+from wfgy_triage.engines.reader_blocks import LINEARS
 from wfgy_triage.engines.readers import Readers, blend, load_readers
 from wfgy_triage.engines.sentence_files import DIMENSIONS, model_folder
 from wfgy_triage.engines.sentence_reader import (
@@ -70,12 +72,27 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, objec
             )
             made |= {f"{path}.a": down, f"{path}.b": up}
             module.weight.data += torch.tensor(up @ down).float()
-    made |= {f"{BOTH_WAYS.prefix}{name}": tensor * 0.5 for name, tensor in made.items()}
+    prefixes = {FORWARD.prefix: 1.0, BOTH_WAYS.prefix: 0.5}
+    made = {
+        f"{prefix}{n}": tensor * times for prefix, times in prefixes.items() for n, tensor in made.items()
+    }
     made |= {f"{PREFIX}{name}": tensor for name, tensor in networks(2).items()}
     changes = folder / "changes.safetensors"
     settled = {"classes": json.dumps(CLASSES), "shares": "[0.5, 0.25, 0.25]", "none_factor": "2.5"}
     save_file({n: t.astype(np.float32) for n, t in made.items()}, changes, settled)
     return folder, changes, model
+
+
+def kept_in(changes: Path, prefix: str) -> dict[str, np.ndarray]:
+    """What the file holds of one training."""
+    with safe_open(changes, "np") as file:
+        names = [n for n in file.keys() if n.startswith(prefix)]  # noqa: SIM118
+        return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+
+
+def shares(logits: np.ndarray) -> np.ndarray:
+    """The logarithms of the shares of classes."""
+    return torch.log_softmax(torch.tensor(logits), dim=-1).numpy()
 
 
 def test_logits_are_those_of_the_changed_model(folders):
@@ -84,24 +101,22 @@ def test_logits_are_those_of_the_changed_model(folders):
     assert (trained.classes, trained.reader.shares) == (tuple(CLASSES), (0.5, 0.25, 0.25))
     assert trained.none_factor == 2.5
     tokenizer, reader = Tokenizer.from_file(str(folder / "tokenizer.json")), trained.reader.parts[0]
-    ours = reader.logits(TEXTS)
-    assert ours.shape == (len(TEXTS), 3)
-    head = {n: torch.tensor(t) for n, t in reader._changes.items() if n.startswith("head")}
+    ours, both_ways = reader.logits(TEXTS)
+    assert ours.shape == both_ways.shape == (len(TEXTS), 3)
+    head = {n: torch.tensor(t) for n, t in kept_in(changes, FORWARD.prefix).items() if n.startswith("head")}
     for row, text in zip(ours, TEXTS, strict=True):
         with torch.no_grad():
             states = model.model(input_ids=torch.tensor([framed(tokenizer, text)])).last_hidden_state[0, -1]
         expected = states @ head["head.weight"].T + head["head.bias"]
-        np.testing.assert_allclose(row, expected.numpy(), rtol=2e-3, atol=2e-3)
-    np.testing.assert_allclose(reader.logits(TEXTS[2:3])[0], ours[2], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(row, shares(expected.numpy()), rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(reader.logits(TEXTS[2:3])[0][0], ours[2], rtol=1e-4, atol=1e-4)
     assert trained.reader.logits([]).shape == (0, 3)
 
 
 def test_read_both_ways_every_token_sees_the_whole_text(folders):
     folder, changes, model = folders
-    with safe_open(changes, "np") as file:
-        names = [n for n in file.keys() if n.startswith(("model", "head"))]  # noqa: SIM118
-        made = {name: file.get_tensor(name) for name in names}
-    ours = build_readers(folder, [(Manner("", 0, True), made)])[0].logits(TEXTS)
+    made = kept_in(changes, FORWARD.prefix)
+    (ours,) = build_reader(folder, [Training(Manner("turned.", 0, True), made)]).logits(TEXTS)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     for row, text in zip(ours, TEXTS, strict=True):
         ids = torch.tensor([framed(tokenizer, text)])
@@ -109,10 +124,22 @@ def test_read_both_ways_every_token_sees_the_whole_text(folders):
         with torch.no_grad():
             states = model.model(input_ids=ids, attention_mask=every).last_hidden_state[0, 1:].mean(0)
         expected = made["head.weight"] @ states.numpy() + made["head.bias"]
-        np.testing.assert_allclose(row, expected, rtol=2e-3, atol=2e-3)
+        np.testing.assert_allclose(row, shares(expected), rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("manner", [Manner(), Manner("turned.", 1, True), Manner("turned.", 2, False)])
+def test_manners_that_go_through_the_model_together_say_what_each_says_alone(folders):
+    folder, changes, _ = folders
+    manners = [Manner("late.", 2, True), FORWARD, Manner("early.", 1, True), Manner("as early.", 1)]
+    made = [kept_in(changes, prefix) for prefix in (BOTH_WAYS.prefix, FORWARD.prefix)]
+    each = [Training(manner, made[k % 2]) for k, manner in enumerate(manners)]
+    ours = build_reader(folder, each).logits(TEXTS)
+    for found, training in zip(ours, each, strict=True):
+        alone = build_reader(folder, [training]).logits(TEXTS)[0]
+        np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-4)
+    assert np.abs(ours[0] - ours[2]).max() > 0.01, "they differ"
+
+
+@pytest.mark.parametrize("manner", [Manner("on."), Manner("turned.", 1, True), Manner("turned.", 2, False)])
 def test_what_was_trained_is_read_in_the_manner_in_which_it_was_trained(
     folders, tmp_path: Path, manner: Manner
 ):
@@ -122,12 +149,12 @@ def test_what_was_trained_is_read_in_the_manner_in_which_it_was_trained(
     for parameter in model.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.02)
-    kept = {n.removeprefix(manner.prefix): t.float().numpy() for n, t in model.tensors().items()}
+    kept = {n: t.float().numpy() for n, t in model.tensors().items()}
     changed = {n.split(".")[2] for n in kept if n.startswith("model")}
     assert changed == {str(block) for block in range(manner.both_ways or 0, 3)}
     with torch.no_grad():
-        expected = model(model.rows(TEXTS)).numpy()
-    ours = build_readers(folder, [(manner, kept)])[0].logits(TEXTS)
+        expected = shares(model(model.rows(TEXTS)).numpy())
+    (ours,) = build_reader(folder, [Training(manner, kept)]).logits(TEXTS)
     np.testing.assert_allclose(ours, expected, rtol=5e-3, atol=5e-3)
     assert np.abs(np.diff(ours, axis=0)).max() > 0.05, "texts differ by more than the tolerance"
 
@@ -147,7 +174,7 @@ def test_states_are_those_of_the_sentence_model():
 
 def test_what_the_networks_say_is_averaged():
     states, made = load_sentence_states(model_folder()), networks(2)
-    ours = SentenceReader(states, made).logits(TEXTS)
+    (ours,) = SentenceReader(states, made).logits(TEXTS)
     inputs, said = torch.tensor(states.of(TEXTS)), []
     for number in "01":
         part = {n[2:]: torch.tensor(t) for n, t in made.items() if n.startswith(number)}
@@ -165,7 +192,7 @@ def test_each_reader_has_its_share_in_what_is_said():
         def __init__(self, logits):
             self.logits = lambda texts: logits
 
-    both = Readers((Says(first), Says(second)), (0.75, 0.25))
+    both = Readers((Says([first, second]), Says([first])), (0.75, 0.25, 0.0))
     np.testing.assert_array_equal(both.logits(["a"]), blend([first, second], [0.75, 0.25]))
     with pytest.raises(ValueError, match="zip"):
         blend([first, second], [1.0])

@@ -1,7 +1,7 @@
 """Train what tells the symptoms apart, from phrases, texts and complaints of fixmap/.
 
     .venv/bin/python -m tools.train_matcher [--part all] [--epochs 2.5] [--out fixmap/matcher.safetensors]
-    .venv/bin/python -m tools.train_matcher --part forward --further fixmap/matcher.safetensors --learned N M --epochs 1
+    .venv/bin/python -m tools.train_matcher --part forward --further FILE --learned N M --epochs 1
 
 The parts are `forward` and `both_ways`, low-rank changes of SmolLM2-135M in two manners of reading, and `sentences`,
 small networks on the states of all-MiniLM-L6-v2 (`models.py`). What is not trained is taken from the file that is
@@ -11,7 +11,7 @@ M, gently, amid a part of what it knows. How the file that is there came about, 
 docs/matching.md.
 
 Needs the demo's FP16 model, and more than an hour on two cores for each manner; `sentences` alone takes five minutes.
-On the complaints of held_out.jsonl each reader's share and the factor on `none` are chosen, and nothing is learned
+On the complaints of held_out.jsonl each manner's share and the factor on `none` are chosen, and nothing is learned
 from them. The test complaints of benchmarks/data are not read.
 """
 
@@ -32,7 +32,7 @@ from torch import nn
 
 from wfgy_triage.complaints import NONE
 from wfgy_triage.demo import fp16_folder
-from wfgy_triage.engines.reader import BOTH_WAYS, FORWARD, Manner
+from wfgy_triage.engines.reader import BOTH_WAYS, FORWARD
 from wfgy_triage.engines.readers import blend, load_readers
 from wfgy_triage.engines.sentence_files import model_folder
 from wfgy_triage.engines.sentence_reader import PREFIX, load_sentence_states
@@ -42,10 +42,10 @@ from wfgy_triage.settings import load_settings
 from .models import ReaderModel, train_networks
 from .teaching import factor_on_none, shares_of, taught
 
-MANNERS = {"forward": FORWARD, "both_ways": BOTH_WAYS}
-SENTENCES, ALL = "sentences", "all"
+MANNERS = {manner.prefix.rstrip("."): manner for manner in (FORWARD, BOTH_WAYS)}
+SENTENCES, ALL = PREFIX.rstrip("."), "all"
 PARTS = (*MANNERS, SENTENCES)
-"""In the order of the readers."""
+"""In the order of what is said."""
 RATE, HEAD_RATE = 5e-4, 1e-3
 BATCH, WARM_UP, SMOOTHING = 32, 20, 0.05
 FURTHER, FIXED_BLOCKS = 0.6, 8
@@ -115,7 +115,7 @@ def train(
 def settle(folder: Path, out: Path, held: Sequence[Example]) -> None:
     """Choose shares and factor with the readers that are used, and write them into the file."""
     trained, texts = load_readers(folder, out), [e.text for e in held]
-    logits = [part.logits(texts) for part in trained.reader.parts]
+    logits = trained.reader.each(texts)
     shares = shares_of(logits, trained.classes, held)
     factor = factor_on_none(blend(logits, shares), trained.classes, held)
     save_file(load_file(out), out, _settled(trained.classes, shares, factor))
@@ -145,21 +145,21 @@ def _asked() -> argparse.Namespace:
 
 
 def train_reader(
-    asked: argparse.Namespace, manner: Manner, texts: Sequence[str], labels: Sequence[int]
+    asked: argparse.Namespace, name: str, texts: Sequence[str], labels: Sequence[int]
 ) -> dict[str, torch.Tensor]:
     """Train the language model in a manner; what it has learned is put aside every 64 steps."""
-    model = ReaderModel(fp16_folder(load_settings()), len(set(labels)), manner)
+    model = ReaderModel(fp16_folder(load_settings()), len(set(labels)), MANNERS[name])
     rows = model.rows(texts)
     print(f"{len(rows)} texts, {sum(map(len, rows))} tokens", flush=True)
     if asked.further:
-        model.go_on(asked.further)
+        model.go_on(asked.further, f"{name}.")
         model.fix_lowest(FIXED_BLOCKS)
     done, aside = model.go_on(asked.go_on) if asked.go_on else 0, asked.out.with_suffix(".partial")
     for step in train(model, rows, labels, asked.epochs, done, FURTHER if asked.further else 1.0):
         if step % 64 == 0:
             save_file(model.tensors(), aside, {"step": str(step)})
     aside.unlink(missing_ok=True)
-    return model.tensors()
+    return {f"{name}.{tensor}": value for tensor, value in model.tensors().items()}
 
 
 def main() -> None:
@@ -172,7 +172,7 @@ def main() -> None:
     labels = [classes.index(e.symptom) for e in examples]
     for name in MANNERS:
         if asked.part in (name, ALL):
-            made |= train_reader(asked, MANNERS[name], [e.text for e in examples], labels)
+            made |= train_reader(asked, name, [e.text for e in examples], labels)
     if asked.part in (SENTENCES, ALL):
         # Minutes from the start, so it always learns everything.
         examples = taught(None)

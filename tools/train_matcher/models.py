@@ -1,7 +1,7 @@
 """The models that `tools/train_matcher` trains, in torch.
 
-`reader.py` and `sentence_reader.py` of `wfgy_triage/engines` compute in numpy what they compute, from the file that a
-training leaves.
+`reader_blocks.py` and `sentence_reader.py` of `wfgy_triage/engines` compute in numpy what they compute, from the file
+that a training leaves.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from wfgy_triage.engines.reader import LINEARS, Manner, framed
+from wfgy_triage.engines.reader import Manner, framed
+from wfgy_triage.engines.reader_blocks import LINEARS
 from wfgy_triage.engines.sentence_reader import PREFIX
 
 RANK, SCALE = 16, 2.0
@@ -112,17 +113,20 @@ class ReaderModel(nn.Module):
                     module.b * math.sqrt(SCALE),
                 )
         kept = {n: t.detach().half().contiguous() for n, t in found.items()}
-        kept |= {"head.weight": self.head.weight.detach(), "head.bias": self.head.bias.detach()}
-        return {f"{self._manner.prefix}{name}": tensor for name, tensor in kept.items()}
+        return kept | {"head.weight": self.head.weight.detach(), "head.bias": self.head.bias.detach()}
 
     def fix_lowest(self, blocks: int) -> None:
         """Leave the lowest blocks as they are: it is faster, and what is new is told apart above them."""
         for layer in self.body.layers[:blocks]:
             layer.requires_grad_(False)
 
-    def go_on(self, file: Path) -> int:
-        """Take up what an earlier training left or made; returns the steps of one that was cut short, else 0."""
-        prefix = self._manner.prefix
+    def go_on(self, file: Path, prefix: str = "") -> int:
+        """Take up what an earlier training left or made; returns the steps of one that was cut short, else 0.
+
+        Args:
+            file: what it left.
+            prefix: before the names of what is kept.
+        """
         kept = {n.removeprefix(prefix): t for n, t in load_file(file).items() if n.startswith(prefix)}
         for name, module in self.body.named_modules():
             if isinstance(module, Changed):

@@ -1,8 +1,8 @@
 """What reads a complaint, and how the answers become one.
 
-A small language model (`reader.py`) tells best what a complaint is about; it reads twice, in two manners. What is read
-from a sentence model's states (`sentence_reader.py`) errs elsewhere, so together they err less than any. What training
-made of all three, and what it settled, is in one file.
+A small language model (`reader.py`) tells best what a complaint is about; it reads in two manners. What is read from a
+sentence model's states (`sentence_reader.py`) errs elsewhere, so together they err less than any. What training made
+of them, and what it settled, is in one file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from scipy.special import log_softmax
 
-from wfgy_triage.engines.reader import BOTH_WAYS, FORWARD, build_readers
+from wfgy_triage.engines.reader import BOTH_WAYS, FORWARD, Training, build_reader
 from wfgy_triage.engines.sentence_files import model_folder
 from wfgy_triage.engines.sentence_reader import PREFIX, SentenceReader, load_sentence_states
 from wfgy_triage.errors import PrerequisiteError
@@ -27,28 +27,32 @@ Array = NDArray[np.float32]
 
 
 class Reads(Protocol):
-    """What gives the odds of every class."""
+    """What gives the odds of every class, in one manner or in several."""
 
-    def logits(self, texts: Sequence[str]) -> Array:
-        """Natural-log odds of the classes, up to a constant: (n, classes) float32, in the order of the texts."""
+    def logits(self, texts: Sequence[str]) -> list[Array]:
+        """Of each manner, natural-log odds of the classes, up to a constant: (n, classes) float32, as the texts lie."""
         ...
 
 
 @dataclass(frozen=True)
 class Readers:
-    """All of them, each with a share in what is said.
+    """All of them, each manner with a share in what is said.
 
     Attributes:
-        parts: the language model read forward, the same read both ways, and the sentence model.
-        shares: of each, one together.
+        parts: the language model, which reads forward and both ways, and the sentence model.
+        shares: of each manner of each, one together.
     """
 
     parts: tuple[Reads, ...]
     shares: tuple[float, ...]
 
+    def each(self, texts: Sequence[str]) -> list[Array]:
+        """What is said in each manner, by itself."""
+        return [found for part in self.parts for found in part.logits(texts)]
+
     def logits(self, texts: Sequence[str]) -> Array:
-        """The weighted mean of the logarithms of what each gives every class: (n, classes) float32."""
-        return blend([part.logits(texts) for part in self.parts], self.shares)
+        """The weighted mean of the logarithms of what each manner gives every class: (n, classes) float32."""
+        return blend(self.each(texts), self.shares)
 
 
 def blend(logits: Sequence[Array], shares: Sequence[float]) -> Array:
@@ -88,10 +92,10 @@ def load_readers(model: Path, changes: Path) -> Trained:
         with safe_open(changes, "np") as file:
             settled: Mapping[str, str] = file.metadata() or {}
             made = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
-        both_ways, networks = (_taken(made, prefix) for prefix in (BOTH_WAYS.prefix, PREFIX))
+        trainings = [Training(manner, _named(made, manner.prefix)) for manner in (FORWARD, BOTH_WAYS)]
         parts: tuple[Reads, ...] = (
-            *build_readers(model, [(FORWARD, made), (BOTH_WAYS, both_ways)]),
-            SentenceReader(load_sentence_states(sentences), networks),
+            build_reader(model, trainings),
+            SentenceReader(load_sentence_states(sentences), _named(made, PREFIX)),
         )
         reader = Readers(parts, tuple(float(share) for share in json.loads(settled["shares"])))
         reader.logits(["Every part is read once, so that what is missing is said now."])
@@ -112,6 +116,6 @@ def load_readers(model: Path, changes: Path) -> Trained:
         ) from error
 
 
-def _taken(made: dict[str, Array], prefix: str) -> dict[str, Array]:
-    """What has the prefix, without it; `made` has it no longer."""
-    return {name.removeprefix(prefix): made.pop(name) for name in list(made) if name.startswith(prefix)}
+def _named(made: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """What has the prefix, without it."""
+    return {name.removeprefix(prefix): array for name, array in made.items() if name.startswith(prefix)}

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from wfgy_triage.exl2.headers import read_array, read_header, read_json
 
 PREFIX = "sentences."
-"""Before the names of the networks in the file that holds what both readers need."""
+"""Before the names of the networks in the file that holds what all readers need."""
 BLOCKS = (4, 6)
 """Behind these blocks the mean of a text's states is taken: what the middle holds says more than the end alone."""
 MOST_PIECES = 200
@@ -129,11 +129,10 @@ class SentenceReader:
         if not networks:
             raise ValueError("it has no networks for the sentence model")
 
-    def logits(self, texts: Sequence[str]) -> Array:
-        """Natural-log odds of the classes, up to a constant: (n, classes) float32, in the order of the texts."""
+    def logits(self, texts: Sequence[str]) -> list[Array]:
+        """Natural-log odds of the classes, in its one manner: (n, classes) float32, in the order of the texts."""
         states = self._states.of(texts)
-        found: Array = np.mean([log_softmax(self._said(n, states), axis=1) for n in self._numbers], axis=0)
-        return found
+        return [np.mean([log_softmax(self._said(n, states), axis=1) for n in self._numbers], axis=0)]
 
     def _said(self, number: str, states: Array) -> Array:
         for part in ("inner", "outer"):
