@@ -101,6 +101,7 @@ class Reader:
 
     def _read(self, rows: Sequence[Sequence[int]]) -> list[Array]:
         """What is said in each manner of rows of tokens: (rows, classes)."""
+        # `before`: as no training changed it, computed once for all that begin later; `behind`: those that have begun.
         lengths = [len(row) for row in rows]
         before, behind = self._blocks.embed(rows), dict[int, Array]()
         for layer in range(self._blocks.shape.layers):
