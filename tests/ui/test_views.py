@@ -11,7 +11,7 @@ import pytest
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import Match
 from wfgy_triage.demo import SIBLINGS, exl2_folder, fp16_folder
-from wfgy_triage.pairs import Pair, register_pairs
+from wfgy_triage.pairs import NO_FOLDER, Pair, register_pairs
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.settings import Settings
 from wfgy_triage.store.database import open_database
@@ -168,9 +168,12 @@ def test_before_a_pairs_first_run_pairs_of_the_same_fp16_model_give_the_time(
         Pair("ran", "Ran", Path("fp16"), Path("exl2")),
         Pair("new", "New", Path("fp16"), Path("other")),
         Pair("apart", "Apart", Path("another"), Path("exl2")),
+        Pair(
+            "server", "Server", Path("fp16"), NO_FOLDER, engine={"server": {"url": "http://127.0.0.1:9/v1"}}
+        ),
     ]
     register_pairs(context.settings, pairs)
-    ran, new, apart = (context.pairs()[pair.id] for pair in pairs)
+    ran, new, apart, server = (context.pairs()[pair.id] for pair in pairs)
     said = "judging by earlier runs here of pairs with the same FP16 model."
     assert "not known yet" in plan_card(context, "json_breaks", new, 20)
     run = runs.create(RunSpec("json_breaks", "ran", questions=10))
@@ -179,6 +182,7 @@ def test_before_a_pairs_first_run_pairs_of_the_same_fp16_model_give_the_time(
     assert f"About 4 minutes, {said}" in plan_card(context, "json_breaks", new, 20)
     assert "runs of this pair here" in plan_card(context, "json_breaks", ran, 20)
     assert "not known yet" in plan_card(context, "json_breaks", apart, 20)
+    assert "not known yet" in plan_card(context, "json_breaks", server, 20)
     assert "not known yet" in plan_card(context, "wrong_snippet", new, 20)
 
 

@@ -127,7 +127,9 @@ def plan_card(
 def _time(context: PageContext, symptom_id: str, pair: Pair, questions: int) -> str:
     if estimate := context.estimate(symptom_id, [pair.id], questions):
         return f"About {estimate}, judging by earlier runs of this pair here."
-    alike = [other.id for other in context.pairs().values() if other.fp16 == pair.fp16]
+    # A server may be far faster or slower than the same model here.
+    here = [other for other in context.pairs().values() if not (pair.served or other.served)]
+    alike = [other.id for other in here if other.fp16 == pair.fp16]
     if estimate := context.estimate(symptom_id, alike, questions):
         return f"About {estimate}, judging by earlier runs here of pairs with the same FP16 model."
     return "First run of this pair: not known yet. Progress is shown as it goes."
