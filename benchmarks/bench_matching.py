@@ -19,7 +19,6 @@ from typing import Any
 from benchmarks import Stopwatch
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import NONE, Match
-from wfgy_triage.demo import fp16_folder
 from wfgy_triage.matching import HELD_OUT, load_matcher, read_restated
 from wfgy_triage.measure.statistics import wilson
 from wfgy_triage.settings import load_settings
@@ -112,7 +111,7 @@ def run(fast: bool = False) -> dict[str, Any]:
     """Evaluate on the held-out complaints, and (not with `fast`) on the test split; print tables."""
     results: dict[str, Any] = {}
     with Stopwatch() as loading:
-        matcher = load_matcher(fp16_folder(load_settings()))
+        matcher = load_matcher(load_settings())
     held = read_held_out()
     answers = [m.symptom for m in matcher.match([c.text for c in held])]
     results["held_out"] = _report("held out", judge(held, answers), listed=True)

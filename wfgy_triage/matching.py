@@ -17,8 +17,10 @@ import numpy as np
 
 from wfgy_triage.catalog import FIXMAP, Catalog
 from wfgy_triage.complaints import NONE, Match
+from wfgy_triage.demo import reader_folder, reader_ready
 from wfgy_triage.engines.readers import Trained, load_readers
 from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.settings import Settings
 
 BATCH = 64
 """Complaints answered before the first of them is handed out."""
@@ -109,22 +111,22 @@ class SymptomMatcher:
 
 
 def not_there() -> PrerequisiteError:
-    """What is said where the demo's model was not prepared yet."""
+    """What is said where the model was not prepared yet."""
     return PrerequisiteError(
-        "The model that reads it is not there yet; it is the demo's own.",
-        "It comes with the demo: wait until the first pair is ready, or run 'python -m wfgy_triage demo'.",
+        "The model that reads it is not there yet.",
+        "It comes with the demo: wait until that is prepared, or run 'python -m wfgy_triage demo --free-text'.",
     )
 
 
-def load_matcher(model: Path) -> SymptomMatcher:
+def load_matcher(settings: Settings) -> SymptomMatcher:
     """The real matcher, without torch.
 
     Args:
-        model: the demo's FP16 folder, whose model it is.
+        settings: where the model is.
 
     Raises:
-        PrerequisiteError: the folder is not there or damaged, or what training made is.
+        PrerequisiteError: the model is not there or damaged, or what training made is.
     """
-    if not (model / "config.json").is_file():
+    if not reader_ready(settings):
         raise not_there()
-    return SymptomMatcher(load_readers(model, TRAINED))
+    return SymptomMatcher(load_readers(reader_folder(settings), TRAINED))

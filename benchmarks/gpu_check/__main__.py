@@ -171,7 +171,7 @@ def _folders(options: argparse.Namespace) -> tuple[Path, list[Path]]:
             flush=True,
         )
         try:
-            prepare_demo(settings, lambda step, share: None)
+            prepare_demo(settings, lambda step, share: None, tuple(s.pair_id for s in SIBLINGS))
         except PrerequisiteError as error:
             hint = f"{error.hint} Or name folders that are there, with --fp16 DIR and --exl2 DIR."
             raise PrerequisiteError(error.message, hint.strip()) from error

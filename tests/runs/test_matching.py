@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from tests.conftest import lend_model
+from tests.conftest import lend_reader
 from tests.runs.run_fakes import make_settings, wait_for
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.runs.matching import MATCHER_COMMAND, MatcherClient
@@ -117,12 +117,12 @@ def test_killing_the_web_process_ends_its_matcher(tmp_path):
     assert not alive
 
 
-def test_the_real_process_waits_for_its_model_and_answers_as_the_command_line_would(tmp_path, demo_pair):
+def test_the_real_process_waits_for_its_model_and_answers_as_the_command_line_would(tmp_path, demo_settings):
     client = MatcherClient(make_settings(tmp_path), MATCHER_COMMAND)
     client.start()
     try:
         wait_for(lambda: "not there yet" in said_by(client), seconds=60)
-        lend_model(tmp_path, demo_pair["fp16"])
+        lend_reader(tmp_path, demo_settings)
         wait_for(lambda: client.ready, seconds=120)
         assert client.match("after quantizing, my tool calls stop parsing").symptom == "json_breaks"
         assert client.match("what is the weather tomorrow").offered == ()

@@ -10,9 +10,11 @@ import sys
 import pytest
 from fastapi.testclient import TestClient
 
+from wfgy_triage.demo import SIBLINGS, exl2_folder, fp16_folder, reader_folder, register_demo
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.settings import REPO_ROOT, Settings
+from wfgy_triage.ui import serving
 from wfgy_triage.ui.app import build_app
 from wfgy_triage.ui.received import MAX_UPLOAD
 from wfgy_triage.ui.serving import serve_forever
@@ -141,3 +143,15 @@ def test_an_unusable_database_is_said_before_the_page_is_served(settings: Settin
     any_port = Settings(settings.home, "127.0.0.1", 0, settings.pairs_file, settings.database_url)
     with pytest.raises(PrerequisiteError):
         serve_forever(any_port)
+
+
+def test_a_demo_that_lacks_what_reads_complaints_is_completed(settings: Settings):
+    register_demo(settings)
+    made = [fp16_folder(settings), *(exl2_folder(settings, sibling) for sibling in SIBLINGS)]
+    for folder in made:
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        assert serving._demo_wanted(settings)
+    reader_folder(settings).mkdir()
+    (reader_folder(settings) / "config.json").write_text("{}")
+    assert not serving._demo_wanted(settings)

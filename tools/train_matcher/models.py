@@ -1,6 +1,6 @@
 """The models that `tools/train_matcher` trains, in torch.
 
-`reader_blocks.py` and `sentence_reader.py` of `wfgy_triage/engines` compute in numpy what they compute, from the file
+`reader.py` and `sentence_reader.py` of `wfgy_triage/engines` compute in numpy what they compute, from the file
 that a training leaves.
 """
 
@@ -18,11 +18,12 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from wfgy_triage.engines.reader import Manner, framed
+from wfgy_triage.engines.reader import WHOLE_FROM, framed
 from wfgy_triage.engines.reader_blocks import LINEARS
 from wfgy_triage.engines.sentence_reader import PREFIX
 
 RANK, SCALE = 16, 2.0
+LOWER_BATCH = 64
 NETWORKS, HIDDEN = 3, 512
 STEADY = 20.0
 """States of unit length are so many times longer for the networks, which learn better from numbers around one."""
@@ -45,19 +46,22 @@ class Changed(nn.Module):
 
 
 class ReaderModel(nn.Module):
-    """The language model with changes, read in a manner, and a head on a state.
+    """The language model with changes from the block on that reads both ways, and a head on the mean of the states.
 
-    Where it is read both ways from a block on, the blocks below that one stay as they are.
+    Args:
+        folder: of the model.
+        classes: how many the head tells apart.
+        whole_from: that block; the ones below it stay as they are.
     """
 
-    def __init__(self, folder: Path, classes: int, manner: Manner) -> None:
+    def __init__(self, folder: Path, classes: int, whole_from: int = WHOLE_FROM) -> None:
         super().__init__()
-        self._manner, self._whole = manner, manner.both_ways
+        self._whole_from = whole_from
         self._exact = not torch.cpu.get_capabilities().get("amx_bf16", False)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.body = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).model
         self.body.requires_grad_(False)
-        for layer in self.body.layers[manner.both_ways or 0 :]:
+        for layer in self.body.layers[whole_from:]:
             for name in LINEARS:
                 part, _, linear = name.partition(".")
                 parent = getattr(layer, part)
@@ -69,39 +73,46 @@ class ReaderModel(nn.Module):
         """The tokens of texts in their frame."""
         return [framed(self._tokenizer, text) for text in texts]
 
-    def forward(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Logits (rows, classes)."""
-        longest = max(map(len, rows))
-        ids, there = torch.zeros(len(rows), longest, dtype=torch.long), torch.zeros(len(rows), longest)
-        for number, row in enumerate(rows):
-            ids[number, : len(row)], there[number, : len(row)] = torch.tensor(row), 1
+    def lower(self, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """The states before the first block that is changed: of each row (tokens, hidden), bfloat16."""
+        found: dict[int, torch.Tensor] = {}
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        for begin in range(0, len(order), LOWER_BATCH):
+            part = order[begin : begin + LOWER_BATCH]
+            ids = nn.utils.rnn.pad_sequence([torch.tensor(rows[i]) for i in part], batch_first=True)
+            before = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril()[None, None]
+            with torch.inference_mode():
+                states = self._through(
+                    self.body.embed_tokens(ids), before.expand(len(part), -1, -1, -1), 0, self._whole_from
+                )
+            found |= {i: states[n, : len(rows[i])].bfloat16().clone() for n, i in enumerate(part)}
+        return [found[i] for i in range(len(rows))]
+
+    def forward(self, lower: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Logits (rows, classes), from what `lower` gave of the rows."""
+        states = nn.utils.rnn.pad_sequence([row.float() for row in lower], batch_first=True)
+        there = nn.utils.rnn.pad_sequence([torch.ones(len(row)) for row in lower], batch_first=True)
+        every = there.bool()[:, None, None, :].expand(-1, 1, states.shape[1], -1)
         # Without the units that multiply bfloat16, computing in it takes longer.
         with torch.autocast("cpu", torch.bfloat16, enabled=not self._exact):
-            states = self._states(ids, there.bool()).float()
-        if self._manner.mean:
-            there[:, 0] = 0
-            read = (states * there[..., None]).sum(dim=1) / there.sum(dim=1, keepdim=True)
-        else:
-            read = states[torch.arange(len(rows)), there.sum(dim=1).long() - 1]
-        out: torch.Tensor = self.head(read)
+            states = self._through(states, every, self._whole_from, len(self.body.layers))
+            states = self.body.norm(states).float()
+        there[:, 0] = 0
+        out: torch.Tensor = self.head((states * there[..., None]).sum(dim=1) / there.sum(dim=1, keepdim=True))
         return out
 
-    def _states(self, ids: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-        """The normalized states behind the last block: (rows, longest, hidden)."""
-        states, places = self.body.embed_tokens(ids), torch.arange(ids.shape[1])[None]
-        turned = self.body.rotary_emb(states, places)
-        every = there[:, None, None, :].expand(-1, 1, ids.shape[1], -1)
-        before = every & torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril()
-        for number, layer in enumerate(self.body.layers):
-            whole = self._whole is not None and number >= self._whole
-            states = layer(
+    def _through(self, states: torch.Tensor, seen: torch.Tensor, begin: int, end: int) -> torch.Tensor:
+        """Through the blocks from `begin` to before `end`; `seen` says what each token sees of its row."""
+        places, kinds = torch.arange(states.shape[1])[None], self.body.config.layer_types
+        turned = {kind: self.body.rotary_emb(states, places, kind) for kind in set(kinds)}
+        for number in range(begin, end):
+            states = self.body.layers[number](
                 states,
-                attention_mask=every if whole else before,
-                position_embeddings=turned,
+                attention_mask=seen,
+                position_embeddings=turned[kinds[number]],
                 position_ids=places,
             )
-        found: torch.Tensor = self.body.norm(states)
-        return found
+        return states
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What is kept: the changes, scaled, and the head."""
@@ -114,11 +125,6 @@ class ReaderModel(nn.Module):
                 )
         kept = {n: t.detach().half().contiguous() for n, t in found.items()}
         return kept | {"head.weight": self.head.weight.detach(), "head.bias": self.head.bias.detach()}
-
-    def fix_lowest(self, blocks: int) -> None:
-        """Leave the lowest blocks as they are: it is faster, and what is new is told apart above them."""
-        for layer in self.body.layers[:blocks]:
-            layer.requires_grad_(False)
 
     def go_on(self, file: Path, prefix: str = "") -> int:
         """Take up what an earlier training left or made; returns the steps of one that was cut short, else 0.

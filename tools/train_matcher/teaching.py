@@ -14,7 +14,7 @@ from wfgy_triage.complaints import NONE
 from wfgy_triage.engines.readers import blend
 from wfgy_triage.matching import Example, phrases, read_restated, read_translated, read_written
 
-KNOWN = {"complaints": 1100, "written": 800, "phrases": 300}
+KNOWN = {"complaints": 1100, "written": 800, "phrases": 300, "translated": 600}
 """So many of each that the file knows are repeated amid what is new, so that nothing is unlearned."""
 TWICE = 2
 """A restated complaint counts as so many phrases: it is nearer to what people write."""
@@ -24,30 +24,36 @@ RIGHT_GOAL, FORCED_GOAL = 0.9, 0.05
 """What is wanted: complaints answered with their symptom, at least; unrelated ones forced into a symptom, at most."""
 
 
-def taught(learned: tuple[int, int] | None) -> list[Example]:
+def taught(learned: tuple[int, int, int] | None) -> list[Example]:
     """What a training reads: everything, or what is new, amid a part of the rest.
 
     Args:
-        learned: so many complaints and translations, the first ones, are known; None: nothing is.
+        learned: so many complaints, written texts and translations, the first ones, are known; None: nothing is.
     """
-    known, written = phrases(load_catalog()), read_written()
-    complaints, translated = read_restated(), read_translated()
+    known = phrases(load_catalog())
+    complaints, written, translated = read_restated(), read_written(), read_translated()
     if learned is None:
         return [*known, *written, *translated, *complaints * TWICE]
-    there = (len(complaints), len(translated))
+    there = (len(complaints), len(written), len(translated))
     if any(not 0 <= n <= most for n, most in zip(learned, there, strict=True)) or learned == there:
         raise SystemExit(
-            f"--learned {learned[0]} {learned[1]} is not possible: there are {there[0]} complaints and {there[1]} "
-            "translations, and what is new stands behind the numbers of those that are known."
+            f"--learned {' '.join(map(str, learned))} is not possible: there are {there[0]} complaints, {there[1]} "
+            f"written texts and {there[2]} translations, and what is new stands behind the numbers of those that are "
+            "known."
         )
     draw = random.Random(sum(learned))  # noqa: S311 - a choice, no secret
-    before = complaints[: learned[0]]
+
+    def part(examples: Sequence[Example], name: str) -> list[Example]:
+        return draw.sample(list(examples), min(KNOWN[name], len(examples)))
+
     return [
-        *complaints[learned[0] :],
-        *translated[learned[1] :],
-        *draw.sample(before, min(KNOWN["complaints"], len(before))),
-        *draw.sample(written, KNOWN["written"]),
-        *draw.sample(known, KNOWN["phrases"]),
+        *complaints[learned[0] :] * TWICE,
+        *written[learned[1] :],
+        *translated[learned[2] :],
+        *part(complaints[: learned[0]], "complaints"),
+        *part(written[: learned[1]], "written"),
+        *part(translated[: learned[2]], "translated"),
+        *part(known, "phrases"),
     ]
 
 

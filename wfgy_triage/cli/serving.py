@@ -28,17 +28,27 @@ def serve(
 @app.command()
 def demo(
     pair: Annotated[list[str] | None, typer.Option(help="Prepare only these demo pairs.")] = None,
+    free_text: Annotated[
+        bool, typer.Option("--free-text", help="Prepare only the model that reads complaints.")
+    ] = False,
 ) -> None:
-    """Prepare the demo pair: a real small model, FP16 and EXL2. What is already there is kept."""
-    from wfgy_triage.demo import SIBLINGS, prepare_demo
+    """Prepare the demo pairs, of a real small model, and the model that reads complaints in your own words.
 
-    settings = load_settings()
+    What is already there is kept.
+    """
+    from wfgy_triage.demo import SIBLINGS, prepare_demo, prepare_reader
+
+    settings, reader = load_settings(), "the model that reads complaints"
     known = [s.pair_id for s in SIBLINGS]
     if unknown := [p for p in pair or [] if p not in known]:
         raise InputError(f"There is no demo pair {unknown[0]!r}.", f"Demo pairs: {', '.join(known)}.")
     with progress_bars() as report:
-        prepare_demo(settings, report, tuple(pair or ()))
-    out.print(f"Ready under {settings.home / 'models'}: {', '.join(pair or known)}.")
+        if free_text:
+            prepare_reader(settings, report)
+        if pair or not free_text:
+            prepare_demo(settings, report, tuple(pair or ()))
+    made = [*(pair or ([] if free_text else known)), *([] if pair and not free_text else [reader])]
+    out.print(f"Ready under {settings.home / 'models'}: {', '.join(made)}.")
 
 
 @app.command()

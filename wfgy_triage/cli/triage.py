@@ -47,10 +47,9 @@ def match(
     if (text is None) == (file is None):
         raise InputError("Say what to match.", 'Give a text, or --file with JSON lines like {"id", "text"}.')
     complaints = read_complaints(file) if file else (Complaint("", check_complaint(text or "")),)
-    from wfgy_triage.demo import fp16_folder
     from wfgy_triage.matching import load_matcher
 
-    matches = load_matcher(fp16_folder(load_settings())).match([c.text for c in complaints])
+    matches = load_matcher(load_settings()).match([c.text for c in complaints])
     if file is None:
         show_match(out, next(matches))
         return

@@ -1,8 +1,4 @@
-"""The blocks of SmolLM2-135M in numpy, as several readers go through them together.
-
-What goes through is many rows of tokens behind each other, unpadded, once for each reader: its *lane*. Unpacking a
-block's weights to 32 bits takes as long as computing with them, so it is done once for all lanes.
-"""
+"""The blocks of Gemma 3 in numpy: many rows of tokens go through them behind each other, unpadded."""
 
 from __future__ import annotations
 
@@ -24,111 +20,116 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of the model, from its config.json."""
+    """Sizes of the model, from its config.json.
 
-    layers: int
+    Attributes:
+        hidden: width of a state.
+        heads: of a block's attention.
+        kv_heads: heads of its keys and values.
+        head_dim: width of a head.
+        scale: by which scores are multiplied.
+        epsilon: of the norms.
+        rope_thetas: base of the rotary positions, of every block.
+    """
+
     hidden: int
     heads: int
     kv_heads: int
     head_dim: int
-    rope_theta: float
+    scale: float
     epsilon: float
+    rope_thetas: tuple[float, ...]
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Shape:
         """Read config.json."""
-        rope = config.get("rope_parameters") or {}
-        heads = int(config["num_attention_heads"])
         return cls(
-            layers=int(config["num_hidden_layers"]),
             hidden=int(config["hidden_size"]),
-            heads=heads,
+            heads=int(config["num_attention_heads"]),
             kv_heads=int(config["num_key_value_heads"]),
-            head_dim=int(config.get("head_dim") or config["hidden_size"] // heads),
-            rope_theta=float(config.get("rope_theta") or rope["rope_theta"]),
+            head_dim=int(config["head_dim"]),
+            scale=float(config["query_pre_attn_scalar"]) ** -0.5,
             epsilon=float(config["rms_norm_eps"]),
+            rope_thetas=tuple(
+                float(config["rope_parameters"][kind]["rope_theta"]) for kind in config["layer_types"]
+            ),
         )
 
-
-@dataclass(frozen=True)
-class Lane:
-    """How one reader goes through a block.
-
-    Attributes:
-        changes: to its linear layers: `<layer>.a` (rank, in) and `<layer>.b` (out, rank). None without them.
-        whole: whether every token sees all of its row, and not what is before it alone.
-    """
-
-    changes: Mapping[str, Array]
-    whole: bool
+    @property
+    def layers(self) -> int:
+        """Blocks of the model."""
+        return len(self.rope_thetas)
 
 
 class Blocks:
-    """The model without its head.
+    """The model without its head, with low-rank changes.
+
+    No text may be longer than the window of the blocks that see a part of it only (512 tokens in the real model).
 
     Args:
         shape: its sizes.
         weights: its tensors by name, left on disk until they are used.
+        changes: to its linear layers: `<layer>.a` (rank, in) and `<layer>.b` (out, rank). None without them.
+        whole_from: from this block on every token sees all of its row; below, what is before it and itself.
     """
 
-    def __init__(self, shape: Shape, weights: Mapping[str, NDArray[Any]]) -> None:
-        self.shape, self._weights = shape, weights
-        half = shape.head_dim // 2
-        self._turns = shape.rope_theta ** (-np.arange(half, dtype=np.float32) / half)
+    def __init__(
+        self, shape: Shape, weights: Mapping[str, NDArray[Any]], changes: Mapping[str, Array], whole_from: int
+    ) -> None:
+        self.shape, self._weights, self._changes, self._whole_from = shape, weights, changes, whole_from
 
-    def embed(self, rows: Sequence[Sequence[int]]) -> Array:
-        """The states before the first block of rows of tokens: (tokens, hidden)."""
-        table = self._weights["model.embed_tokens.weight"]
-        found: Array = table[[i for row in rows for i in row]].astype(np.float32)
-        return found
+    def states(self, rows: Sequence[Sequence[int]]) -> Array:
+        """The normalized states behind the last block of rows of tokens: (tokens, hidden)."""
+        table, lengths = self._weights["model.embed_tokens.weight"], [len(row) for row in rows]
+        states = table[[i for row in rows for i in row]].astype(np.float32)
+        states *= np.float32(math.sqrt(self.shape.hidden))
+        for layer in range(self.shape.layers):
+            states = self._through(layer, states, lengths)
+        return self._norm(states, "model.norm")
 
-    def through(self, layer: int, states: Array, lengths: Sequence[int], lanes: Sequence[Lane]) -> Array:
-        """The states behind a block.
-
-        Args:
-            layer: the block.
-            states: (lanes, tokens, hidden).
-            lengths: of the rows, in tokens, which lie behind each other in every lane.
-            lanes: how each goes through it.
-        """
+    def _through(self, layer: int, states: Array, lengths: Sequence[int]) -> Array:
         name = f"model.layers.{layer}."
-        inner = self.norm(states, f"{name}input_layernorm")
-        states = states + self._attend(name, inner, lengths, lanes)
-        inner = self.norm(states, f"{name}post_attention_layernorm")
-        gate = self._linear(f"{name}mlp.gate_proj", inner, lanes)
-        gate = gate / (1 + np.exp(-gate)) * self._linear(f"{name}mlp.up_proj", inner, lanes)
-        return states + self._linear(f"{name}mlp.down_proj", gate, lanes)
+        inner = self._norm(states, f"{name}input_layernorm")
+        inner = self._attend(layer, inner, lengths)
+        states = states + self._norm(inner, f"{name}post_attention_layernorm")
+        inner = self._norm(states, f"{name}pre_feedforward_layernorm")
+        inner = _gelu(self._linear(f"{name}mlp.gate_proj", inner)) * self._linear(f"{name}mlp.up_proj", inner)
+        inner = self._linear(f"{name}mlp.down_proj", inner)
+        return states + self._norm(inner, f"{name}post_feedforward_layernorm")
 
-    def norm(self, states: Array, name: str = "model.norm") -> Array:
-        """States (..., hidden), normalized as a layer does it; by default the one behind the last block."""
-        scale = np.sqrt((states**2).mean(axis=-1, keepdims=True) + self.shape.epsilon)
-        found: Array = states / scale * self._weights[f"{name}.weight"].astype(np.float32)
+    def _norm(self, states: Array, name: str) -> Array:
+        scale = np.sqrt((states**2).mean(axis=-1, keepdims=True) + np.float32(self.shape.epsilon))
+        found: Array = states / scale * (1 + self._weights[f"{name}.weight"].astype(np.float32))
         return found
 
-    def _attend(self, name: str, states: Array, lengths: Sequence[int], lanes: Sequence[Lane]) -> Array:
-        shape, ends = self.shape, np.cumsum(lengths).tolist()
-        angles = np.concatenate([np.arange(n, dtype=np.float32) for n in lengths])[:, None] * self._turns
-        cos, sin = np.cos(angles), np.sin(angles)
+    def _attend(self, layer: int, states: Array, lengths: Sequence[int]) -> Array:
+        shape, name = self.shape, f"model.layers.{layer}.self_attn."
+        cos, sin = self._turns(layer, lengths)
 
         def heads(part: str, number: int) -> Array:
-            found = self._linear(f"{name}self_attn.{part}_proj", states, lanes)
-            return found.reshape(*states.shape[:2], number, shape.head_dim).transpose(0, 2, 1, 3)
+            found = self._linear(f"{name}{part}_proj", states)
+            return found.reshape(len(states), number, shape.head_dim).transpose(1, 0, 2)
 
-        queries = _turned(heads("q", shape.heads), cos, sin)
-        keys, values = _turned(heads("k", shape.kv_heads), cos, sin), heads("v", shape.kv_heads)
-        mixed = np.empty((*states.shape[:2], shape.heads * shape.head_dim), np.float32)
-        for number, lane in enumerate(lanes):
-            for b, e in zip([0, *ends[:-1]], ends, strict=True):
-                query, key, value = (part[number, :, b:e] for part in (queries, keys, values))
-                mixed[number, b:e] = _mixed(query, key, value, lane.whole)
-        return self._linear(f"{name}self_attn.o_proj", mixed, lanes)
+        queries = _turned(self._norm(heads("q", shape.heads), f"{name}q_norm"), cos, sin)
+        keys = _turned(self._norm(heads("k", shape.kv_heads), f"{name}k_norm"), cos, sin)
+        values, ends = heads("v", shape.kv_heads), np.cumsum(lengths).tolist()
+        mixed = np.empty((len(states), shape.heads * shape.head_dim), np.float32)
+        for b, e in zip([0, *ends[:-1]], ends, strict=True):
+            query, key, value = (part[:, b:e] for part in (queries, keys, values))
+            mixed[b:e] = _mixed(query * np.float32(shape.scale), key, value, layer >= self._whole_from)
+        return self._linear(f"{name}o_proj", mixed)
 
-    def _linear(self, name: str, inputs: Array, lanes: Sequence[Lane]) -> Array:
-        out = inputs @ self._weights[f"{name}.weight"].astype(np.float32).T
-        for number, lane in enumerate(lanes):
-            if (down := lane.changes.get(f"{name}.a")) is not None:
-                out[number] += (inputs[number] @ down.T) @ lane.changes[f"{name}.b"].T
-        found: Array = out
+    def _turns(self, layer: int, lengths: Sequence[int]) -> tuple[Array, Array]:
+        """Cosines and sines of the rotary positions: (tokens, head_dim / 2) each."""
+        half = self.shape.head_dim // 2
+        turns = self.shape.rope_thetas[layer] ** (-np.arange(half, dtype=np.float32) / half)
+        angles = np.concatenate([np.arange(n, dtype=np.float32) for n in lengths])[:, None] * turns
+        return np.cos(angles), np.sin(angles)
+
+    def _linear(self, name: str, inputs: Array) -> Array:
+        found: Array = inputs @ self._weights[f"{name}.weight"].astype(np.float32).T
+        if (down := self._changes.get(f"{name}.a")) is not None:
+            found += (inputs @ down.T) @ self._changes[f"{name}.b"].T
         return found
 
 
@@ -140,7 +141,7 @@ def _mixed(queries: Array, keys: Array, values: Array, whole: bool) -> Array:
     (number, count, head_dim), kv_heads = queries.shape, len(keys)
     groups = number // kv_heads
     grouped = queries.reshape(kv_heads, groups * count, head_dim)
-    scores = (grouped @ keys.transpose(0, 2, 1) / math.sqrt(head_dim)).reshape(kv_heads, groups, count, count)
+    scores = (grouped @ keys.transpose(0, 2, 1)).reshape(kv_heads, groups, count, count)
     if not whole:
         scores = np.where(np.tri(count, dtype=bool), scores, -np.inf)
     shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
@@ -155,3 +156,10 @@ def _turned(heads: Array, cos: Array, sin: Array) -> Array:
     half = heads.shape[-1] // 2
     low, high = heads[..., :half], heads[..., half:]
     return np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)
+
+
+def _gelu(inputs: Array) -> Array:
+    """The approximation by a hyperbolic tangent, which the model was trained with."""
+    inner = np.float32(math.sqrt(2 / math.pi)) * (inputs + np.float32(0.044715) * inputs**3)
+    found: Array = np.float32(0.5) * inputs * (1 + np.tanh(inner))
+    return found

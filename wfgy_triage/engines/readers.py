@@ -1,8 +1,8 @@
 """What reads a complaint, and how the answers become one.
 
-A small language model (`reader.py`) tells best what a complaint is about; it reads in two manners. What is read from a
-sentence model's states (`sentence_reader.py`) errs elsewhere, so together they err less than any. What training made
-of them, and what it settled, is in one file.
+A small language model (`reader.py`) tells best what a complaint is about. What is read from a sentence model's states
+(`sentence_reader.py`) errs elsewhere, so together they err less than each. What training made of them, and what it
+settled, is in one file.
 """
 
 from __future__ import annotations
@@ -18,40 +18,41 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from scipy.special import log_softmax
 
-from wfgy_triage.engines.reader import BOTH_WAYS, FORWARD, Training, build_reader
+from wfgy_triage.engines.reader import PREFIX, build_reader
 from wfgy_triage.engines.sentence_files import model_folder
-from wfgy_triage.engines.sentence_reader import PREFIX, SentenceReader, load_sentence_states
+from wfgy_triage.engines.sentence_reader import PREFIX as SENTENCES
+from wfgy_triage.engines.sentence_reader import SentenceReader, load_sentence_states
 from wfgy_triage.errors import PrerequisiteError
 
 Array = NDArray[np.float32]
 
 
 class Reads(Protocol):
-    """What gives the odds of every class, in one manner or in several."""
+    """What gives the odds of every class."""
 
-    def logits(self, texts: Sequence[str]) -> list[Array]:
-        """Of each manner, natural-log odds of the classes, up to a constant: (n, classes) float32, as the texts lie."""
+    def logits(self, texts: Sequence[str]) -> Array:
+        """Natural-log odds of the classes, up to a constant: (n, classes) float32, in the order of the texts."""
         ...
 
 
 @dataclass(frozen=True)
 class Readers:
-    """All of them, each manner with a share in what is said.
+    """All of them, each with a share in what is said.
 
     Attributes:
-        parts: the language model, which reads forward and both ways, and the sentence model.
-        shares: of each manner of each, one together.
+        parts: the language model and the sentence model.
+        shares: of each, one together.
     """
 
     parts: tuple[Reads, ...]
     shares: tuple[float, ...]
 
     def each(self, texts: Sequence[str]) -> list[Array]:
-        """What is said in each manner, by itself."""
-        return [found for part in self.parts for found in part.logits(texts)]
+        """What each says by itself."""
+        return [part.logits(texts) for part in self.parts]
 
     def logits(self, texts: Sequence[str]) -> Array:
-        """The weighted mean of the logarithms of what each manner gives every class: (n, classes) float32."""
+        """The weighted mean of the logarithms of what each gives every class: (n, classes) float32."""
         return blend(self.each(texts), self.shares)
 
 
@@ -92,10 +93,9 @@ def load_readers(model: Path, changes: Path) -> Trained:
         with safe_open(changes, "np") as file:
             settled: Mapping[str, str] = file.metadata() or {}
             made = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
-        trainings = [Training(manner, _named(made, manner.prefix)) for manner in (FORWARD, BOTH_WAYS)]
         parts: tuple[Reads, ...] = (
-            build_reader(model, trainings),
-            SentenceReader(load_sentence_states(sentences), _named(made, PREFIX)),
+            build_reader(model, _named(made, PREFIX)),
+            SentenceReader(load_sentence_states(sentences), _named(made, SENTENCES)),
         )
         reader = Readers(parts, tuple(float(share) for share in json.loads(settled["shares"])))
         reader.logits(["Every part is read once, so that what is missing is said now."])
@@ -112,7 +112,8 @@ def load_readers(model: Path, changes: Path) -> Trained:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise PrerequisiteError(
             f"The model that reads complaints cannot be loaded: {reason}",
-            f"Prepare it with 'python -m wfgy_triage demo', and restore {changes.name} from the repository.",
+            f"Remove {model} and run 'python -m wfgy_triage demo --free-text', or restore {changes.name} from the "
+            "repository.",
         ) from error
 
 

@@ -129,10 +129,11 @@ class SentenceReader:
         if not networks:
             raise ValueError("it has no networks for the sentence model")
 
-    def logits(self, texts: Sequence[str]) -> list[Array]:
-        """Natural-log odds of the classes, in its one manner: (n, classes) float32, in the order of the texts."""
+    def logits(self, texts: Sequence[str]) -> Array:
+        """Natural-log odds of the classes: (n, classes) float32, in the order of the texts."""
         states = self._states.of(texts)
-        return [np.mean([log_softmax(self._said(n, states), axis=1) for n in self._numbers], axis=0)]
+        found: Array = np.mean([log_softmax(self._said(n, states), axis=1) for n in self._numbers], axis=0)
+        return found
 
     def _said(self, number: str, states: Array) -> Array:
         for part in ("inner", "outer"):

@@ -10,19 +10,17 @@ import errno
 import json
 import os
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
 from wfgy_triage.errors import InputError, PrerequisiteError
+from wfgy_triage.terminating import termination_as_exit
 
 _NEVER_COPIED = {
     ".safetensors",
@@ -55,7 +53,7 @@ def new_folder(destination: Path) -> Iterator[Path]:
         )
     temporary: Path | None = None
     try:
-        with _termination_as_exit():
+        with termination_as_exit():
             destination.parent.mkdir(parents=True, exist_ok=True)
             prefix = f".{destination.name}.part-"
             temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=destination.parent))
@@ -146,20 +144,3 @@ def _flush_directory(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _termination_as_exit() -> Iterator[None]:
-    """Turn SIGTERM into SystemExit so that clean-up runs; only the main thread may do that."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

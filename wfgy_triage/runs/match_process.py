@@ -11,14 +11,13 @@ import json
 import os
 import select
 import sys
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from wfgy_triage.complaints import check_complaint
-from wfgy_triage.demo import fp16_folder
+from wfgy_triage.demo import reader_ready
 from wfgy_triage.errors import TriageError
 from wfgy_triage.matching import SymptomMatcher, load_matcher, not_there
-from wfgy_triage.settings import load_settings
+from wfgy_triage.settings import Settings, load_settings
 
 LOOK_AGAIN_S = 1.0
 
@@ -29,7 +28,7 @@ def main() -> int:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:
-        matcher = _load(fp16_folder(load_settings()), answers)
+        matcher = _load(load_settings(), answers)
     except TriageError as error:
         # Staying alive keeps the supervisor from trying again and again what cannot work.
         _say(answers, {"ready": False, "message": error.message, "hint": error.hint})
@@ -48,7 +47,7 @@ def main() -> int:
     return 0
 
 
-def _load(model: Path, answers: BinaryIO) -> SymptomMatcher | None:
+def _load(settings: Settings, answers: BinaryIO) -> SymptomMatcher | None:
     """Load the matcher; where its model is still to come (the demo is being prepared), as soon as it is there.
 
     Returns None where the input ends before that.
@@ -57,7 +56,7 @@ def _load(model: Path, answers: BinaryIO) -> SymptomMatcher | None:
         PrerequisiteError: it cannot be loaded.
     """
     told = False
-    while not (model / "config.json").is_file():
+    while not reader_ready(settings):
         if not told:
             error = not_there()
             _say(answers, {"ready": False, "message": error.message, "hint": error.hint})
@@ -65,7 +64,7 @@ def _load(model: Path, answers: BinaryIO) -> SymptomMatcher | None:
         # Nobody asks before it is ready, so whatever is readable is the end.
         if select.select([sys.stdin], [], [], LOOK_AGAIN_S)[0]:
             return None
-    return load_matcher(model)
+    return load_matcher(settings)
 
 
 def _say(answers: BinaryIO, message: dict[str, Any]) -> None:

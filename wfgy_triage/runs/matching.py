@@ -21,7 +21,7 @@ from wfgy_triage.settings import Settings
 
 MATCHER_COMMAND = (sys.executable, "-m", "wfgy_triage", "matcher")
 PATIENCE_S = 5.0
-"""An answer takes some tenths of a second; a machine that measures on all cores may be slower."""
+"""An answer takes half a second; a machine that measures on all cores may be slower."""
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _MEANWHILE = "Meanwhile choose one of the cards below."

@@ -10,7 +10,7 @@ import sys
 import uvicorn
 
 from wfgy_triage import logs
-from wfgy_triage.demo import SIBLINGS
+from wfgy_triage.demo import SIBLINGS, reader_ready
 from wfgy_triage.errors import TriageError
 from wfgy_triage.hosting import load_hosting
 from wfgy_triage.listening import bind
@@ -34,8 +34,9 @@ def serve_forever(settings: Settings, prepare_demo: bool = True) -> None:
 
     Args:
         settings: where to listen, and where everything is kept.
-        prepare_demo: prepare the demo pairs in a process of their own when no registered pair is ready, or when
-            that was begun and not finished. The page is there at once and shows each pair as it becomes ready.
+        prepare_demo: prepare the demo pairs, and what reads complaints, in a process of their own when no registered
+            pair is ready, or when that was begun and not finished. The page is there at once and shows each pair as it
+            becomes ready.
 
     Raises:
         PrerequisiteError: the port is taken, or the database or the home folder cannot be used.
@@ -70,9 +71,13 @@ def serve_forever(settings: Settings, prepare_demo: bool = True) -> None:
 
 
 def _demo_wanted(settings: Settings) -> bool:
-    """Whether nothing can be measured yet, or an earlier preparation of the demo pairs did not get to its end."""
+    """Whether nothing can be measured yet, or an earlier preparation of the demo did not get to its end.
+
+    The model that reads complaints belongs to it where demo pairs do.
+    """
     pairs = load_pairs(settings)
-    unfinished = any(s.pair_id in pairs and not pairs[s.pair_id].ready for s in SIBLINGS)
+    there = [pairs[s.pair_id] for s in SIBLINGS if s.pair_id in pairs]
+    unfinished = not all(pair.ready for pair in there) or (bool(there) and not reader_ready(settings))
     return unfinished or not any(pair.ready for pair in pairs.values())
 
 
