@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import Here, call
+from wfgy_triage import demo
 from wfgy_triage.cli import app
 from wfgy_triage.errors import InputError
 from wfgy_triage.runs import headless
@@ -212,3 +213,32 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> R
         app([*arguments, "--pair", "demo"], standalone_mode=False)
     (spec,) = specs
     return spec
+
+
+@pytest.mark.parametrize(
+    ("options", "done", "said"),
+    [
+        ([], ["pairs ()"], "demo, demo-6bpw, demo-3bpw, the model that reads complaints."),
+        (["--pair", "demo-6bpw"], ["pairs ('demo-6bpw',)"], "models: demo-6bpw."),
+        (["--free-text"], ["reader"], "models: the model that reads complaints."),
+        (
+            ["--free-text", "--pair", "demo"],
+            ["reader", "pairs ('demo',)"],
+            "models: demo, the model that reads complaints.",
+        ),
+    ],
+)
+def test_the_demo_prepares_what_is_asked_for_and_says_what_is_ready(
+    here: Here,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    done: list[str],
+    said: str,
+):
+    made: list[str] = []
+    monkeypatch.setattr(demo, "prepare_reader", lambda settings, progress: made.append("reader"))
+    monkeypatch.setattr(demo, "prepare_demo", lambda settings, progress, only: made.append(f"pairs {only}"))
+    outcome = here(tmp_path, "demo", *options)
+    assert (outcome.returncode, made) == (0, done)
+    assert said in outcome.stdout

@@ -42,12 +42,13 @@ def demo(
     known = [s.pair_id for s in SIBLINGS]
     if unknown := [p for p in pair or [] if p not in known]:
         raise InputError(f"There is no demo pair {unknown[0]!r}.", f"Demo pairs: {', '.join(known)}.")
+    whole = not pair and not free_text
     with progress_bars() as report:
         if free_text:
             prepare_reader(settings, report)
-        if pair or not free_text:
+        if pair or whole:
             prepare_demo(settings, report, tuple(pair or ()))
-    made = [*(pair or ([] if free_text else known)), *([] if pair and not free_text else [reader])]
+    made = [*(known if whole else pair or []), *([reader] if free_text or whole else [])]
     out.print(f"Ready under {settings.home / 'models'}: {', '.join(made)}.")
 
 
