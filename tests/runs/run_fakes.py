@@ -16,10 +16,12 @@ from wfgy_triage.errors import ProbeError
 from wfgy_triage.pairs import Pair, register_pairs
 from wfgy_triage.probes.base import Evaluation, ProbeContext
 from wfgy_triage.result import Check, Diagnosis, Metric, State
-from wfgy_triage.runs.models import as_asked
+from wfgy_triage.runs.bench import Bench
+from wfgy_triage.runs.execute import execute_run
+from wfgy_triage.runs.models import ModelCache, as_asked
 from wfgy_triage.runs.tools import RunTools
 from wfgy_triage.settings import Settings
-from wfgy_triage.store.records import RunSpec, Sample, SampleKey
+from wfgy_triage.store.records import RunRecord, RunSpec, RunStatus, Sample, SampleKey
 
 SIDES = ("fp16", "exl2", "fp16_floor")
 SYMPTOM = "json_breaks"
@@ -201,3 +203,21 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
             return found
         time.sleep(0.01)
     raise AssertionError(f"not within {seconds} s")
+
+
+def bench_of(
+    settings: Settings,
+    repo: Any,
+    worker: str = "w.1",
+    should_stop: Callable[[], bool] = lambda: False,
+    on_event: Any = None,
+    **changes: Any,
+) -> Bench:
+    tools = fake_tools(settings.home, **changes)
+    return Bench(repo, settings, tools, ModelCache(tools.open_engine), worker, should_stop, on_event)
+
+
+def run_once(settings: Settings, repo: Any, run_spec: RunSpec, **options: Any) -> tuple[RunStatus, RunRecord]:
+    record = repo.create(run_spec, worker_id="w.1")
+    status = execute_run(record, bench_of(settings, repo, **options))
+    return status, repo.get(record.id)
