@@ -7,7 +7,8 @@ import pytest
 
 from wfgy_triage.measure.statistics import Interval
 from wfgy_triage.result import Gate, State
-from wfgy_triage.verdict import judge_interval, judge_loss, judge_mean
+from wfgy_triage.verdict import judge_interval, judge_mean
+from wfgy_triage.verdict_loss import judge_loss, judge_share
 
 LOSS_5 = Gate("<=", 0.05, "test")
 STEPS_40 = Gate(">=", 40, "test")
@@ -34,6 +35,17 @@ def test_what_is_no_pass_is_judged_as_any_mean():
     rng = np.random.default_rng(2)
     for losses in (rng.uniform(0.2, 0.6, 20), rng.uniform(-0.1, 0.3, 12), [0.0, 0.1]):
         assert judge_loss(losses, LOSS_5, 0.5) == judge_mean(losses, LOSS_5)
+
+
+def test_answers_that_are_all_whole_are_no_proof_and_the_named_number_more_is():
+    whole = Gate(">=", 0.99, "test")
+    judged = judge_share([1.0] * 24, whole)
+    assert judged.state is State.INCONCLUSIVE
+    assert judged.more_questions
+    enough = 24 + judged.more_questions
+    assert judge_share([1.0] * enough, whole).state is State.PASS
+    assert judge_share([1.0] * (enough - 1), whole).state is State.INCONCLUSIVE
+    assert judge_share([0.5] * 24, whole) == judge_mean([0.5] * 24, whole)
 
 
 @pytest.mark.parametrize(

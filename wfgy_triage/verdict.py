@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import stats
 
 from wfgy_triage.measure.statistics import (
@@ -71,7 +70,7 @@ def page_rule(value: float | None, gate: Gate) -> bool | None:
     """The seed's literal rule: does the sample's own value meet the gate? None when there is no value."""
     if value is None or not math.isfinite(value):
         return None
-    slack = _slack(gate)
+    slack = rounding(gate)
     return value >= gate.value - slack if _at_least(gate) else value <= gate.value + slack
 
 
@@ -109,7 +108,7 @@ def judge_rate(successes: int, n: int, gate: Gate, level: float = 0.95, unmeasur
     more = None
     if state is State.INCONCLUSIVE and not unmeasured:
         more = more_questions_for_rate(successes, n, gate, level)
-    note = _note(state, more)
+    note = note_of(state, more)
     if unmeasured:
         note = f"{unmeasured} of {total} questions could not be judged; they count as either outcome."
     return Judgement(state, interval, more, note, p_outside)
@@ -129,10 +128,10 @@ def judge_mean(values: Sequence[float], gate: Gate, level: float = 0.95) -> Judg
     more = None
     if state is State.INCONCLUSIVE:
         more = _more_for_mean(mean, spread, array.size, gate, level)
-    excess, error = mean - gate.value, max(spread / math.sqrt(array.size), _slack(gate))
+    excess, error = mean - gate.value, max(spread / math.sqrt(array.size), rounding(gate))
     t = (-excess if _at_least(gate) else excess) / error
     p_outside = float(stats.t.sf(t, array.size - 1))
-    return Judgement(state, interval, more, _note(state, more), p_outside)
+    return Judgement(state, interval, more, note_of(state, more), p_outside)
 
 
 def judge_interval(interval: Interval, n: int, gate: Gate) -> Judgement:
@@ -142,34 +141,6 @@ def judge_interval(interval: Interval, n: int, gate: Gate) -> Judgement:
     state = _against(interval, gate)
     note = "More questions would narrow the interval." if state is State.INCONCLUSIVE else ""
     return Judgement(state, interval, None, note)
-
-
-def judge_loss(losses: Sequence[float], gate: Gate, imagined: float, level: float = 0.95) -> Judgement:
-    """Judge a mean loss, and do not take a sample in which nothing broke as proof that nothing breaks.
-
-    Without spread the interval of a mean has no width, however few the questions. So PASS has to survive one
-    imagined further question.
-
-    Args:
-        losses: FP16 minus EXL2, one a question.
-        gate: upper bound on the mean loss.
-        imagined: the loss of the imagined question.
-        level: two-sided level of the interval.
-    """
-    judged = judge_mean(losses, gate, level)
-    if judged.state is not State.PASS or _holds_with(losses, imagined, gate, level):
-        return judged
-    more = _more(lambda m: _holds_with(np.resize(losses, m), imagined, gate, level), len(losses))
-    note = "So far within the gate, but one more question that breaks would change that. " + _note(
-        State.INCONCLUSIVE, more
-    )
-    return Judgement(State.INCONCLUSIVE, judged.interval, more, note, judged.p_outside)
-
-
-def _holds_with(losses: ArrayLike, imagined: float, gate: Gate, level: float) -> bool:
-    values = np.append(np.asarray(losses, dtype=np.float64), imagined)
-    half = float(stats.t.ppf((1 + level) / 2, values.size - 1) * values.std(ddof=1) / math.sqrt(values.size))
-    return float(values.mean()) + half <= gate.value + _slack(gate)
 
 
 def judge_difference(counts: PairedCounts, gate: Gate, level: float = 0.95) -> Judgement:
@@ -191,8 +162,8 @@ def judge_difference(counts: PairedCounts, gate: Gate, level: float = 0.95) -> J
     if state is State.INCONCLUSIVE:
         limit = float(stats.norm.ppf((1 + level) / 2))
         losses, gains = counts.only_reference / counts.n, counts.only_candidate / counts.n
-        more = _more(lambda m: abs(tango_z(losses * m, gains * m, m, gate.value)) > limit, counts.n)
-    return Judgement(state, loss, more, _note(state, more), p_outside)
+        more = more_until(lambda m: abs(tango_z(losses * m, gains * m, m, gate.value)) > limit, counts.n)
+    return Judgement(state, loss, more, note_of(state, more), p_outside)
 
 
 def more_questions_for_rate(successes: int, n: int, gate: Gate, level: float = 0.95) -> int | None:
@@ -243,7 +214,7 @@ def _at_least(gate: Gate) -> bool:
 
 def _against(interval: Interval, gate: Gate) -> State:
     low, high = interval.bounds
-    slack = _slack(gate)
+    slack = rounding(gate)
     if _at_least(gate):
         inside, outside = low >= gate.value - slack, high < gate.value - slack
     else:
@@ -258,7 +229,8 @@ def _too_few(judged: int, asked: int) -> Judgement:
     return not_measured(f"{judged} of {asked} questions could be judged; a verdict needs {needed}.")
 
 
-def _note(state: State, more: int | None) -> str:
+def note_of(state: State, more: int | None) -> str:
+    """What an inconclusive judgement says about `more` questions, None if no number would do; else nothing."""
     if state is not State.INCONCLUSIVE:
         return ""
     if more is None:
@@ -268,7 +240,7 @@ def _note(state: State, more: int | None) -> str:
 
 def _more_for_mean(mean: float, spread: float, n: int, gate: Gate, level: float) -> int | None:
     distance = abs(mean - gate.value)
-    return _more(lambda m: stats.t.ppf((1 + level) / 2, m - 1) * spread / math.sqrt(m) < distance, n)
+    return more_until(lambda m: stats.t.ppf((1 + level) / 2, m - 1) * spread / math.sqrt(m) < distance, n)
 
 
 def more_questions_for_loss(losses: Sequence[float], level: float = 0.95) -> int | None:
@@ -288,11 +260,12 @@ def more_questions_for_loss(losses: Sequence[float], level: float = 0.95) -> int
     return _more_for_mean(mean, spread, array.size, Gate("<=", 0.0, ""), level)
 
 
-def _more(decides: Callable[[int], bool], n: int) -> int | None:
+def more_until(decides: Callable[[int], bool], n: int) -> int | None:
+    """How many questions beyond `n` would decide, None if not even very many would."""
     size = smallest_size(decides, n, n + MORE_QUESTIONS_CAP)
     return None if size is None else size - n
 
 
-def _slack(gate: Gate) -> float:
+def rounding(gate: Gate) -> float:
     """What rounding may do to a number that lies exactly on the gate (twenty values of 0.1 average above 0.1)."""
     return 1e-12 * max(1.0, abs(gate.value))

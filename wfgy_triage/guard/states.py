@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from wfgy_triage.guard.watched import Watch, Watched
 from wfgy_triage.result import State
 from wfgy_triage.store.guard import GuardedAnswer
-from wfgy_triage.verdict import Judgement, judge_mean, judge_rate, page_rule
+from wfgy_triage.verdict import Judgement, judge_rate, page_rule
+from wfgy_triage.verdict_loss import judge_share
 
 LEFT, RETURNED = "left", "returned"
 
@@ -54,7 +55,7 @@ def _state(watch: Watch, answers: Sequence[GuardedAnswer], level: float) -> Gate
     cut = sum(getattr(a, watch.fact) is None and a.failure == "truncated" for a in asked)
     value = sum(facts) / len(facts) if facts else None
     if watch.of == "mean":
-        return GateState(watch, value, len(facts), judge_mean(facts, gate, both_sides))
+        return GateState(watch, value, len(facts), judge_share(facts, gate, both_sides))
     judged = judge_rate(sum(facts), len(facts), gate, both_sides, unmeasured=cut)
     return GateState(watch, value, len(facts), judged)
 

@@ -41,7 +41,8 @@ from wfgy_triage.probes.served import again_shift, with_server_facts
 from wfgy_triage.probes.token_metrics import Divergence, divergence
 from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample
-from wfgy_triage.verdict import Judgement, judge_interval, judge_loss, not_measured
+from wfgy_triage.verdict import Judgement, judge_interval, not_measured
+from wfgy_triage.verdict_loss import judge_loss
 
 PRIMARY, STABLE = "chain_step_accuracy", "chain_stable_steps"
 PART_METRICS = ("chain_accuracy_early", "chain_accuracy_middle", "chain_accuracy_late")
