@@ -74,7 +74,7 @@ def test_what_a_configuration_says_becomes_a_recipe(folders, block, recipe) -> N
 def test_a_folder_that_does_not_say_is_not_guessed_at(folders, block) -> None:
     break_weights(folders[1])
     set_block(folders[1], block)
-    with pytest.raises(NotApplicableError, match="wfgy-triage quantize"):
+    with pytest.raises(NotApplicableError, match="python -m wfgy_triage quantize"):
         stated_recipe(folders[1])
 
 

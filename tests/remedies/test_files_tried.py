@@ -98,7 +98,7 @@ def test_every_fault_of_the_folders_is_mended_or_the_checkpoint_made_again(fault
     again = {"quantize_again 6": {"quantize.bpw": 6.0, "quantize.head_bits": 6}}
     ((candidate, patch),) = EXPECTED.get(fault.id, again).items()
     assert (found["candidate"], found["patch"]) == (candidate, patch)
-    assert "wfgy-triage quantize" in str(found["renders"]) or fault.id in EXPECTED
+    assert "python -m wfgy_triage quantize" in str(found["renders"]) or fault.id in EXPECTED
 
 
 def test_of_two_faults_one_change_mends_one_and_together_they_mend_both(copy_with, run: Run):  # noqa: F811

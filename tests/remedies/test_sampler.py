@@ -15,6 +15,7 @@ from tests.remedies.bench import PAIR, no_engine, no_findings
 from wfgy_triage.engines.base import Sampler
 from wfgy_triage.engines.openai_flavours import FLAVOURS, NEUTRAL
 from wfgy_triage.engines.suggested import GREEDY, SERVER_OWN, Sampling, SidesSampling, suggested
+from wfgy_triage.pairs import NO_FOLDER
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.json_breaks import PROBE
 from wfgy_triage.remedies.base import Case, NotApplicableError, Shop
@@ -24,6 +25,7 @@ from wfgy_triage.remedies.patch import Patch
 from wfgy_triage.remedies.reading import read_trials
 from wfgy_triage.remedies.registry import get_remedy
 from wfgy_triage.remedies.renders import render
+from wfgy_triage.remedies.served import remedy_for
 from wfgy_triage.remedies.told import TRY, TRY_FP16
 from wfgy_triage.remedies.trial import Budget, TrialSearch
 from wfgy_triage.result import Diagnosis, State
@@ -120,6 +122,19 @@ def test_of_a_server_every_setting_is_named_since_none_is_known():
         request = change.restate(case.subject.items[0]).asked("try:variance_clamp")
     # The one setting that is sent; the server's others stay.
     assert (request.temperature, request.sampler.server_own) == (0.3, True)
+
+
+def test_settings_are_tried_on_a_server_too_and_need_no_folder():
+    served = replace(PAIR, exl2=NO_FOLDER, engine={"server": {"url": "http://localhost:1/v1"}})
+    desk, case = failed(SERVER_OWN)
+    remedy = remedy_for("neutral_sampler", served)
+    (candidate,) = remedy.candidates(replace(case, pair=served))
+    with remedy.apply(case, candidate) as change:
+        assert change.restate(case.subject.items[0]).asked("try:neutral_sampler").temperature == 0
+    _, case = failed(GREEDY, Careless(BROKEN))
+    with pytest.raises(NotApplicableError) as said:
+        remedy.candidates(replace(case, pair=served))
+    assert str(said.value) == "Both sides were asked with neutral sampling settings."
 
 
 def test_neutral_settings_are_written_so_that_transformers_reads_them_as_neutral(tmp_path):

@@ -26,7 +26,7 @@ DEFAULT_HEAD = 6
 """The library's default head option."""
 UNKNOWN = (
     "The folder no longer says at how many bits per weight it was made. Make it again with the command "
-    "'wfgy-triage quantize', at a rate of your choice."
+    "'python -m wfgy_triage quantize', at a rate of your choice."
 )
 
 

@@ -283,5 +283,5 @@ def _require_memory(fp16_dir: Path) -> None:
     if available < needed:
         raise PrerequisiteError(
             f"Quantizing again needs about {needed:,} bytes of memory; {available:,} are available.",
-            "Close other programs, or quantize on a larger machine with the command `wfgy-triage quantize`.",
+            "Close other programs, or quantize on a larger machine with the command `python -m wfgy_triage quantize`.",
         )

@@ -66,9 +66,11 @@ def kept_settings(now: Sampling) -> dict[str, Any]:
 
 
 def _nothing_to_change(case: Case) -> str:
+    always = "Both sides were asked with neutral sampling settings"
+    if "exl2" in case.pair.served:
+        return f"{always}."
     ours, theirs = (Side("", folder).generation_file.data for folder in (case.pair.fp16, case.pair.exl2))
     differing = [name for name in SETTINGS if ours.get(name) != theirs.get(name)]
-    always = "Both sides were asked with neutral sampling settings"
     if not differing:
         return f"{always}, and the two folders suggest the same ones in generation_config.json."
     told = ", ".join(f"{n} {theirs.get(n, 'not set')} (FP16: {ours.get(n, 'not set')})" for n in differing)

@@ -9,8 +9,8 @@ from wfgy_triage.remedies.registry import Untriable, get_remedy
 
 ON_REQUESTS = frozenset(
     {
-        "alternate_paths", "citation_contract", "reanchor", "rebirth", "schema_lock", "segment_chain",
-        "variance_clamp",
+        "alternate_paths", "citation_contract", "neutral_sampler", "reanchor", "rebirth", "schema_lock",
+        "segment_chain", "variance_clamp",
     }
 )  # fmt: skip
 """Remedies that change what is asked, or how an answer is put together, and nothing of the model."""

@@ -51,7 +51,7 @@ def _quantize(named: dict[str, Any], facts: Facts) -> str | None:
     if protect:
         out += "-protected"
     source, target = _folder(facts.fp16), _folder(out)
-    own = ["wfgy-triage", "quantize", source, target, "--bpw", f"{bits:g}"]
+    own = ["python", "-m", "wfgy_triage", "quantize", source, target, "--bpw", f"{bits:g}"]
     own += ["--head-bits", str(head)] if head is not None else []
     for part, rate in protect.items():
         own += ["--protect", f"{part}={rate:g}"]
