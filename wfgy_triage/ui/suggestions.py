@@ -25,6 +25,12 @@ watch(['value', 'options'], mark);
 mark();
 """
 
+READ_BY = (
+    '<p class="dim small">Gemma 3 270M reads it on the machine of this page; it goes nowhere else. Some uses are '
+    'restricted: <a href="https://ai.google.dev/gemma/terms" target="_blank" rel="noopener">Gemma terms of use</a></p>'
+)
+"""Who hosts the model for others has to say so to them (fixmap/NOTICE)."""
+
 
 def suggestion_list(elem_id: str) -> gr.HTML:
     """Make the area for suggestions. Its value is the chosen symptom's id; `.input` fires when the user chooses.

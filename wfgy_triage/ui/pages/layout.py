@@ -18,7 +18,7 @@ from wfgy_triage.ui.pages.parts import Parts
 from wfgy_triage.ui.pages.people_parts import build_session_people
 from wfgy_triage.ui.pages.share_parts import build_share
 from wfgy_triage.ui.permalinks import COPY_LINK_JS
-from wfgy_triage.ui.suggestions import suggestion_list
+from wfgy_triage.ui.suggestions import READ_BY, suggestion_list
 from wfgy_triage.ui.trial_choice import USUAL
 
 MODELS_HEADS = {
@@ -87,6 +87,7 @@ def _symptom_step(context: PageContext) -> dict[str, Any]:
                     elem_id="complaint",
                 )
                 find = gr.Button("Find the symptom", scale=0, min_width=160, elem_id="find")
+            panel(READ_BY, elem_id="read-by")
             suggested = suggestion_list("suggested")
             cards = symptom_cards(context.catalog.symptoms.values(), context.probed)
             symptom = choice("symptom", cards)
