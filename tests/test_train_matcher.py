@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from tools.train_matcher.__main__ import mean_of
 from tools.train_matcher.models import train_networks
 from tools.train_matcher.teaching import KNOWN, TWICE, factor_on_none, shares_of, taught
 from wfgy_triage.complaints import NONE
@@ -106,3 +110,19 @@ def test_networks_learn_what_tells_classes_apart_and_are_read_as_they_were_train
     read = SentenceReader(States(), {n.removeprefix(PREFIX): t.float().numpy() for n, t in made.items()})
     said = read.logits([str(i) for i in range(300)]).argmax(axis=1)
     assert (said == labels).mean() > 0.95
+
+
+def test_the_mean_of_finished_files_is_of_what_tells_the_same_classes_apart(tmp_path: Path):
+    for name, classes, value in (
+        ("a", CLASSES, 1.0),
+        ("b", CLASSES, 2.0),
+        ("c", [*CLASSES, "long_chain"], 3.0),
+    ):
+        tensors = {"reader.x": torch.full((2,), value).half(), "sentences.y": torch.ones(1)}
+        save_file(tensors, tmp_path / name, {"classes": json.dumps(classes)})
+    found = mean_of([tmp_path / "a", tmp_path / "b"], "reader.", CLASSES)
+    assert {name: (t.tolist(), t.dtype) for name, t in found.items()} == {
+        "reader.x": ([1.5, 1.5], torch.float16)
+    }
+    with pytest.raises(SystemExit, match="other classes"):
+        mean_of([tmp_path / "a", tmp_path / "c"], "reader.", CLASSES)

@@ -23,8 +23,8 @@ REPO = Path(__file__).resolve().parents[1]
 PROGRAM, FIX_MAP, TEXTS = REPO / "wfgy_triage", REPO / "fixmap", REPO / "assets" / "texts"
 SPOKEN_TOO = ("report/export/formats.py", "report/export/html.py")
 TERMINAL_ONLY = (
-    "__init__.py", "__main__.py", "cli", "demo.py", "engine_settings.py", "hosting.py", "languages", "listening.py",
-    "logs.py", "packaged.py", "passwords.py", "report/export", "report/junit.py", "report/terminal.py",
+    "__init__.py", "__main__.py", "cli", "demo.py", "demo_folder.py", "engine_settings.py", "hosting.py", "languages",
+    "listening.py", "logs.py", "packaged.py", "passwords.py", "report/export", "report/junit.py", "report/terminal.py",
     "server_settings.py", "settings.py", "store/migrations", "users.py",
 )  # fmt: skip
 """Parts of the program whose words are said in a terminal, a log or a file alone."""

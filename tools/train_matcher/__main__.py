@@ -2,12 +2,15 @@
 
     .venv/bin/python -m tools.train_matcher [--part all] [--epochs 2.5] [--out fixmap/matcher.safetensors]
     .venv/bin/python -m tools.train_matcher --part reader --further FILE --learned N W M --epochs 2
+    .venv/bin/python -m tools.train_matcher --mean FILE FILE...
 
 The parts are `reader`, low-rank changes of Gemma 3 270M, and `sentences`, small networks on the states of
 all-MiniLM-L6-v2 (`models.py`). What is not trained is taken from the file that is there. A training that was killed
 left a `.partial` file beside its outcome: `--go-on FILE` takes it up from there. `--further` teaches the reader of a
 finished file the complaints, written texts and translations behind the first N, W and M, gently, amid a part of what it
-knows. How the file that is there came about, which one command does not repeat: docs/matching.md.
+knows; `--learned 0 0 0` all of them. `--mean` trains nothing: the reader is the mean of the weights of finished files,
+one taught further from another, which is often better than each. How the file that is there came about, which one
+command does not repeat: docs/matching.md.
 
 Needs the reader's model, and most of an hour on two cores; `sentences` alone takes five minutes. On the complaints of
 held_out.jsonl the readers' shares and the factor on `none` are chosen, and nothing is learned from them. The test
@@ -19,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -26,6 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -121,7 +126,7 @@ def settle(folder: Path, out: Path, held: Sequence[Example]) -> None:
     shares = shares_of(logits, trained.classes, held)
     factor = factor_on_none(blend(logits, shares), trained.classes, held)
     save_file(load_file(out), out, _settled(trained.classes, shares, factor))
-    print(f"shares of {', '.join(PARTS)}: {shares}; factor on {NONE}: {factor:.3g}; written to {out}")
+    print(f"shares of {', '.join(PARTS)}: {shares}; factor on {NONE}: {factor:.3g}")
 
 
 def _settled(classes: Sequence[str], shares: Sequence[float], factor: float) -> dict[str, str]:
@@ -137,12 +142,15 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--go-on", type=Path)
     parser.add_argument("--further", type=Path)
     parser.add_argument("--learned", type=int, nargs=3)
+    parser.add_argument("--mean", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, default=TRAINED)
     asked = parser.parse_args()
     if (asked.further is None) != (asked.learned is None):
         parser.error("--further FILE and --learned COMPLAINTS WRITTEN TRANSLATIONS belong together.")
     if asked.part != READER and (asked.further or asked.go_on):
         parser.error(f"--further and --go-on are for --part {READER}.")
+    if asked.mean and (asked.part != ALL or len(asked.mean) < 2):
+        parser.error("--mean takes two files or more, and no other choice but --out.")
     return asked
 
 
@@ -155,16 +163,40 @@ def train_reader(
     print(f"{len(rows)} texts, {sum(map(len, rows))} tokens", flush=True)
     if asked.further:
         model.go_on(asked.further, PREFIX)
-    done, aside = model.go_on(asked.go_on) if asked.go_on else 0, asked.out.with_suffix(".partial")
+    done = model.go_on(asked.go_on) if asked.go_on else 0
     # Twice there, computed once: what the lower blocks say of a text never changes.
     once = dict.fromkeys(map(tuple, rows))
     lower = dict(zip(once, model.lower(list(once)), strict=True))
     read = [lower[tuple(row)] for row in rows]
     for step in train(model, read, labels, asked.epochs, done, FURTHER if asked.further else 1.0):
         if step % 64 == 0:
-            save_file(model.tensors(), aside, {"step": str(step)})
-    aside.unlink(missing_ok=True)
+            save_file(model.tensors(), _aside(asked), {"step": str(step)})
     return {f"{PREFIX}{tensor}": value for tensor, value in model.tensors().items()}
+
+
+def _aside(asked: argparse.Namespace) -> Path:
+    found: Path = asked.out.with_suffix(".partial")
+    return found
+
+
+def kept(file: Path, prefix: str, classes: Sequence[str]) -> dict[str, torch.Tensor]:
+    """What a finished file holds under a prefix, which has to tell the same classes apart in the same order."""
+    with safe_open(file, "pt") as opened:
+        known = json.loads((opened.metadata() or {}).get("classes", "null"))
+    if known != list(classes):
+        raise SystemExit(
+            f"{file} tells other classes apart: {known}. Wanted are {list(classes)}: train all of it."
+        )
+    return {name: tensor for name, tensor in load_file(file).items() if name.startswith(prefix)}
+
+
+def mean_of(files: Sequence[Path], prefix: str, classes: Sequence[str]) -> dict[str, torch.Tensor]:
+    """The mean of the weights of finished files."""
+    every = [kept(file, prefix, classes) for file in files]
+    return {
+        name: torch.stack([found[name].float() for found in every]).mean(0).to(first.dtype)
+        for name, first in every[0].items()
+    }
 
 
 def main() -> None:
@@ -172,17 +204,27 @@ def main() -> None:
     asked = _asked()
     torch.manual_seed(0)
     examples = taught(tuple(asked.learned) if asked.learned else None)
-    made = {n: t for n, t in load_file(TRAINED).items() if n.startswith((PREFIX, SENTENCES))}
     classes = sorted({e.symptom for e in examples})
     labels = [classes.index(e.symptom) for e in examples]
-    if asked.part in (READER, ALL):
-        made |= train_reader(asked, [e.text for e in examples], labels)
-    if asked.part in (NETWORKS, ALL):
+    if asked.mean:
+        made = mean_of(asked.mean, PREFIX, classes)
+    elif asked.part in (READER, ALL):
+        if asked.further:
+            kept(asked.further, PREFIX, classes)
+        made = train_reader(asked, [e.text for e in examples], labels)
+    else:
+        made = kept(TRAINED, PREFIX, classes)
+    if asked.part in (NETWORKS, ALL) and not asked.mean:
         states = load_sentence_states(model_folder()).of([e.text for e in examples])
-        made = {n: t for n, t in made.items() if not n.startswith(SENTENCES)}
         made |= train_networks(states, np.array(labels), rare_ones_more(labels))
-    save_file(made, asked.out, _settled(classes, (0.0, 1.0), 1.0))
-    settle(reader_folder(load_settings()), asked.out, read_restated(HELD_OUT))
+    else:
+        made |= kept(TRAINED, SENTENCES, classes)
+    settling = asked.out.with_suffix(".settling")
+    save_file(made, settling, _settled(classes, (0.0, 1.0), 1.0))
+    settle(reader_folder(load_settings()), settling, read_restated(HELD_OUT))
+    os.replace(settling, asked.out)
+    _aside(asked).unlink(missing_ok=True)
+    print(f"written to {asked.out}")
 
 
 if __name__ == "__main__":
