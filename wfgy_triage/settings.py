@@ -71,7 +71,8 @@ def load_settings(
         home=root,
         host=host or env.get("WFGY_TRIAGE_HOST", "127.0.0.1"),
         port=int(port_text),
-        pairs_file=pairs_file or Path(env.get("WFGY_TRIAGE_PAIRS") or root / "pairs.yaml"),
+        pairs_file=pairs_file
+        or Path(env.get("WFGY_TRIAGE_PAIRS") or root / "pairs.yaml").expanduser().absolute(),
         database_url=database_url or env.get("DATABASE_URL") or f"sqlite:///{root / 'triage.db'}",
         cache_rows=int(rows_text) if cache_rows is None else cache_rows,
     )

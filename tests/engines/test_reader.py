@@ -15,6 +15,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from tests.engines.conftest import build_model, save_tokenizer
 from tools.train_matcher.models import ReaderModel
+from wfgy_triage.engines import readers
 from wfgy_triage.engines.reader import AFTER, BATCH, BEFORE, MOST_TOKENS, PREFIX, Reader, build_reader, framed
 from wfgy_triage.engines.reader_blocks import LINEARS, Blocks, Shape
 from wfgy_triage.engines.readers import Readers, blend, load_readers
@@ -233,3 +234,17 @@ def test_what_is_missing_or_damaged_is_said_plainly(folders, tmp_path: Path, dam
     with pytest.raises(PrerequisiteError, match="cannot be loaded") as said:
         load_readers(tmp_path, tmp_path / changes.name)
     assert "wfgy_triage demo" in said.value.hint
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "model.safetensors", "config.json"])
+def test_a_damaged_sentence_model_is_named_and_not_the_other_one(
+    folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+):
+    for path in model_folder().iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / file).unlink()
+    (tmp_path / file).write_text("{}")
+    monkeypatch.setattr(readers, "model_folder", lambda: tmp_path)
+    with pytest.raises(PrerequisiteError, match=r"The sentence model of .* cannot be loaded") as said:
+        load_readers(folders[0], folders[1])
+    assert "pip install" in said.value.hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from tests.conftest import lend_reader
 from tests.runs.run_fakes import make_settings, wait_for
+from wfgy_triage.demo import reader_folder
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.runs.matching import MATCHER_COMMAND, MatcherClient
 
@@ -122,6 +124,11 @@ def test_the_real_process_waits_for_its_model_and_answers_as_the_command_line_wo
     client.start()
     try:
         wait_for(lambda: "not there yet" in said_by(client), seconds=60)
+        damaged = reader_folder(make_settings(tmp_path))
+        damaged.mkdir(parents=True)
+        (damaged / "config.json").write_text("{")
+        wait_for(lambda: "cannot be loaded" in said_by(client), seconds=60)
+        shutil.rmtree(damaged)
         lend_reader(tmp_path, demo_settings)
         wait_for(lambda: client.ready, seconds=120)
         assert client.match("after quantizing, my tool calls stop parsing").symptom == "json_breaks"

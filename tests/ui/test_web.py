@@ -149,9 +149,10 @@ def test_a_demo_that_lacks_what_reads_complaints_is_completed(settings: Settings
     register_demo(settings)
     made = [fp16_folder(settings), *(exl2_folder(settings, sibling) for sibling in SIBLINGS)]
     for folder in made:
+        assert serving._demo_wanted(settings) == serving.DEMO_COMMAND
         folder.mkdir(parents=True)
         (folder / "config.json").write_text("{}")
-        assert serving._demo_wanted(settings)
+    assert serving._demo_wanted(settings) == (*serving.DEMO_COMMAND, "--free-text")
     reader_folder(settings).mkdir()
     (reader_folder(settings) / "config.json").write_text("{}")
-    assert not serving._demo_wanted(settings)
+    assert serving._demo_wanted(settings) is None

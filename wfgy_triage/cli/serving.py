@@ -44,10 +44,10 @@ def demo(
         raise InputError(f"There is no demo pair {unknown[0]!r}.", f"Demo pairs: {', '.join(known)}.")
     whole = not pair and not free_text
     with progress_bars() as report:
-        if free_text:
-            prepare_reader(settings, report)
         if pair or whole:
             prepare_demo(settings, report, tuple(pair or ()))
+        if free_text:
+            prepare_reader(settings, report)
     made = [*(known if whole else pair or []), *([reader] if free_text or whole else [])]
     out.print(f"Ready under {settings.home / 'models'}: {', '.join(made)}.")
 

@@ -75,10 +75,17 @@ def build_reader(folder: Path, changes: Mapping[str, Array]) -> Reader:
     shape = Shape.of(read_json(folder / "config.json"))
     # Mapped from the file, so that several processes share the memory.
     weights = {n: read_array(n, meta) for n, meta in read_header(folder / "model.safetensors").items()}
-    return Reader(Blocks(shape, weights, changes, WHOLE_FROM), _tokenizer(folder / "tokenizer.json"), changes)
+    return Reader(
+        Blocks(shape, weights, changes, WHOLE_FROM), read_tokenizer(folder / "tokenizer.json"), changes
+    )
 
 
-def _tokenizer(path: Path) -> Tokenizer:
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a file.
+
+    Raises:
+        ValueError: it is missing or damaged.
+    """
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises this very class

@@ -19,12 +19,15 @@ from safetensors import SafetensorError, safe_open
 from scipy.special import log_softmax
 
 from wfgy_triage.engines.reader import PREFIX, build_reader
-from wfgy_triage.engines.sentence_files import model_folder
+from wfgy_triage.engines.sentence_files import model_folder, unreadable
 from wfgy_triage.engines.sentence_reader import PREFIX as SENTENCES
-from wfgy_triage.engines.sentence_reader import SentenceReader, load_sentence_states
+from wfgy_triage.engines.sentence_reader import SentenceReader, SentenceStates, load_sentence_states
 from wfgy_triage.errors import PrerequisiteError
 
 Array = NDArray[np.float32]
+READ_ONCE = "Every part is read once, so that what is missing is said now."
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError, PrerequisiteError)
+"""What reading a model's files raises, where they are missing or damaged."""
 
 
 class Reads(Protocol):
@@ -88,33 +91,36 @@ def load_readers(model: Path, changes: Path) -> Trained:
     Raises:
         PrerequisiteError: a file is missing or damaged, or they do not belong together.
     """
-    sentences = model_folder()
+    states = _sentence_states()
     try:
         with safe_open(changes, "np") as file:
             settled: Mapping[str, str] = file.metadata() or {}
             made = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
         parts: tuple[Reads, ...] = (
             build_reader(model, _named(made, PREFIX)),
-            SentenceReader(load_sentence_states(sentences), _named(made, SENTENCES)),
+            SentenceReader(states, _named(made, SENTENCES)),
         )
         reader = Readers(parts, tuple(float(share) for share in json.loads(settled["shares"])))
-        reader.logits(["Every part is read once, so that what is missing is said now."])
+        reader.logits([READ_ONCE])
         return Trained(reader, tuple(json.loads(settled["classes"])), float(settled["none_factor"]))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        SafetensorError,
-        PrerequisiteError,
-    ) as error:
+    except UNREADABLE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise PrerequisiteError(
             f"The model that reads complaints cannot be loaded: {reason}",
             f"Remove {model} and run 'python -m wfgy_triage demo --free-text', or restore {changes.name} from the "
             "repository.",
         ) from error
+
+
+def _sentence_states() -> SentenceStates:
+    """The sentence model, read once, so that what is said of a damaged one names the right model."""
+    folder = model_folder()
+    try:
+        states = load_sentence_states(folder)
+        states.of([READ_ONCE])
+    except UNREADABLE as error:
+        raise unreadable(error) from error
+    return states
 
 
 def _named(made: Mapping[str, Array], prefix: str) -> dict[str, Array]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import erf, log_softmax, softmax
 from tokenizers import Tokenizer
 
+from wfgy_triage.engines.reader import read_tokenizer
 from wfgy_triage.exl2.headers import read_array, read_header, read_json
 
 PREFIX = "sentences."
@@ -150,7 +151,7 @@ def _gelu(inputs: Array) -> Array:
 
 def sentence_tokenizer(folder: Path) -> Tokenizer:
     """The model's tokenizer: texts are cut at their end, and nothing is padded."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = read_tokenizer(folder / "tokenizer.json")
     tokenizer.no_padding()
     tokenizer.enable_truncation(MOST_PIECES)
     return tokenizer

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from wfgy_triage.disk import flush, flush_directory, require_space
 from wfgy_triage.errors import InputError, PrerequisiteError
 from wfgy_triage.terminating import termination_as_exit
 
@@ -59,9 +60,9 @@ def new_folder(destination: Path) -> Iterator[Path]:
             temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=destination.parent))
             yield temporary
             temporary.chmod(0o755)
-            _flush(temporary)
+            flush(temporary)
             os.replace(temporary, destination)
-            _flush_directory(destination.parent)
+            flush_directory(destination.parent)
     except OSError as error:
         raise disk_problem(error, destination.name) from error
     finally:
@@ -88,7 +89,7 @@ def save_tensors(folder: Path, name: str, tensors: Mapping[str, torch.Tensor]) -
         f"{name}-{i + 1:05}-of-{count:05}.safetensors" for i in range(count)
     ]  # fmt: skip
     for file, shard in zip(files, shards, strict=True):
-        _require_space(folder, sum(t.nbytes for t in shard.values()))
+        require_space(folder, sum(t.nbytes for t in shard.values()))
         save_file(shard, folder / file, metadata={"format": "pt"})
         (folder / file).chmod(0o644)
     if count > 1:
@@ -113,12 +114,6 @@ def copy_side_files(source: Path, destination: Path) -> None:
             shutil.copyfile(path, destination / path.name)
 
 
-def _require_space(folder: Path, needed: int) -> None:
-    # safetensors maps its output file, and a full disk would kill the process on the first touched page.
-    if shutil.disk_usage(folder).free < needed + (1 << 20):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 def disk_problem(error: OSError, what: str) -> PrerequisiteError:
     """Plain words for what kept a file or folder, named by `what`, from being written."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
@@ -129,18 +124,3 @@ def disk_problem(error: OSError, what: str) -> PrerequisiteError:
         f"{what} could not be written: {error.strerror or error}.",
         "Check that the folder above it exists and is writable.",
     )
-
-
-def _flush(folder: Path) -> None:
-    for path in folder.iterdir():
-        with path.open("rb") as handle:
-            os.fsync(handle.fileno())
-    _flush_directory(folder)
-
-
-def _flush_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,8 +1,9 @@
 """The matcher's process: loads its model once, then answers JSON lines on its input with lines on its output.
 
 First lines out: `{"ready": true}` once it can answer; before that `{"ready": false, "message", "hint"}` where the model
-is not there yet, and once more when it cannot be loaded. Then, for `{"id", "text"}`, either `{"id", "match"}` or
-`{"id", "message", "hint"}`. It ends when its input ends, so it never outlives the process that started it.
+is not there yet or cannot be loaded; it is tried again when its files have changed. Then, for `{"id", "text"}`, either
+`{"id", "match"}` or `{"id", "message", "hint"}`. It ends when its input ends, so it never outlives the process that
+started it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import json
 import os
 import select
 import sys
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 from wfgy_triage.complaints import check_complaint
-from wfgy_triage.demo import reader_ready
+from wfgy_triage.demo import reader_folder
 from wfgy_triage.errors import TriageError
-from wfgy_triage.matching import SymptomMatcher, load_matcher, not_there
+from wfgy_triage.matching import TRAINED, SymptomMatcher, load_matcher
 from wfgy_triage.settings import Settings, load_settings
 
 LOOK_AGAIN_S = 1.0
@@ -27,13 +29,7 @@ def main() -> int:
     # Whatever a library prints belongs into the log, not between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    try:
-        matcher = _load(load_settings(), answers)
-    except TriageError as error:
-        # Staying alive keeps the supervisor from trying again and again what cannot work.
-        _say(answers, {"ready": False, "message": error.message, "hint": error.hint})
-        sys.stdin.buffer.read()
-        return 0
+    matcher = _load(load_settings(), answers)
     if matcher is None:
         return 0
     _say(answers, {"ready": True})
@@ -48,23 +44,37 @@ def main() -> int:
 
 
 def _load(settings: Settings, answers: BinaryIO) -> SymptomMatcher | None:
-    """Load the matcher; where its model is still to come (the demo is being prepared), as soon as it is there.
+    """Load the matcher, as soon as its model is there (the demo may be being prepared) and can be read.
 
-    Returns None where the input ends before that.
-
-    Raises:
-        PrerequisiteError: it cannot be loaded.
+    Returns None where the input ends before that. Staying alive meanwhile keeps the supervisor from trying again and
+    again what cannot work.
     """
-    told = False
-    while not reader_ready(settings):
-        if not told:
-            error = not_there()
-            _say(answers, {"ready": False, "message": error.message, "hint": error.hint})
-            told = True
+    tried: tuple[int, ...] | None = None
+    while True:
+        files = _files(settings)
+        if files != tried:
+            tried = files
+            try:
+                return load_matcher(settings)
+            except TriageError as error:
+                _say(answers, {"ready": False, "message": error.message, "hint": error.hint})
         # Nobody asks before it is ready, so whatever is readable is the end.
         if select.select([sys.stdin], [], [], LOOK_AGAIN_S)[0]:
             return None
-    return load_matcher(settings)
+
+
+def _files(settings: Settings) -> tuple[int, ...]:
+    """Which files there are to load: others after one was put there, or replaced."""
+    found = []
+    folder = reader_folder(settings)
+    for path in (
+        *(folder / name for name in ("config.json", "tokenizer.json", "model.safetensors")),
+        TRAINED,
+    ):
+        with suppress(OSError):
+            seen = path.stat()
+            found += [seen.st_ino, seen.st_size, seen.st_mtime_ns]
+    return tuple(found)
 
 
 def _say(answers: BinaryIO, message: dict[str, Any]) -> None:

@@ -52,7 +52,8 @@ def serve_forever(settings: Settings, prepare_demo: bool = True) -> None:
     except TriageError:
         listener.close()
         raise
-    demo = _start_demo(settings) if prepare_demo and _demo_wanted(settings) else None
+    wanted = _demo_wanted(settings) if prepare_demo else None
+    demo = _start_demo(settings, wanted) if wanted else None
     host, port = listener.getsockname()[:2]
     shown = "localhost" if host in ("0.0.0.0", "127.0.0.1") else host  # noqa: S104 - compared, not bound
     address = load_hosting().public_url or f"http://{shown}:{port}"
@@ -70,21 +71,23 @@ def serve_forever(settings: Settings, prepare_demo: bool = True) -> None:
             _stop(demo)
 
 
-def _demo_wanted(settings: Settings) -> bool:
-    """Whether nothing can be measured yet, or an earlier preparation of the demo did not get to its end.
+def _demo_wanted(settings: Settings) -> tuple[str, ...] | None:
+    """The command that prepares what is missing; None where nothing is.
 
-    The model that reads complaints belongs to it where demo pairs do.
+    All of the demo, where nothing can be measured yet or an earlier preparation did not get to its end; the model that
+    reads complaints alone, where demo pairs are there and it is not.
     """
     pairs = load_pairs(settings)
     there = [pairs[s.pair_id] for s in SIBLINGS if s.pair_id in pairs]
-    unfinished = not all(pair.ready for pair in there) or (bool(there) and not reader_ready(settings))
-    return unfinished or not any(pair.ready for pair in pairs.values())
+    if not all(pair.ready for pair in there) or not any(pair.ready for pair in pairs.values()):
+        return DEMO_COMMAND
+    return (*DEMO_COMMAND, "--free-text") if there and not reader_ready(settings) else None
 
 
-def _start_demo(settings: Settings) -> subprocess.Popen[bytes]:
+def _start_demo(settings: Settings, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
     """Quantizing needs torch, which this process must not load; progress goes to the terminal."""
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        DEMO_COMMAND,
+        command,
         cwd=REPO_ROOT,
         stdin=subprocess.DEVNULL,
         env={
