@@ -35,4 +35,13 @@ def test_the_page_says_how_to_start_and_then_what_the_guard_sees(browser: Browse
     assert axe_faults(page) == []
     page.set_viewport_size({"width": 1280, "height": 900})
     assert axe_faults(page) == []
+    # What a reader has unfolded stays so when the page is written anew.
+    meaning = page.locator("details.why").first
+    meaning.locator("summary").click()
+    database = open_database(served.settings.database_url)
+    GuardRepository(database).add([good] * 40, [], replace(server, answers=1_234))
+    database.close()
+    expect(page.locator("#guard-state")).to_contain_text("1,234 answers since", timeout=30_000)
+    expect(meaning).to_have_attribute("open", "")
+    expect(page.locator("details.why[open]")).to_have_count(1)
     page.context.close()

@@ -91,5 +91,7 @@ def test_a_comment_is_added_and_shown_as_it_was_typed(page: Page, served: Served
     assert axe_faults(page, "#comments-block") == []
     page.get_by_role("button", name="Add the comment").click()
     expect(page.locator("#notice")).to_contain_text("There is no text.")
+    # The block lies at the end of a long page, and what is said about it has to be seen there.
+    expect(page.locator("#notice p")).to_be_in_viewport()
     open_page(page, f"{served.url}/runs?run={run_id}")
     expect(page.locator("#sessions .said")).to_have_text("<b>head bits</b>\nsecond line")

@@ -122,6 +122,12 @@ def test_a_change_in_the_visitors_own_file(page: Page, served: Served, worker: S
     with page.expect_download() as download:
         shown.get_by_role("link", name="Download").locator("visible=true").click()
     assert download.value.suggested_filename == "mine.cfg.diff"
+    # What is given next is shown as the chosen tab says.
+    pick(page, "own-tab", "own-whole")
+    give(page, "Choose your file", "other.cfg", CONFIG + b"# more\n")
+    expect(shown.locator("pre:visible")).to_contain_text("# more")
+    expect(shown.locator("input[name=own-tab]:checked")).to_have_value("own-whole")
+    expect(shown.locator("pre:visible ins")).to_have_count(0)
     left = [f for f in (served.settings.home / "gradio").rglob("*") if f.is_file() and f.stat().st_size]
     assert not [f for f in left if b"cache_mode" in f.read_bytes()]
 

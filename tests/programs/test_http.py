@@ -66,6 +66,8 @@ def test_the_same_key_starts_one_run(client: Client, worker: ScriptedWorker):
         client.predict("json_breaks", "demo", start_key="build-7", api_name="/start_probe") for _ in "ab"
     )
     assert once["run_id"] == again["run_id"]
+    with pytest.raises(AppError, match="another kind before"):
+        client.predict("json_breaks", "second", start_key="build-7", api_name="/start_probe")
 
 
 def test_a_run_is_cancelled(client: Client, worker: ScriptedWorker):

@@ -54,13 +54,13 @@ def test_files_that_cannot_be_used_stay_within_what_they_touch(stage: Stage, sen
 
 def test_a_run_from_its_start_to_its_end(stage: Stage, worker: ScriptedWorker):
     run_id = worker.queue()
-    assert stage.call("poll", run_id).said("run_timer")["active"]
+    assert stage.call("poll", run_id, "").said("run_timer")["active"]
     worker.lease(run_id)
     worker.answers(run_id, 20)
-    assert stage.parts.ended not in stage.call("poll", run_id).updates
+    assert stage.parts.ended not in stage.call("poll", run_id, "").updates
     stage.call("stop", run_id)
     worker.finish(run_id)
-    assert stage.call("poll", run_id).said("ended") == run_id
+    assert stage.call("poll", run_id, "").said("ended") == run_id
     assert not stage.said("run_timer")["active"]
     # The verdict is opened only for who is still at step 3, and only for the run that is on the page.
     assert stage.call("show_end", run_id, run_id, "3").said("walk")["selected"] == 4
@@ -84,13 +84,13 @@ def test_a_stopped_run_that_goes_on_can_end_again(stage: Stage, worker: Scripted
     worker.lease(run_id)
     stage.call("stop", run_id)
     worker.runs.finish(run_id, "scripted.1", "cancelled")
-    assert stage.call("poll", run_id).said("ended") == run_id
+    assert stage.call("poll", run_id, "").said("ended") == run_id
     assert stage.call("resume", run_id).said("ended") == ""
 
 
 def test_a_run_that_is_gone_is_said_where_it_happens(stage: Stage):
     for name, args in (
-        ("poll", (GONE,)),
+        ("poll", (GONE, "")),
         ("show_end", (GONE, GONE, "3")),
         ("stop", (GONE,)),
         ("resume", (GONE,)),
@@ -99,4 +99,36 @@ def test_a_run_that_is_gone_is_said_where_it_happens(stage: Stage):
     stage.call("choose_answer", GONE, "x").call("describe", GONE, "", "", "").call(
         "make_link", GONE, "7", True
     )
-    assert not stage.call("poll", "").said("run_timer")["active"]
+    assert not stage.call("poll", "", "").said("run_timer")["active"]
+
+
+def test_a_new_sessions_verdict_shows_nothing_that_was_written_about_the_one_before(
+    stage: Stage, worker: ScriptedWorker
+):
+    first, second = worker.queue(), worker.queue()
+    for run_id in (first, second):
+        worker.lease(run_id)
+        worker.answers(run_id, 20)
+        worker.finish(run_id)
+    stage.call("show_end", first, first, "3").call("describe", first, "the first", "tag", "note")
+    assert stage.call("make_link", first, "7", False).said("share_path")
+    stage.call("show_end", second, second, "3")
+    assert (stage.said("share_path"), stage.said("share_link")) == ("", "")
+    assert [stage.said(f"describe_{part}")["value"] for part in ("title", "tags", "note")] == ["", "", ""]
+
+
+def test_a_run_that_ended_before_it_was_stopped_shows_its_end(stage: Stage, worker: ScriptedWorker):
+    run_id = worker.queue()
+    worker.lease(run_id)
+    worker.answers(run_id, 20)
+    worker.finish(run_id)
+    assert stage.call("stop", run_id).said("ended") == run_id
+
+
+def test_a_look_that_failed_is_said_until_one_succeeds(stage: Stage, worker: ScriptedWorker):
+    said = stage.call("poll", GONE, "").said("notice")
+    assert "role=" in said
+    run_id = worker.queue()
+    assert stage.call("poll", run_id, said).said("notice") == ""
+    # What another button said stays.
+    assert stage.parts.notice not in stage.call("poll", run_id, "<p>There is no text.</p>").updates

@@ -87,7 +87,7 @@ def read_overview(repository: GuardRepository, watched: Watched, now: datetime) 
     size, minutes = watched.answers, watched.minutes
     if servers:
         size, minutes = servers[0].window_answers, servers[0].window_minutes
-    recent = repository.latest(READ_BACK, checked=True)
+    recent = repository.latest(max(READ_BACK, size), checked=True)
     since = now - timedelta(minutes=minutes)
     window = [a for a in recent[:size] if a.at >= since]
     return Overview(

@@ -75,12 +75,13 @@ def trend_table(trend: Trend) -> str:
     )
 
 
-def _row(p: TrendPoint, why: str) -> str:
+def _row(p: TrendPoint, why: tuple[str, ...]) -> str:
     at = moment(p.at)
     name = f"<br><b>{escape(p.title)}</b>" if p.title else ""
     imported = ' <span class="tag">imported</span>' if p.imported else ""
     gate = gate_text(Gate(p.gate_op, p.gate, ""), p.unit) if p.gate is not None else MISSING
-    comparable = f"no: {escape(why)}" if why else "yes"
+    # Each in an element of its own, so that it is translated as the sentence that it is.
+    comparable = f"<span>no</span>: {', '.join(f'<span>{escape(w)}</span>' for w in why)}" if why else "yes"
     return (
         f'<tr><th scope="row"><a href="./?run={quote(p.run_id)}" aria-label="Open the session of {at}">{at}</a>'
         f'{name}{imported}</th><td data-l="FP16">{_value(p.fp16, p.fp16_interval, p.unit)}</td>'

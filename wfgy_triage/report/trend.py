@@ -82,7 +82,7 @@ class Trend:
     """
 
     points: tuple[TrendPoint, ...]
-    apart: tuple[str, ...]
+    apart: tuple[tuple[str, ...], ...]
     left_out: int = 0
 
     @property
@@ -152,15 +152,15 @@ def trend_of(points: Sequence[TrendPoint], left_out: int = 0) -> Trend:
     """
     ordered = tuple(sorted(points, key=lambda p: (p.at, p.run_id)))
     newest = _newest(ordered)
-    return Trend(ordered, tuple(_apart(p, newest) if newest else "" for p in ordered), left_out)
+    return Trend(ordered, tuple(_apart(p, newest) if newest else () for p in ordered), left_out)
 
 
 def _newest(ordered: Sequence[TrendPoint]) -> TrendPoint | None:
     return next((p for p in reversed(ordered) if p.exl2 is not None), ordered[-1] if ordered else None)
 
 
-def _apart(point: TrendPoint, newest: TrendPoint) -> str:
-    """Why a point cannot be joined with the newest, in a few words; empty where it can."""
+def _apart(point: TrendPoint, newest: TrendPoint) -> tuple[str, ...]:
+    """Why a point cannot be joined with the newest, each reason in a few words; empty where it can."""
     both = [name for name, value in point.options.items() if value and newest.options.get(name)]
     others = [name for name in both if point.options[name] != newest.options[name]]
     reasons = [
@@ -171,4 +171,4 @@ def _apart(point: TrendPoint, newest: TrendPoint) -> str:
         (f"other settings ({' and '.join(others)})", bool(others)),
         (f"{point.questions} questions, not {newest.questions}", point.questions != newest.questions),
     ]
-    return ", ".join(words for words, differs in reasons if differs)
+    return tuple(words for words, differs in reasons if differs)

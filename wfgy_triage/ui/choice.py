@@ -97,11 +97,18 @@ element.addEventListener('click', async event => {
   }
   setTimeout(() => { button.textContent = 'Copy'; }, 2000);
 });
-element.addEventListener('change', event => {
-  if (event.target.dataset.tab === undefined) return;
-  element.querySelectorAll('[data-tab-panel]').forEach(
-    panel => { panel.hidden = panel.dataset.tabPanel !== event.target.value; });
-});
+const shown = () => {
+  const panels = [...element.querySelectorAll('[data-tab-panel]')];
+  const tabs = [...element.querySelectorAll('[data-tab]')];
+  if (!tabs.length) return;
+  let picked = tabs.find(tab => tab.checked);
+  if (!picked || !panels.some(panel => panel.dataset.tabPanel === picked.value)) picked = tabs[0];
+  picked.checked = true;
+  panels.forEach(panel => { panel.hidden = panel.dataset.tabPanel !== picked.value; });
+};
+element.addEventListener('change', event => { if (event.target.dataset.tab !== undefined) shown(); });
+// New content is put into what is there, so the radio that was chosen before stays chosen.
+watch('value', shown);
 """
 
 
@@ -111,6 +118,26 @@ def copy_panel(html: str = "", elem_id: str | None = None) -> gr.HTML:
     Radios marked `data-tab` show the element whose `data-tab-panel` is their value.
     """
     return gr.HTML(html, apply_default_css=False, js_on_load=_COPY_JS, elem_id=elem_id)
+
+
+# New content is put into what is there, and what it does not say, as that something is unfolded, is taken away.
+_FOLD_JS = """
+const opened = new Set();
+const key = fold => {
+  const row = fold.closest('tr');
+  const name = row && (row.querySelector('.name') ?? row.querySelector('th'));
+  return `${name?.textContent ?? ''}|${fold.querySelector('summary')?.textContent ?? ''}`;
+};
+element.addEventListener('toggle', event => {
+  if (event.target.open) opened.add(key(event.target)); else opened.delete(key(event.target));
+}, true);
+watch('value', () => element.querySelectorAll('details').forEach(fold => { fold.open = opened.has(key(fold)); }));
+"""
+
+
+def folding_panel(html: str = "", elem_id: str | None = None) -> gr.HTML:
+    """Make a `panel` that is written anew while somebody reads it: what they unfolded stays unfolded."""
+    return gr.HTML(html, apply_default_css=False, js_on_load=_FOLD_JS, elem_id=elem_id)
 
 
 def panel(html: str = "", elem_id: str | None = None, elem_classes: str | None = None) -> gr.HTML:

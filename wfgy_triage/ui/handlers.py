@@ -22,6 +22,8 @@ from wfgy_triage.ui.trial_choice import USUAL
 from wfgy_triage.ui.views import Updates, both_panel, live_updates, read_run, verdict_updates
 
 MORE_QUESTIONS = 60
+OF_A_LOOK = "of-a-look"
+"""Marks the notice of a look at a run that failed, so that the next one can take it back."""
 
 
 class TriageHandlers(ModelsHandlers, ShareHandlers, CommentHandlers, PeopleHandlers):
@@ -91,9 +93,11 @@ class TriageHandlers(ModelsHandlers, ShareHandlers, CommentHandlers, PeopleHandl
 
     @explained
     def stop(self, run_id: str) -> Updates:
-        """Ask the run to stop; what is done is kept."""
+        """Ask the run to stop; what is done is kept. Where it has ended meanwhile, its end is told as `poll` does."""
         self.context.service.cancel(run_id)
-        return live_updates(self.context, self.parts, self.context.service.look(run_id))
+        run = self.context.service.look(run_id)
+        updates = live_updates(self.context, self.parts, run)
+        return updates if run.open else updates | {self.parts.ended: run_id}
 
     @explained
     def resume(self, run_id: str) -> Updates:
@@ -102,15 +106,20 @@ class TriageHandlers(ModelsHandlers, ShareHandlers, CommentHandlers, PeopleHandl
         run = self.context.service.look(run_id)
         return live_updates(self.context, self.parts, run) | {self.parts.ended: ""}
 
-    def poll(self, run_id: str) -> Updates:
-        """Follow the run; its end is told by `ended`, and shown by what that calls."""
+    def poll(self, run_id: str, notice: str) -> Updates:
+        """Follow the run; its end is told by `ended`, and shown by what that calls.
+
+        A fault of one look is no longer said after the next that succeeds.
+        """
         if not run_id:
             return {self.parts.run_timer: gr.Timer(active=False)}
         try:
             run = self.context.service.look(run_id)
             updates = live_updates(self.context, self.parts, run)
         except TriageError as error:
-            return {self.parts.notice: error_callout(error)}
+            return {self.parts.notice: f'<div class="{OF_A_LOOK}">{error_callout(error)}</div>'}
+        if OF_A_LOOK in (notice or ""):
+            updates = updates | {self.parts.notice: ""}
         return updates if run.open else updates | {self.parts.ended: run_id}
 
     def show_end(self, ended: str, run_id: str, step: str) -> Updates:
@@ -121,7 +130,14 @@ class TriageHandlers(ModelsHandlers, ShareHandlers, CommentHandlers, PeopleHandl
             view = read_run(self.context, run_id)
         except TriageError as error:
             return {self.parts.notice: error_callout(error)}
-        updates = verdict_updates(self.context, self.parts, view) | self.links(run_id) | self.comments(run_id)
+        updates = (
+            verdict_updates(self.context, self.parts, view)
+            | self.links(run_id)
+            | self.written(view.record)
+            | self.comments(run_id)
+            # A link that was made of the session before this one opens that one.
+            | {self.parts.share_path: "", self.parts.share_link: ""}
+        )
         if view.result and step == str(MEASURE_STEP):
             updates[self.parts.walk] = gr.Walkthrough(selected=VERDICT_STEP)
         return updates

@@ -31,6 +31,10 @@ def test_a_list_of_users_that_breaks_lets_nobody_in_and_what_is_public_stays(alo
     assert client.get("/config").status_code == 503
     assert client.get("/", headers=HTML).status_code == 503
     assert client.get("/healthz").status_code == 200
+    # Who comes without a cookie gets the form, and is told when they send it.
+    told = Browser(alone.app).sign_in("maker")
+    assert told.status_code == 503
+    assert "Nobody can sign in right now" in told.text
 
 
 def test_visitors_have_sessions_of_their_own(settings):

@@ -18,7 +18,7 @@ from wfgy_triage.report.charts_guard import courses_figure, courses_table
 from wfgy_triage.report.guard import NOT_STARTED, guard_rest, guard_state, ops_card
 from wfgy_triage.store.database import Database, open_database
 from wfgy_triage.store.guard import GuardRepository
-from wfgy_triage.ui.choice import panel
+from wfgy_triage.ui.choice import folding_panel, panel
 from wfgy_triage.ui.context import PageContext
 from wfgy_triage.ui.notices import error_callout
 from wfgy_triage.ui.pages.frame import page_frame
@@ -36,12 +36,12 @@ def build_guard_page(context: PageContext) -> None:
     """Build the page inside the current route."""
     page_frame(context)
     panel(HEAD)
-    state = panel(LOADING, elem_id="guard-state")
+    state = folding_panel(LOADING, elem_id="guard-state")
     with gr.Column(visible=False, elem_classes="chart card") as column:
         panel("<h3>Rates over time</h3>")
         plot = gr.Plot(show_label=False, label="Rates over time", container=False, elem_id="plot-guard")
-        table = panel()
-    rest = panel(elem_id="guard-rest")
+        table = folding_panel()
+    rest = folding_panel(elem_id="guard-rest")
     outputs = [state, column, plot, table, rest]
 
     def show(request: gr.Request) -> list[Any]:

@@ -99,7 +99,7 @@ def _connect(parts: Parts, handlers: TriageHandlers) -> None:
     progress, another = by_progress(parts), by_new_run(parts)
     moving(parts.start.click, handlers.start, [*choices, parts.seed, parts.options], another)
 
-    on(parts.run_timer.tick, handlers.poll, [parts.run_id], progress)
+    on(parts.run_timer.tick, handlers.poll, [parts.run_id, parts.notice], progress)
     on(parts.ended.change, handlers.show_end, [parts.ended, parts.run_id, parts.step])
     on(parts.stop.click, handlers.stop, [parts.run_id], progress)
     on(parts.resume.click, handlers.resume, [parts.run_id], progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from html import escape
@@ -12,7 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from wfgy_triage.access import VISITOR, Actor, Role
-from wfgy_triage.errors import AccessDenied
+from wfgy_triage.errors import AccessDenied, TriageError
 from wfgy_triage.languages.document import in_language, language_links
 from wfgy_triage.passwords import LONGEST
 from wfgy_triage.report.export.html import style_sheet
@@ -26,7 +27,10 @@ from wfgy_triage.ui.people.gate import SIGN_IN, SIGN_OUT, Gate
 _LARGEST = 16 * 1024
 """Bytes of the form; a password of the longest kind, percent-encoded, fits."""
 _PATH = re.compile(r"/(?![/\\])[\x21-\x7e]{0,2000}")
+NOT_NOW = "Nobody can sign in right now. Whoever runs this page finds the reason in its log."
 _NO_STORE = {"cache-control": "no-store", "x-robots-tag": "noindex, nofollow", **CHOSEN_BY}
+
+_log = logging.getLogger(__name__)
 
 
 def add_people(app: FastAPI, door: Door, elsewhere: tuple[str, ...] = ()) -> None:
@@ -61,6 +65,9 @@ def add_people(app: FastAPI, door: Door, elsewhere: tuple[str, ...] = ()) -> Non
             token = await run_sync(desk.sign_in, form.get("name", ""), form.get("password", ""), address)
         except AccessDenied as error:
             return _page(door, actor_of(request), asked, error=str(error), status=401)
+        except TriageError as error:
+            _log.error("nobody can sign in: %s", error)
+            return _page(door, actor_of(request), asked, error=NOT_NOW, status=503)
         return _away(
             _relative(asked.target),
             door.cookie(SESSION_COOKIE, token, LASTS.days, request.url.scheme == "https"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Any
 
 from wfgy_triage.access import PROGRAM, Action
@@ -22,6 +23,7 @@ from wfgy_triage.workload.stored import BUILTIN
 
 LONGEST_ID = 128
 LONGEST_OPTIONS = 2_000
+LONGEST_KEY = 64
 
 
 class ProgramCalls:
@@ -113,8 +115,25 @@ class ProgramCalls:
             _text(workload, "workload") or BUILTIN,
             _chosen(known.id, options, _whole(fix_seconds, "fix_seconds")),
         )
-        key = _text(start_key, "start_key") or None
-        return self._told(self._context.service.start(spec, key))
+        return self._told(self._start(spec, _text(start_key, "start_key")))
+
+    def _start(self, spec: RunSpec, start_key: str) -> str:
+        """The id of a run of this spec; with a key, of the one that this program started with it before.
+
+        Keys are short words that programs choose, so two programs may well have the same.
+        """
+        service = self._context.service
+        if not start_key:
+            return service.start(spec)
+        if len(start_key) > LONGEST_KEY:
+            raise InputError("The start key must have 1 to 64 characters.", "Use a random id for each run.")
+        run_id = service.start(spec, sha256(f"{service.actor.name}\n{start_key}".encode()).hexdigest())
+        if service.get(run_id).spec != spec:
+            raise InputError(
+                f"The start key {start_key!r} has started a run of another kind before: {run_id}.",
+                "Use another key for what is asked now.",
+            )
+        return run_id
 
     def get_result(self, run_id: str, charts: bool = True) -> dict[str, Any]:
         """Tell how far a run is; once it has ended, what it found.
