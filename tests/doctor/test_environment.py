@@ -60,6 +60,7 @@ def facts(**changes: object) -> dict:
         "tools": [],
         "nvidia_smi": ["NVIDIA A10, 570.10, 8.6"],
         "left_over_builds": [],
+        "finished_build": "",
         "torch": {
             "found": True,
             "version": "2.9.0+cu128",
@@ -109,6 +110,10 @@ def test_a_matching_stack_passes():
         (
             {"exllamav2": {"found": True, "extension": False, "tags": []}, "tools": ["nvcc", "g++", "ninja"]},
             "compiled_extension", "WARN", "are there to build it",
+        ),
+        (
+            {"exllamav2": {"found": True, "extension": False, "tags": []}, "finished_build": "/c/e/exllamav2_ext.so"},
+            "compiled_extension", "PASS", "is there: /c/e/exllamav2_ext.so",
         ),
         ({"left_over_builds": ["/c/exllamav2_ext"]}, "stale_build", "WARN", "/c/exllamav2_ext"),
         ({"packages": {"exllamav2": "0.3.2", "torch": "2.9.0"}}, "attention_backend", "WARN", "exllamav2 0.3.2"),
@@ -271,6 +276,35 @@ def test_a_torch_that_kills_the_process_is_named(monkeypatch: pytest.MonkeyPatch
     )
     assert "SIGILL" in found["torch_imports"].seen
     assert {f.state for c, f in found.items() if c != "torch_imports"} == {Outcome.SKIPPED}
+
+
+@pytest.mark.parametrize("variable", ["CUDA_HOME", "CUDA_PATH"])
+def test_a_compiler_that_pytorch_finds_by_itself_is_there(
+    variable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("CUDA_HOME", "CUDA_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv(variable, str(tmp_path / "cuda"))
+    assert "nvcc" not in read_facts()["tools"]
+    compiler = tmp_path / "cuda" / "bin" / "nvcc"
+    compiler.parent.mkdir(parents=True)
+    compiler.write_text("#!/bin/sh\n")
+    compiler.chmod(0o755)
+    assert "nvcc" in read_facts()["tools"]
+
+
+def test_a_build_counts_once_it_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    folder = tmp_path / "exllamav2_ext"
+    folder.mkdir()
+    (folder / "quantize.cuda.o").write_bytes(b"x")
+    assert read_facts()["finished_build"] == ""
+    (folder / "exllamav2_ext.so").write_bytes(b"x")
+    (folder / "lock").touch()
+    assert read_facts()["finished_build"] == ""
+    (folder / "lock").unlink()
+    assert read_facts()["finished_build"] == str(folder / "exllamav2_ext.so")
 
 
 def test_facts_of_this_machine_are_read_without_importing_the_library():

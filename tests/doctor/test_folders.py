@@ -7,10 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import faults
 from benchmarks.faults import FAULTS, Fault, edit_json, edit_tensor
 from tests.doctor.conftest import by_check, failed, outcomes, save_fp16
+from tests.exl2.builders import TINY, as_gptq, tiny_tensors, write_folder
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.checks import load_checks
 from wfgy_triage.doctor import folders, weights
@@ -118,6 +120,41 @@ def test_fp16_as_its_own_copy_is_healthy(healthy: Pair):
     assert outcomes(found)["same_base_model"] is Outcome.PASS
 
 
+JOINED = {"self_attn.qkv_proj": ("q_proj", "k_proj", "v_proj"), "mlp.gate_up_proj": ("gate_proj", "up_proj")}
+
+
+def _joined(tensors: dict) -> dict:
+    """The tensors of a Llama under the names of Phi-3: q, k and v as one matrix, gate and up as another."""
+    found = dict(tensors)
+    for block in ("model.layers.0", "model.layers.1"):
+        for name, parts in JOINED.items():
+            parent = name.partition(".")[0]
+            rows = [found.pop(f"{block}.{parent}.{part}.weight") for part in parts]
+            found[f"{block}.{name}.weight"] = torch.cat(rows)
+    return found
+
+
+def test_joined_matrices_of_fp16_are_held_against_their_parts(tmp_path: Path):
+    quantize_folder(
+        write_folder(tmp_path / "parts", tiny_tensors()), tmp_path / "exl2", bpw=6.5, method="rtn"
+    )
+    config = {**TINY, "model_type": "phi3"}
+    fp16 = write_folder(tmp_path / "fp16", _joined(tiny_tensors()), config)
+    found = by_check(Pair("p", "P", fp16, tmp_path / "exl2"))
+    for check in ("checkpoint_intact", "same_base_model", "even_layers"):
+        assert found[check].state is Outcome.PASS, found[check].seen
+    assert found["same_base_model"].seen.startswith("16 decoded matrices")  # 2 x 7, the head, the embedding
+
+    tensors = _joined(tiny_tensors())
+    tensors["model.layers.1.mlp.gate_up_proj.weight"][96:] *= 2
+    found = by_check(Pair("p", "P", write_folder(tmp_path / "damaged", tensors, config), tmp_path / "exl2"))
+    assert found["even_layers"].seen.startswith("model.layers.1.mlp.up_proj:")
+
+    tensors["model.layers.0.self_attn.qkv_proj.weight"] = torch.zeros(120, 64).half()
+    found = by_check(Pair("p", "P", write_folder(tmp_path / "other", tensors, config), tmp_path / "exl2"))
+    assert "k_proj is (120, 64) in FP16 and (32, 64) in EXL2" in found["same_base_model"].seen
+
+
 def test_a_quantized_baseline_is_refused(healthy: Pair):
     found = check_folders(Pair("p", "P", healthy.exl2, healthy.exl2))
     assert failed(found) == ["baseline_unquantized"]
@@ -127,6 +164,29 @@ def test_a_quantized_baseline_is_refused(healthy: Pair):
 def test_harmless_differences_warn(copy_with):
     untied = by_check(copy_with(lambda fp16, exl2: edit_json(exl2 / "config.json", _untie)))
     assert untied["same_tie"].state is Outcome.WARN
+
+
+def test_zero_biases_that_gptq_writers_add_are_no_difference(tmp_path: Path):
+    fp16 = write_folder(tmp_path / "fp16", tiny_tensors())
+    tensors = as_gptq(tiny_tensors(), zero_biases=("q_proj", "down_proj"))
+    gptq = write_folder(tmp_path / "gptq", tensors)
+    assert by_check(Pair("p", "P", fp16, gptq))["checkpoint_intact"].state is Outcome.PASS
+    tensors["model.layers.1.mlp.down_proj.bias"][3] = 1
+    told = by_check(Pair("p", "P", fp16, write_folder(tmp_path / "other", tensors)))["checkpoint_intact"]
+    assert told.state is Outcome.WARN
+    assert "EXL2 has model.layers.1.mlp.down_proj.bias, which" in told.seen
+
+
+def test_a_tie_that_no_config_states_is_the_class_s_own(tmp_path: Path):
+    config = {**TINY, "model_type": "gemma2"}
+    del config["tie_word_embeddings"]
+    pair = Pair("p", "P", *(write_folder(tmp_path / n, tiny_tensors(), config) for n in ("fp16", "exl2")))
+    assert by_check(pair)["same_tie"].state is Outcome.PASS
+    edit_json(pair.exl2 / "config.json", _untie)
+    untied = by_check(pair)["same_tie"]
+    assert untied.state is Outcome.FAIL
+    assert "FP16 shares it with the embedding" in untied.seen
+    assert untied.patch.values == {"tie_word_embeddings": True}
 
 
 def _untie(config: dict) -> None:
@@ -210,7 +270,7 @@ def test_matrices_are_not_compared_again_for_a_change_of_other_files(
     first = by_check(pair)
     edit_json(pair.exl2 / "config.json", lambda d: d.update(hidden_act="gelu"))
     with monkeypatch.context() as patch:
-        patch.setattr(weights, "_compare", None)
+        patch.setattr(weights, "compare", None)
         again = by_check(pair)
     assert again["same_settings"].state is Outcome.FAIL
     assert again["even_layers"] == first["even_layers"]

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from tests.engines.conftest import FAMILIES, FUSED, own_model
+from tests.engines.conftest import FAMILIES, FUSED, SIZES, own_model
 from wfgy_triage.engines.base import GenerationRequest, ScoreRequest
 from wfgy_triage.engines.fused import FusedLayer
 from wfgy_triage.engines.loading import open_engine
@@ -77,6 +77,33 @@ def test_fast_mode_is_close(make_folder):
 def test_an_architecture_with_scaled_logits_is_refused(make_folder):
     with pytest.raises(PrerequisiteError, match="GraniteForCausalLM"):
         open_engine(make_folder("granite", logits_scaling=7.0), side="fp16")
+
+
+@pytest.mark.parametrize(
+    ("family", "named", "settings"),
+    [
+        ("gpt2", "GPT2LMHeadModel", {}),
+        ("gpt_neox", "GPTNeoXForCausalLM", {}),
+        ("stablelm", "StableLmForCausalLM", {}),
+        ("gemma2", "Gemma2ForCausalLM", {}),
+        (
+            "gemma3",
+            "Gemma3ForConditionalGeneration",
+            {
+                **dict.fromkeys(SIZES),
+                "text_config": SIZES,
+                "vision_config": {
+                    "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+                    "image_size": 28, "patch_size": 14,
+                },
+                "mm_tokens_per_image": 1,
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_a_class_that_is_built_otherwise_is_refused_by_its_name(make_folder, family, named, settings):
+    with pytest.raises(PrerequisiteError, match=f"{named} needs something that this engine does not do"):
+        open_engine(make_folder(family, **settings), side="fp16")
 
 
 def test_sliding_window_bounds_the_context(make_folder):

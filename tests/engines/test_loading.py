@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.exl2.builders import as_gptq
 from wfgy_triage.engines import exl2_reference, fp16, prepare
 from wfgy_triage.engines.base import GenerationRequest, ScoreRequest
 from wfgy_triage.engines.exl2_reference import empty_model, fill_model
@@ -139,6 +140,70 @@ def test_a_real_quantized_folder_equals_its_dequantized_copy(make_folder, tmp_pa
 
 
 @pytest.mark.demo
+def apart(tensors, heads=96, groups=32):
+    """Phi-3's joined matrices as the library's converter writes them: in parts."""
+    sizes = {"qkv_proj": (heads, groups, groups), "gate_up_proj": (160, 160)}
+    leaves = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+    found = {}
+    for name, tensor in tensors.items():
+        leaf = name.split(".")[-2]
+        if leaf not in leaves:
+            found[name] = tensor
+            continue
+        for part, rows in zip(leaves[leaf], tensor.split(sizes[leaf]), strict=True):
+            found[name.replace(leaf, part)] = rows.contiguous()
+    return found
+
+
+def joined_again(folder, names):
+    """The decoded weights of such a folder under the names of the class, for the independent reference."""
+    tensors = load_file(folder / "model.safetensors")
+    parts = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+    found = {}
+    for name in names:
+        leaf = name.split(".")[-2]
+        rows = [tensors[name.replace(leaf, part)] for part in parts.get(leaf, (leaf,))]
+        found[name] = torch.cat(rows)
+    save_file(found, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_matrices_that_a_class_joins_are_joined_again(make_folder, tmp_path):
+    source = make_folder("phi3")
+    names = load_file(source / "model.safetensors")
+    copy(source, tmp_path / "parts")
+    save_file(apart(names), tmp_path / "parts" / "model.safetensors", metadata={"format": "pt"})
+    quantize_folder(tmp_path / "parts", tmp_path / "exl2", bpw=4.5, method="rtn")
+    dequantize_folder(tmp_path / "exl2", tmp_path / "plain")
+    joined_again(tmp_path / "plain", names)
+    packed = open_engine(tmp_path / "exl2", side="exl2")
+    assert packed.info.architecture == "Phi3ForCausalLM"
+    requests = [ScoreRequest("a", tuple(range(20, 80)), 1)]
+    [same] = score_pair(open_engine(tmp_path / "plain", side="fp16"), packed, requests)
+    assert not same.kl.any()
+    [drift] = score_pair(open_engine(source, side="fp16"), packed, requests)
+    assert np.mean(drift.kl) > 1e-4
+
+
+def test_zero_biases_that_gptq_writers_add_are_passed_over(make_folder, tmp_path):
+    """Older AutoGPTQ gives every quantized layer one; the class of the model has none."""
+    folder = copy(make_folder("llama"), tmp_path / "gptq")
+    tensors = as_gptq(load_file(folder / "model.safetensors"), zero_biases=("q_proj", "down_proj"))
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    edit_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
+    dequantize_folder(folder, tmp_path / "plain")
+    requests = [ScoreRequest("a", tuple(range(20, 80)), 1)]
+    plain = open_engine(tmp_path / "plain", side="fp16")
+    [same] = score_pair(plain, open_engine(folder, side="exl2"), requests)
+    assert not same.kl.any()
+
+
+def test_experts_that_a_class_holds_together_need_the_library(make_folder):
+    settings = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 64}
+    with pytest.raises(PrerequisiteError, match="experts one by one") as refused:
+        open_engine(make_folder("qwen3_moe", **settings), side="exl2")
+    assert "needs exllamav2" in refused.value.hint
+
+
 def test_the_demo_pair_opens_and_drifts_by_its_bits(demo_pair):
     fp16 = open_engine(demo_pair["fp16"], side="fp16")
     text = "The river rises in the hills above the town and runs for ninety miles to the sea. " * 3
@@ -264,13 +329,26 @@ def test_a_gpu_that_is_not_there_is_named(both_sides, side):
         assert refused.value.cause == "no_gpu"
 
 
-def test_an_error_that_is_not_of_the_device_stays_what_it_is(make_folder, monkeypatch):
+@pytest.mark.parametrize(("side", "module"), [("fp16", fp16), ("exl2", exl2_reference)])
+@pytest.mark.parametrize("error", [RuntimeError, AttributeError, TypeError, KeyError, ValueError])
+def test_an_error_that_is_not_of_the_device_is_of_the_class(both_sides, monkeypatch, side, module, error):
     def broken(model, *given):
-        raise RuntimeError("shapes cannot be multiplied")
+        raise error("shapes cannot be multiplied")
+
+    monkeypatch.setattr(module, "prepare_model", broken)
+    with pytest.raises(PrerequisiteError, match=r"LlamaForCausalLM needs something .*shapes") as refused:
+        open_engine(both_sides[side], side=side)
+    assert "backend: exllamav2" in refused.value.hint
+
+
+@pytest.mark.parametrize("said", ["CUDA error: an illegal memory access", "DefaultCPUAllocator: no memory"])
+def test_an_error_of_the_device_is_not_put_down_to_the_class(both_sides, monkeypatch, said):
+    def broken(model, *given):
+        raise RuntimeError(said)
 
     monkeypatch.setattr(fp16, "prepare_model", broken)
-    with pytest.raises(RuntimeError, match="shapes"):
-        open_engine(make_folder("llama"), side="fp16")
+    with pytest.raises(RuntimeError, match=said.partition(":")[0]):
+        open_engine(both_sides["fp16"], side="fp16")
 
 
 @pytest.mark.parametrize(("device", "equal"), [("cpu", True), ("cuda", False), ("cuda:1", False)])

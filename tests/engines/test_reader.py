@@ -28,7 +28,8 @@ from wfgy_triage.engines.sentence_reader import (
 )
 from wfgy_triage.engines.sentence_reader import PREFIX as SENTENCES
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.exl2.headers import read_array, read_header, read_json
+from wfgy_triage.exl2.headers import read_json
+from wfgy_triage.exl2.tensor_file import read_array, read_header
 
 CLASSES = ["json_breaks", "none", "wrong_snippet"]
 TEXTS = ["JSON breaks", "", "a much longer text " * 30, "量化之后", *[f"number {i}" for i in range(BATCH)]]

@@ -6,6 +6,8 @@ import struct
 import torch
 from safetensors.torch import load_file, save_file
 
+from wfgy_triage.exl2.codec import pack_bits, pack_nibbles
+
 TINY = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
@@ -58,6 +60,22 @@ def tiny_tensors(config=TINY, biases=False, seed=0):
     return tensors
 
 
+def gptq_tensors(key, rows, columns, group_size, act_order, generator):
+    """A random 4-bit GPTQ linear, and the group of each of its rows."""
+    groups = -(-rows // group_size)
+    codes = torch.randint(0, 16, (rows, columns), generator=generator)
+    tensors = {
+        f"{key}.qweight": pack_bits(codes, 4),
+        f"{key}.qzeros": pack_nibbles(torch.randint(0, 16, (groups, columns), generator=generator)),
+        f"{key}.scales": (torch.rand((groups, columns), generator=generator) * 0.01).half(),
+    }
+    group_of = torch.arange(rows) // group_size
+    if act_order:
+        group_of = group_of[torch.randperm(rows, generator=generator)]
+        tensors[f"{key}.g_idx"] = group_of.to(torch.int32)
+    return tensors, group_of
+
+
 def write_folder(folder, tensors, config=TINY, shards=1):
     """Write config, a placeholder tokenizer and the tensors, in one file or several with an index."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,6 +100,22 @@ def replace_tensors(folder, changes):
     path = folder / "output.safetensors"
     tensors = {**load_file(path), **changes}
     save_file({n: t for n, t in tensors.items() if t is not None}, path)
+
+
+def as_gptq(tensors, zero_biases=()):
+    """The tensors with random 4-bit GPTQ linears in place of the decoder's, and zero biases for some of them."""
+    generator = torch.Generator().manual_seed(3)
+    found = {}
+    for name, tensor in tensors.items():
+        key = name.removesuffix(".weight")
+        if not key.endswith("_proj"):
+            found[name] = tensor
+            continue
+        rows, columns = tensor.shape[1], tensor.shape[0]
+        found.update(gptq_tensors(key, rows, columns, 32, False, generator)[0])
+        if key.endswith(tuple(zero_biases)):
+            found[f"{key}.bias"] = torch.zeros(columns).half()
+    return found
 
 
 def edit_header(path, edit):

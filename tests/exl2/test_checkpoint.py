@@ -5,13 +5,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from tests.exl2.builders import TINY, replace_tensors, tiny_tensors, write_folder
+from tests.exl2.builders import TINY, gptq_tensors, replace_tensors, tiny_tensors, write_folder
 from tests.exl2.reference import bits_of, decode_exl2, decode_gptq
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.checkpoint import Checkpoint
-from wfgy_triage.exl2.codec import pack_bits, pack_nibbles
 from wfgy_triage.exl2.convert import quantize_folder
 from wfgy_triage.exl2.inspect import inspect_folder
 
@@ -73,6 +72,22 @@ def test_padded_outputs_are_cut_to_what_the_config_says(tmp_path):
     with Checkpoint.open(tmp_path / "q") as checkpoint:
         assert checkpoint.decode("lm_head").shape == (150, 64)
     assert load_file(tmp_path / "q" / "output.safetensors")["lm_head.q_weight"].shape[1] == 160
+
+
+@pytest.mark.parametrize(("width", "fits"), [(96, True), (None, True), (160, False)])
+def test_experts_are_held_against_their_own_width(tmp_path, exl2, width, fits):
+    """As in Qwen3-MoE, whose `intermediate_size` is that of layers without experts."""
+    path = exl2 / "output.safetensors"
+    tensors = {n.replace(".mlp.", ".mlp.experts.0."): t for n, t in load_file(path).items()}
+    save_file(tensors, path)
+    config = {**TINY, "model_type": "qwen3_moe", "intermediate_size": 256, "moe_intermediate_size": width}
+    (exl2 / "config.json").write_text(json.dumps(config))
+    if fits:
+        with Checkpoint.open(exl2) as checkpoint:
+            assert checkpoint.decode("model.layers.0.mlp.experts.0.gate_proj").shape == (96, 64)
+        return
+    with pytest.raises(PrerequisiteError, match=r"gate_proj\.q_weight has 96 columns where .* needs 160"):
+        Checkpoint.open(exl2)
 
 
 def _pairs(exl2):
@@ -141,6 +156,17 @@ def test_missing_untied_head_is_named(tmp_path):
         Checkpoint.open(folder)
 
 
+@pytest.mark.parametrize(("family", "complete"), [("gemma2", True), ("cohere", True), ("llama", False)])
+def test_a_tie_that_config_does_not_state_is_the_class_s_own(tmp_path, family, complete):
+    config = {k: v for k, v in TINY.items() if k != "tie_word_embeddings"} | {"model_type": family}
+    folder = write_folder(tmp_path / "m", tiny_tensors(), config)
+    if complete:
+        assert Checkpoint.open(folder).contents.kind == "fp16"
+        return
+    with pytest.raises(PrerequisiteError, match="lm_head"):
+        Checkpoint.open(folder)
+
+
 def test_what_loaders_stumble_over_is_an_anomaly(exl2):
     config = json.loads((exl2 / "config.json").read_text())
     assert config.pop("rope_theta") == 5000.0
@@ -150,21 +176,6 @@ def test_what_loaders_stumble_over_is_an_anomaly(exl2):
     text = " ".join(inspect_folder(exl2).anomalies)
     for word in ("rope_theta", "tokenizer.json", "declares 3.0"):
         assert word in text
-
-
-def _gptq_tensors(key, rows, columns, group_size, act_order, generator):
-    groups = -(-rows // group_size)
-    codes = torch.randint(0, 16, (rows, columns), generator=generator)
-    tensors = {
-        f"{key}.qweight": pack_bits(codes, 4),
-        f"{key}.qzeros": pack_nibbles(torch.randint(0, 16, (groups, columns), generator=generator)),
-        f"{key}.scales": (torch.rand((groups, columns), generator=generator) * 0.01).half(),
-    }
-    group_of = torch.arange(rows) // group_size
-    if act_order:
-        group_of = group_of[torch.randperm(rows, generator=generator)]
-        tensors[f"{key}.g_idx"] = group_of.to(torch.int32)
-    return tensors, group_of
 
 
 @pytest.mark.parametrize("act_order", [False, True])
@@ -177,7 +188,7 @@ def test_gptq_folder_decodes_as_the_reference_does(tmp_path, act_order, fmt):
         if not key.endswith("_proj"):
             tensors[name] = tensor
             continue
-        made, group_of = _gptq_tensors(key, tensor.shape[1], tensor.shape[0], 32, act_order, generator)
+        made, group_of = gptq_tensors(key, tensor.shape[1], tensor.shape[0], 32, act_order, generator)
         tensors.update(made)
         arrays = {k.rsplit(".", 1)[1]: v.numpy() for k, v in made.items()}
         expected[key] = decode_gptq(arrays, group_of, 0 if fmt == "gptq_v2" else 1)
@@ -192,7 +203,7 @@ def test_gptq_folder_decodes_as_the_reference_does(tmp_path, act_order, fmt):
 
 
 def test_gptq_folders_of_other_widths_are_refused(tmp_path):
-    made, _ = _gptq_tensors("model.layers.0.mlp.up_proj", 64, 96, 32, False, torch.Generator().manual_seed(1))
+    made, _ = gptq_tensors("model.layers.0.mlp.up_proj", 64, 96, 32, False, torch.Generator().manual_seed(1))
     made["model.layers.0.mlp.up_proj.qzeros"] = torch.zeros(
         (2, 24), dtype=torch.int32
     )  # as 8 bits would need

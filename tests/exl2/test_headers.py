@@ -7,13 +7,10 @@ from safetensors.torch import save_file
 
 from tests.exl2.builders import edit_header, tiny_tensors, write_folder
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.exl2.headers import (
-    check_folder_safe,
-    folder_tensors,
-    read_array,
-    read_header,
-    weights_fingerprint,
-)
+from wfgy_triage.exl2.convert import quantize_folder
+from wfgy_triage.exl2.headers import check_folder_safe, folder_tensors, weights_fingerprint
+from wfgy_triage.exl2.modules import read_folder
+from wfgy_triage.exl2.tensor_file import read_array, read_header
 
 
 @pytest.fixture
@@ -75,6 +72,47 @@ def test_shards_are_joined_and_checked_against_their_index(tmp_path):
     index.write_text(json.dumps(data))
     with pytest.raises(PrerequisiteError, match=r"model\.ghost\.weight"):
         folder_tensors(folder)
+
+
+def test_an_index_of_files_that_are_not_here_says_nothing(tmp_path):
+    """exllamav2's converter copies the index of the FP16 shards beside the files that it writes."""
+    source = write_folder(tmp_path / "fp16", tiny_tensors(), shards=3)
+    quantize_folder(source, tmp_path / "exl2", bpw=6.5, method="rtn")
+    before = folder_tensors(tmp_path / "exl2")
+    index = "model.safetensors.index.json"
+    (tmp_path / "exl2" / index).write_bytes((source / index).read_bytes())
+    assert folder_tensors(tmp_path / "exl2") == before
+    read_folder(tmp_path / "exl2")
+    (source / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(PrerequisiteError, match=r"model\.safetensors\.index\.json places .* not there"):
+        folder_tensors(source)
+    for shard in source.glob("*.safetensors"):
+        shard.unlink()
+    with pytest.raises(PrerequisiteError, match=r"no \.safetensors file"):
+        folder_tensors(source)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_second_copy_under_other_names_is_left_out(tmp_path, shards):
+    """As in Mistral's own repositories."""
+    tensors = tiny_tensors()
+    folder = write_folder(tmp_path / "m", tensors, shards=shards)
+    fingerprint = weights_fingerprint(folder)
+    copy = {f"layers.{number}.weight": tensor for number, tensor in enumerate(tensors.values())}
+    save_file(copy, folder / "consolidated.safetensors")
+    (folder / "consolidated.safetensors.index.json").write_text(
+        json.dumps({"weight_map": dict.fromkeys(copy, "consolidated.safetensors")})
+    )
+    assert set(folder_tensors(folder)) == set(tensors)
+    assert weights_fingerprint(folder) == fingerprint
+    quantize_folder(folder, tmp_path / "q", bpw=6.5, method="rtn")
+    assert not [name for name in folder_tensors(tmp_path / "q") if name.startswith("layers.")]
+
+
+def test_weights_that_are_there_once_are_read_whatever_their_file_is_called(tmp_path):
+    folder = write_folder(tmp_path / "m", tiny_tensors())
+    (folder / "model.safetensors").rename(folder / "consolidated.safetensors")
+    assert set(folder_tensors(folder)) == set(tiny_tensors())
 
 
 def test_a_tensor_in_two_files_is_refused(tmp_path):

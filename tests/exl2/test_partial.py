@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from tests.exl2.builders import tiny_tensors, write_folder
+from tests.exl2.builders import replace_tensors, tiny_tensors, write_folder
 from tests.exl2.test_convert import make_model
 from wfgy_triage.engines.calibration import TransformersWalker
 from wfgy_triage.errors import InputError, PrerequisiteError
@@ -173,6 +174,23 @@ def test_the_baseline_of_another_model_is_refused(tmp_path, rounded, name):
     write_folder(tmp_path / "other", tensors)
     with pytest.raises(PrerequisiteError, match=f"was not made from other: {name}"):
         requantize_folder(tmp_path / "other", exl2, tmp_path / "out", head_bits=8, method="rtn")
+
+
+def test_norms_as_the_library_rounds_them_are_the_same_model(tmp_path, rounded):
+    """It adds 1 to Gemma's norms when it reads them and takes it away when it writes them, in 16 bits."""
+    source, exl2 = rounded
+    tensors = load_file(source / "model.safetensors")
+    small = {n: t / 7 for n, t in tensors.items() if n.endswith("norm.weight")}
+    write_folder(tmp_path / "gemma", {**tensors, **small})
+    shutil.copytree(exl2, tmp_path / "made")
+    there = {name: ((tensor + 1) - 1) for name, tensor in small.items()}
+    assert any(not torch.equal(there[name], tensor) for name, tensor in small.items())
+    replace_tensors(tmp_path / "made", there)
+    asked = {"head_bits": 8, "method": "rtn"}
+    requantize_folder(tmp_path / "gemma", tmp_path / "made", tmp_path / "out", **asked)
+    replace_tensors(tmp_path / "made", {"model.norm.weight": small["model.norm.weight"] + 0.01})
+    with pytest.raises(PrerequisiteError, match=r"model\.norm\.weight differs"):
+        requantize_folder(tmp_path / "gemma", tmp_path / "made", tmp_path / "more", **asked)
 
 
 def test_an_unquantized_sibling_is_refused(tmp_path, rounded):

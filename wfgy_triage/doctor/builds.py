@@ -42,6 +42,15 @@ def own_folder() -> Path | None:
     return _root() / f"{python}_{accelerator}" / EXTENSION
 
 
+def finished_build() -> Path | None:
+    """What this Python and its PyTorch have built; None where there is nothing, or a build is going on."""
+    folder = own_folder()
+    if folder is None or not folder.is_dir() or (folder / LOCK).is_file():
+        return None
+    files = (p for p in sorted(folder.glob(f"{EXTENSION}*")) if p.suffix in (".so", ".pyd"))
+    return next(files, None)
+
+
 def locks() -> list[Path]:
     """The lock that a build of this Python and PyTorch would wait for; all that might be it where that is not known."""
     own = own_folder()

@@ -217,6 +217,13 @@ def _wheel(facts: Facts, versions: Versions) -> Finding:
 def _extension(facts: Facts, versions: Versions) -> Finding:
     if facts["exllamav2"]["extension"]:
         return passed("compiled_extension", "exllamav2_ext is among the installed files.")
+    if facts["finished_build"]:
+        return finding(
+            "compiled_extension",
+            Found.PASS,
+            f"A finished build for this Python is there: {facts['finished_build']}.",
+            means="This Python has built the extension already; only another version of exllamav2 builds it again.",
+        )
     needed = [tool for tool in ("nvcc", "g++", "ninja") if tool not in facts["tools"]]
     if "ninja" in facts["packages"] and "ninja" in needed:
         needed.remove("ninja")

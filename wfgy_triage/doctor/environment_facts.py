@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from wfgy_triage.doctor.builds import build_folders
+from wfgy_triage.doctor.builds import build_folders, finished_build
 from wfgy_triage.engines.nvidia_smi import ask_smi
 
 PACKAGES = ("exllamav2", "torch", "flash-attn", "xformers", "tokenizers", "safetensors", "ninja")
@@ -38,12 +38,21 @@ def collect_facts() -> dict[str, Any]:
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "exllamav2": _exllamav2(),
         "variables": {name: os.environ[name] for name in VARIABLES if os.environ.get(name)},
-        "tools": [tool for tool in TOOLS if shutil.which(tool)],
+        "tools": [tool for tool in TOOLS if _has(tool)],
         # `name, driver, compute capability` of each GPU.
         "nvidia_smi": [", ".join(row) for row in ask_smi("name", "driver_version", "compute_cap")],
         "left_over_builds": [str(folder) for folder in build_folders()],
+        "finished_build": str(finished_build() or ""),
         "torch": _torch(),
     }
+
+
+def _has(tool: str) -> bool:
+    if shutil.which(tool):
+        return True
+    # PyTorch takes the compiler from here too. Source: `_find_cuda_home` in torch/utils/cpp_extension.py.
+    toolkit = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda"
+    return tool == "nvcc" and shutil.which(tool, path=str(Path(toolkit, "bin"))) is not None
 
 
 def _version(package: str) -> str | None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
 
 from wfgy_triage.doctor.finding import Finding, failed, passed, skipped, warned
 from wfgy_triage.doctor.kept import Kept
-from wfgy_triage.doctor.layer_errors import LayerReport, MatrixError, judge_layers, matrix_error
+from wfgy_triage.doctor.layer_errors import LayerReport, judge_layers
+from wfgy_triage.doctor.matrices import compare, matrix_pairs, shape_fault
 from wfgy_triage.doctor.patches import json_patch
 from wfgy_triage.doctor.side import Side
 from wfgy_triage.errors import TriageError
 from wfgy_triage.exl2.checkpoint import Checkpoint
 from wfgy_triage.exl2.headers import folder_tensors
 from wfgy_triage.exl2.inspect import report_contents
-from wfgy_triage.exl2.modules import EMBEDDING, HEAD, FolderContents
+from wfgy_triage.exl2.joined import taken_apart
+from wfgy_triage.exl2.modules import HEAD, FolderContents, tied_head
 
 FP16_MAX = 65504.0
 """Largest number that FP16 holds; the library casts BF16 and FP32 tensors to it."""
@@ -67,7 +68,8 @@ def _intact(fp16: Side, exl2: Side) -> Finding:
     for side in (exl2, fp16):
         if isinstance(side.contents, str):
             return failed("checkpoint_intact", f"{side.name}: {side.contents}")
-    ours, theirs = _modules(fp16.contents), _modules(exl2.contents)
+    theirs = _modules(exl2.contents)
+    ours = taken_apart(_modules(fp16.contents), theirs)
     # A tied head may be left out or stored on its own.
     missing = sorted(n for n in ours - theirs if n != HEAD)
     extra = sorted(n for n in theirs - ours if n != HEAD)
@@ -86,7 +88,8 @@ def _modules(contents: FolderContents | str) -> set[str]:
     """Names of all stored weights: `x` for a linear `x` in any form, tensors of norms and biases by full name."""
     if isinstance(contents, str):
         return set()
-    plain = {n for n in contents.plain if not n.endswith(COMPUTED)}
+    with Checkpoint(contents) as checkpoint:
+        plain = {n for n in checkpoint.plain_names() if not n.endswith(COMPUTED)}
     return {n.removesuffix(".weight") for n in plain} | set(contents.exl2) | set(contents.gptq)
 
 
@@ -95,20 +98,21 @@ def _tie(fp16: Side, exl2: Side) -> Finding:
     if not (fp16.readable and exl2.readable) or any(t is None for t in tensors):
         return skipped("same_tie", "A config.json or the tensor names cannot be read.")
     own = [any(n.startswith(f"{HEAD}.") for n in t or ()) for t in tensors]
-    ties = [s.config.get("tie_word_embeddings") is True for s in (fp16, exl2)]
-    patch = json_patch("config.json", {"tie_word_embeddings": ties[0]})
-    if not ties[1] and not own[1]:
+    ties = [tied_head(s.config) for s in (fp16, exl2)]
+    shared = not own[0] if ties[0] is None else ties[0]
+    patch = json_patch("config.json", {"tie_word_embeddings": shared})
+    if ties[1] is False and not own[1]:
         return failed(
             "same_tie",
             "EXL2's config.json says that the output head is stored on its own, but there is none "
-            f"(FP16 {'shares it with the embedding' if ties[0] else 'has one'}).",
+            f"(FP16 {'shares it with the embedding' if shared else 'has one'}).",
             patch,
         )
-    if not ties[0] and own[0] and not own[1]:
+    if not shared and own[0] and not own[1]:
         return failed(
             "same_tie", "FP16 has an output head of its own; EXL2 uses the embedding instead.", patch
         )
-    if ties[0] != ties[1]:
+    if None not in ties and ties[0] != ties[1]:
         return warned("same_tie", f"tie_word_embeddings: FP16 {ties[0]}, EXL2 {ties[1]}.", patch)
     where = "stored on its own" if own[1] else "the embedding"
     return passed("same_tie", f"The EXL2 output head is {where}; the flags agree.")
@@ -168,60 +172,17 @@ def _values(ours: FolderContents, theirs: FolderContents, progress: Progress) ->
         if ours.kind != "fp16":
             why = "The baseline is quantized itself."
             return [finite, *(skipped(c, why) for c in ("same_base_model", "even_layers"))], 0
-        pairs = list(_pairs(baseline, quantized))
-        shapes = _shape_fault(pairs, ours, theirs)
+        pairs = list(matrix_pairs(baseline, quantized))
+        shapes = shape_fault(pairs, ours, theirs)
         if shapes or not pairs:
             why = "The matrices do not have the same shapes." if shapes else "No matrix has a counterpart."
             base = failed("same_base_model", shapes) if shapes else skipped("same_base_model", why)
             return [finite, base, skipped("even_layers", why)], 0
         errors = []
-        for number, (key, name) in enumerate(pairs):
+        for number, pair in enumerate(pairs):
             progress(number, len(pairs))
-            errors.append(_compare(baseline, quantized, key, name))
+            errors.append(compare(baseline, quantized, pair))
     return [finite, *_layer_findings(judge_layers(errors), len(errors))], len(pairs)
-
-
-def _pairs(baseline: Checkpoint, quantized: Checkpoint) -> Iterator[tuple[str, str]]:
-    """Matrix of the EXL2 side, quantized or not, and the plain tensor that it was made from.
-
-    A quantized head of a model that ties it was made from the embedding.
-    """
-    shapes = {n: baseline.contents.tensors[n].shape for n in baseline.plain_names()}
-    for key in quantized.quantized_keys():
-        if f"{key}.weight" in shapes:
-            yield key, f"{key}.weight"
-        elif key == HEAD and EMBEDDING in shapes:
-            yield key, EMBEDDING
-    for name in quantized.plain_names():
-        if name.endswith(".weight") and len(shapes.get(name, ())) == 2:
-            yield name.removesuffix(".weight"), name
-
-
-def _shape_fault(pairs: list[tuple[str, str]], ours: FolderContents, theirs: FolderContents) -> str:
-    for key, name in pairs:
-        linear = theirs.exl2.get(key) or theirs.gptq.get(key)
-        stored = (linear.out_features, linear.in_features) if linear else theirs.tensors[name].shape
-        shape = ours.tensors[name].shape
-        if shape != stored:
-            return f"{key} is {shape} in FP16 and {stored} in EXL2."
-    return ""
-
-
-@torch.no_grad()
-def _compare(baseline: Checkpoint, quantized: Checkpoint, key: str, name: str) -> MatrixError:
-    original = baseline.plain(name).float()
-    layout = quantized.contents.exl2.get(key)
-    packed = layout is not None or key in quantized.contents.gptq
-    decoded = (quantized.decode(key) if packed else quantized.plain(name)).float()
-    sums: tuple[Any, ...] = tuple(
-        torch.linalg.vecdot(a, b, dim=0).double().numpy()
-        for a, b in ((original, original), (original, decoded), (decoded, decoded))
-    )
-    if layout is None:
-        return matrix_error(key, 4.0 if packed else 16.0, sums, None)
-    bits = sum(g.bits * g.rows for g in layout.groups) / layout.in_features
-    stored_group = np.repeat(np.arange(len(layout.groups)), [g.rows for g in layout.groups])
-    return matrix_error(key, bits, sums, stored_group[quantized.row_order(key)])
 
 
 def _not_finite(side: str, checkpoint: Checkpoint) -> Iterator[str]:

@@ -7,7 +7,7 @@ baseline's. So a difference between the two engines is a difference of weights, 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,35 +23,17 @@ from wfgy_triage.engines.prepare import (
     first_line,
     on_device,
     prepare_model,
+    refusing_unsupported,
     share_tensors,
 )
 from wfgy_triage.engines.transformers_engine import TransformersEngine
+from wfgy_triage.engines.weight_reader import JoinedReader, WeightReader
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.checkpoint import Checkpoint
 from wfgy_triage.exl2.headers import check_folder_safe
 
 # Buffers that older checkpoints carry and that the model computes itself.
 _COMPUTED = ("rotary_emb.inv_freq", ".masked_bias", ".attn.bias")
-
-
-class WeightReader(Protocol):
-    """What is asked of a quantized checkpoint."""
-
-    def quantized_keys(self) -> Any:
-        """Paths of the quantized linear layers."""
-        ...
-
-    def decode(self, key: str) -> torch.Tensor:
-        """fp16 weight (out_features, in_features) of a layer."""
-        ...
-
-    def plain_names(self) -> Any:
-        """Names of the tensors that are stored as they are."""
-        ...
-
-    def plain(self, name: str) -> torch.Tensor:
-        """One of them."""
-        ...
 
 
 def open_exl2_reference(
@@ -82,8 +64,11 @@ def open_exl2_reference(
         target = torch.device(device)
         dtype = compute_dtype(mode, target)
         model = empty_model(folder)
-        fill_model(model, checkpoint, folder.name, dtype, target)
-        engine = build_engine(model, folder, engine="exl2_reference", mode=mode, dtype=dtype, device=target)
+        with refusing_unsupported(model):
+            fill_model(model, checkpoint, folder.name, dtype, target)
+            engine = build_engine(
+                model, folder, engine="exl2_reference", mode=mode, dtype=dtype, device=target
+            )
         if share_with is not None:
             share_tensors(engine.runner, share_with.runner)
         return engine
@@ -122,10 +107,11 @@ def fill_model(
     Raises:
         PrerequisiteError: tensors are missing, left over, or of the wrong shape.
     """
-    quantized = set(reader.quantized_keys())
-    plain = {n for n in reader.plain_names() if not n.endswith(_COMPUTED)}
-    untie_head(model, "lm_head" in quantized or "lm_head.weight" in plain)
+    untie_head(model, "lm_head" in reader.quantized_keys() or "lm_head.weight" in reader.plain_names())
     expected = {n for n, _ in model.named_parameters()}
+    reader = JoinedReader(reader, expected)
+    quantized = reader.quantized_keys()
+    plain = {n for n in reader.plain_names() if not n.endswith(_COMPUTED)}
     present = plain | {f"{key}.weight" for key in quantized}
     _check_names(expected, present, name)
     linears = {path for path, module in model.named_modules() if isinstance(module, nn.Linear)}
@@ -167,6 +153,11 @@ def untie_head(model: nn.Module, own_head: bool) -> None:
 
 def _check_names(expected: set[str], present: set[str], name: str) -> None:
     missing, extra = sorted(expected - present), sorted(present - expected)
+    if any(".experts." in n for n in missing) and any(".experts." in n for n in extra):
+        raise PrerequisiteError(
+            f"{name} stores its experts one by one, and the model class of transformers holds them together.",
+            "This model needs exllamav2: set `backend: exllamav2` in the pair's engine block (it needs a GPU).",
+        )
     for names, what in ((missing, "lacks"), (extra, "has, and the model does not know,")):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""

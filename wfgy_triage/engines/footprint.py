@@ -25,9 +25,10 @@ from wfgy_triage.engines.exllamav2_loading import BATCH_TOKENS
 from wfgy_triage.engines.prepare import compute_dtype
 from wfgy_triage.engines.runner import kv_shape
 from wfgy_triage.exl2.gptq_layout import GptqLayout
-from wfgy_triage.exl2.headers import TensorMeta, folder_tensors, read_json
+from wfgy_triage.exl2.headers import folder_tensors, read_json
 from wfgy_triage.exl2.layout import LinearLayout
 from wfgy_triage.exl2.modules import EMBEDDING, HEAD, read_folder
+from wfgy_triage.exl2.tensor_file import TensorMeta
 from wfgy_triage.pairs import Pair
 
 WORKING_BYTES = 1 << 29

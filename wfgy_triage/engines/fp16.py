@@ -17,6 +17,7 @@ from wfgy_triage.engines.prepare import (
     on_device,
     own_weights,
     prepare_model,
+    refusing_unsupported,
 )
 from wfgy_triage.engines.quiet import quiet_transformers
 from wfgy_triage.engines.transformers_engine import TransformersEngine
@@ -61,8 +62,9 @@ def _load(folder: Path, mode: Mode, device: torch.device) -> TransformersEngine:
             "It must be a causal language model of a class that transformers ships, in safetensors.",
         ) from error
     _check_report(report, folder)
-    prepare_model(model, own_weights, dtype, device)
-    return build_engine(model, folder, engine="transformers", mode=mode, dtype=dtype, device=device)
+    with refusing_unsupported(model):
+        prepare_model(model, own_weights, dtype, device)
+        return build_engine(model, folder, engine="transformers", mode=mode, dtype=dtype, device=device)
 
 
 def _check_report(report: dict[str, Any], folder: Path) -> None:

@@ -6,7 +6,8 @@ Sampling is neutral, each setting named, or left to the server: then none is sen
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from wfgy_triage.engines.base import NEUTRAL as NEUTRAL_SAMPLER
@@ -107,10 +108,8 @@ class RequestWriter:
     def _text(self, request: GenerationRequest) -> str:
         """The prompt as text that becomes the very same token ids again."""
         ids = request.prompt_ids
-        text: str = self._tokenizer.decode(
-            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-        if tuple(self._encode(text)) != ids:
+        text = next((t for t in self._spellings(ids) if tuple(self._encode(t)) == ids), None)
+        if text is None:
             raise InputError(
                 f"The prompt of {request.id!r} has no text that becomes the same token ids again.",
                 "Send token ids (`token_ids: true`), if the server takes them.",
@@ -118,6 +117,23 @@ class RequestWriter:
         if self._start is not None and ids[0] == self._start[0] and text.startswith(self._start[1]):
             # A server that says nothing of itself puts the start token there by itself, as the tokenizer would.
             return text.removeprefix(self._start[1])
+        return text
+
+    def _spellings(self, ids: Sequence[int]) -> Iterator[str]:
+        """Texts that may become these token ids."""
+        yield self._decode(ids)
+        # Tokenizers of Llama 2's kind put a space before each text between markers, which they take away only at the
+        # very start when they decode.
+        markers = {number: token.content for number, token in self._tokenizer.added_tokens_decoder.items()}
+        runs = groupby(ids, markers.__contains__)
+        yield "".join(
+            "".join(markers[n] for n in run) if marked else self._decode(list(run)) for marked, run in runs
+        )
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(
+            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
         return text
 
     def _form(self, grammar: Grammar, name: str) -> Mapping[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from wfgy_triage.engines.base import EngineInfo, Mode
-from wfgy_triage.engines.device_faults import device_refusal
+from wfgy_triage.engines.device_faults import device_fault, device_refusal
 from wfgy_triage.engines.fused import fuse_layer
 from wfgy_triage.engines.linear import (
     CompactEmbedding,
@@ -75,6 +76,26 @@ def on_device(make: Callable[[], _Made], what: str) -> _Made:
     gc.collect()
     torch.cuda.empty_cache()
     raise problem
+
+
+@contextmanager
+def refusing_unsupported(model: nn.Module) -> Iterator[None]:
+    """For the time of the block, a model that is built otherwise than the engine expects is refused in words.
+
+    Raises:
+        PrerequisiteError: the model's class has not the parts, or does not take the arguments, that the engine uses.
+    """
+    try:
+        yield
+    except (AttributeError, TypeError, RuntimeError, ValueError, KeyError) as error:
+        # A kernel that the GPU does not have is no fault of the model either.
+        if device_fault(error) is not None or isinstance(error, torch.AcceleratorError):
+            raise
+        raise PrerequisiteError(
+            f"{type(model).__name__} needs something that this engine does not do: {first_line(error)}",
+            "Llama, Mistral and Qwen work. If exllamav2 knows this model, set `backend: exllamav2` and "
+            "`baseline: exllamav2` in the pair's engine block (it needs a GPU), or ask a server that runs it.",
+        ) from error
 
 
 def own_weights(_: str, layer: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:

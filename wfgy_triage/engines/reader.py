@@ -16,7 +16,8 @@ from scipy.special import log_softmax
 from tokenizers import Tokenizer
 
 from wfgy_triage.engines.reader_blocks import Array, Blocks, Shape
-from wfgy_triage.exl2.headers import read_array, read_header, read_json
+from wfgy_triage.exl2.headers import read_json
+from wfgy_triage.exl2.tensor_file import read_array, read_header
 
 PREFIX = "reader."
 """Before the names of what training changed in the file that holds what all readers need."""

@@ -18,7 +18,8 @@ from scipy.special import erf, log_softmax, softmax
 from tokenizers import Tokenizer
 
 from wfgy_triage.engines.reader import read_tokenizer
-from wfgy_triage.exl2.headers import read_array, read_header, read_json
+from wfgy_triage.exl2.headers import read_json
+from wfgy_triage.exl2.tensor_file import read_array, read_header
 
 PREFIX = "sentences."
 """Before the names of the networks in the file that holds what all readers need."""

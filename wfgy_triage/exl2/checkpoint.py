@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,11 @@ class Checkpoint:
         return tuple(sorted({*self.contents.exl2, *self.contents.gptq}, key=module_order))
 
     def plain_names(self) -> tuple[str, ...]:
-        """Names of the tensors stored as ordinary numbers: embeddings, norms, biases, unquantized linears."""
-        return self.contents.plain
+        """Names of the tensors stored as ordinary numbers: embeddings, norms, biases, unquantized linears.
+
+        GPTQ writers add zero biases to layers that have none; the library drops them, and so does this list.
+        """
+        return self._plain_names
 
     def plain(self, name: str) -> torch.Tensor:
         """Return an ordinary tensor in its stored dtype.
@@ -105,6 +109,12 @@ class Checkpoint:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @cached_property
+    def _plain_names(self) -> tuple[str, ...]:
+        biases = {f"{key}.bias" for key, layout in self.contents.gptq.items() if layout.has_bias}
+        zero = {name for name in biases if not bool(self._tensor(name).any())}
+        return tuple(name for name in self.contents.plain if name not in zero)
 
     def _tensor(self, name: str) -> torch.Tensor:
         file = self.contents.tensors[name].file

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from wfgy_triage.errors import InputError
 from wfgy_triage.exl2.checkpoint import Checkpoint
 from wfgy_triage.exl2.modules import HEAD
@@ -45,10 +43,6 @@ def dequantize_folder(
             raise InputError(f"{Path(exl2_dir).name} is not quantized.", "Give an EXL2 or GPTQ folder.")
         with new_folder(Path(out_dir)) as folder:
             tensors = {name: source.plain(name) for name in source.plain_names()}
-            # GPTQ writers add zero biases to layers that have none; the library drops them, and so must the class.
-            zero = [f"{key}.bias" for key in source.contents.gptq if _is_zero(tensors.get(f"{key}.bias"))]
-            for name in zero:
-                del tensors[name]
             for done, key in enumerate(keys):
                 if progress is not None:
                     progress(done, len(keys), key)
@@ -63,7 +57,3 @@ def dequantize_folder(
         if progress is not None:
             progress(len(keys), len(keys), "done")
     return DequantizeReport(Path(out_dir), len(keys), HEAD in keys)
-
-
-def _is_zero(bias: torch.Tensor | None) -> bool:
-    return bias is not None and not bool(bias.any())

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.exl2.headers import TensorMeta, read_array
 from wfgy_triage.exl2.layout import GPTQ_DTYPES, require
+from wfgy_triage.exl2.tensor_file import TensorMeta, read_array
 
 _REQUANTIZE = "Only 4-bit GPTQ folders in the usual layout can be read; quantize again with 4 bits."
 

@@ -1,6 +1,6 @@
-"""Safetensors headers and the safety of a model folder, read without torch.
+"""The tensors of a model folder and its safety, read without torch.
 
-Knows the file format and what may lie in a folder; knows nothing of quantization. Every problem is a
+Knows what may lie in a folder, and which files hold its weights; knows nothing of quantization. Every problem is a
 `PrerequisiteError` that names the file and, where there is one, the tensor.
 """
 
@@ -8,92 +8,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from wfgy_triage.errors import PrerequisiteError
+from wfgy_triage.exl2.tensor_file import DOWNLOAD_AGAIN, TensorMeta, read_header
 
-DTYPE_BYTES = {
-    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
-    "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8,
-}  # fmt: skip
-"""Bytes per element of every dtype the safetensors format names."""
-
-_NUMPY = {"I32": "<i4", "I16": "<i2", "F16": "<f2", "F32": "<f4", "I64": "<i8", "U8": "u1"}
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
-_MAX_HEADER = 100_000_000
 _SAMPLE_BYTES = 4096
-_DOWNLOAD_AGAIN = "Download or create the file again; it cannot be repaired."
+_INDEX = "model.safetensors.index.json"
+_COPY = "consolidated"
 _linked: dict[Path, Path] = {}
 """Folders made by this process, by the folder whose files their links may name."""
 
 
-@dataclass(frozen=True)
-class TensorMeta:
-    """Where one tensor lies.
-
-    Attributes:
-        dtype: the safetensors name, e.g. `F16`.
-        shape: dimensions in elements.
-        nbytes: length of the data in bytes.
-        file: the safetensors file that holds it.
-        offset: first byte of the data, counted from the start of the file.
-    """
-
-    dtype: str
-    shape: tuple[int, ...]
-    nbytes: int
-    file: Path
-    offset: int
-
-
-def read_header(path: Path) -> dict[str, TensorMeta]:
-    """Read and check the header of one safetensors file; tensor data is not touched.
-
-    Raises:
-        PrerequisiteError: truncated file, malformed header, unknown dtype, sizes or offsets that do not fit.
-    """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as handle:
-            prefix = handle.read(8)
-            length = int.from_bytes(prefix, "little")
-            if len(prefix) < 8 or length > min(size - 8, _MAX_HEADER):
-                raise PrerequisiteError(
-                    f"{path.name} is truncated or not a safetensors file.", _DOWNLOAD_AGAIN
-                )
-            text = handle.read(length)
-    except OSError as error:
-        raise PrerequisiteError(
-            f"{path.name} cannot be read: {error.strerror or error}.", "Check the path and its permissions."
-        ) from error
-    entries = _parse_json(text, path)
-    start = 8 + length
-    tensors = {name: _tensor_meta(name, entry, path, start, size) for name, entry in entries.items()}
-    _check_coverage(tensors, path, start, size)
-    return tensors
-
-
 def folder_tensors(folder: Path) -> dict[str, TensorMeta]:
-    """Collect the tensors of every safetensors file in the folder.
+    """Collect the tensors of the folder's safetensors files, without a second copy under other names.
 
     Raises:
-        PrerequisiteError: no file, a tensor stored twice, or an index file that does not match.
+        PrerequisiteError: no file, a tensor stored twice, or an index that places tensors where they are not.
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise PrerequisiteError(
             f"{folder.name} holds no .safetensors file.", "Give a model folder with safetensors weights."
         )
+    maps = _weight_maps(folder, files)
     tensors: dict[str, TensorMeta] = {}
-    for path in files:
+    for path in _without_copy(files, maps):
         for name, meta in read_header(path).items():
             if name in tensors:
                 raise PrerequisiteError(
@@ -101,20 +45,9 @@ def folder_tensors(folder: Path) -> dict[str, TensorMeta]:
                     "Keep FP16 and EXL2 files in different folders and remove leftovers of other exports.",
                 )
             tensors[name] = meta
-    for index in sorted(folder.glob("*.safetensors.index.json")):
-        _check_index(index, tensors)
+    for index, weight_map in maps.items():
+        _check_index(index, weight_map, tensors)
     return tensors
-
-
-def read_array(name: str, meta: TensorMeta) -> npt.NDArray[Any]:
-    """Map one tensor read-only as a numpy array of its shape (BF16 has no numpy form and is refused)."""
-    if meta.dtype not in _NUMPY:
-        raise PrerequisiteError(
-            f"{meta.file.name}: {name} has dtype {meta.dtype}, which does not belong there.", _DOWNLOAD_AGAIN
-        )
-    if meta.nbytes == 0:
-        return np.zeros(meta.shape, dtype=_NUMPY[meta.dtype])
-    return np.memmap(meta.file, dtype=_NUMPY[meta.dtype], mode="r", offset=meta.offset, shape=meta.shape)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -130,9 +63,9 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path.parent.name} has no {path.name}.", "Give a complete model folder with its config.json."
         ) from error
     except (OSError, ValueError) as error:
-        raise PrerequisiteError(f"{path.name} is not readable JSON: {error}", _DOWNLOAD_AGAIN) from error
+        raise PrerequisiteError(f"{path.name} is not readable JSON: {error}", DOWNLOAD_AGAIN) from error
     if not isinstance(data, dict):
-        raise PrerequisiteError(f"{path.name} does not hold a JSON object.", _DOWNLOAD_AGAIN)
+        raise PrerequisiteError(f"{path.name} does not hold a JSON object.", DOWNLOAD_AGAIN)
     return data
 
 
@@ -206,77 +139,43 @@ def weights_fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _parse_json(text: bytes, path: Path) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [k for k, _ in pairs]
-        if len(keys) != len(set(keys)):
-            raise ValueError("a name appears twice")
-        return dict(pairs)
+def _weight_maps(folder: Path, files: Sequence[Path]) -> dict[str, Mapping[str, Any]]:
+    """File of every tensor, by the name of the index that says so; an index of other files says nothing here.
 
-    try:
-        entries = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
-    except ValueError as error:
-        raise PrerequisiteError(
-            f"The header of {path.name} is not valid: {error}.", _DOWNLOAD_AGAIN
-        ) from error
-    if not isinstance(entries, dict):
-        raise PrerequisiteError(f"The header of {path.name} is not a JSON object.", _DOWNLOAD_AGAIN)
-    entries.pop("__metadata__", None)
-    return entries
+    The library's converter copies the index of the FP16 shards beside the files that it writes.
+    """
+    names = {path.name for path in files}
+    found: dict[str, Mapping[str, Any]] = {}
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        weight_map = read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict):
+            raise PrerequisiteError(f"{index.name} has no weight_map.", DOWNLOAD_AGAIN)
+        if any(str(file) in names for file in weight_map.values()):
+            found[index.name] = weight_map
+    return found
 
 
-def _tensor_meta(name: str, entry: Any, path: Path, start: int, size: int) -> TensorMeta:
-    where = f"{path.name}: {name}"
-    if not isinstance(entry, Mapping):
-        raise PrerequisiteError(f"{where} has a malformed header entry.", _DOWNLOAD_AGAIN)
-    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
-    if dtype not in DTYPE_BYTES:
-        raise PrerequisiteError(f"{where} has the unknown dtype {dtype!r}.", _DOWNLOAD_AGAIN)
-    if not _is_sizes(shape) or not _is_sizes(offsets) or len(offsets) != 2:
-        raise PrerequisiteError(f"{where} has a malformed shape or offset.", _DOWNLOAD_AGAIN)
-    begin, end = offsets
-    expected = math.prod(shape) * DTYPE_BYTES[dtype]
-    if end - begin != expected:
-        raise PrerequisiteError(
-            f"{where} takes {end - begin} bytes where dtype and shape need {expected}.", _DOWNLOAD_AGAIN
-        )
-    if start + end > size:
-        raise PrerequisiteError(
-            f"{path.name} is truncated: {name} ends at byte {start + end}, the file at {size}.",
-            _DOWNLOAD_AGAIN,
-        )
-    return TensorMeta(dtype, tuple(shape), expected, path, start + begin)
+def _without_copy(files: Sequence[Path], maps: dict[str, Mapping[str, Any]]) -> list[Path]:
+    """The files that hold the weights; what is left out of `files` leaves `maps` too.
+
+    Mistral's own repositories hold them twice: under transformers' names, and as `consolidated` under others.
+    """
+    if _INDEX not in maps and not any(path.name.startswith("model") for path in files):
+        return list(files)
+    for index in [name for name in maps if name.startswith(_COPY)]:
+        del maps[index]
+    return [path for path in files if not path.name.startswith(_COPY)]
 
 
-def _is_sizes(value: Any) -> TypeGuard[list[int]]:
-    return isinstance(value, list) and all(type(v) is int and 0 <= v < 2**48 for v in value)
-
-
-def _check_coverage(tensors: Mapping[str, TensorMeta], path: Path, start: int, size: int) -> None:
-    position = start
-    for name, meta in sorted(tensors.items(), key=lambda item: (item[1].offset, item[1].nbytes)):
-        if meta.offset != position:
-            kind = "overlaps another tensor" if meta.offset < position else "leaves a gap before it"
-            raise PrerequisiteError(f"{path.name}: {name} {kind}.", _DOWNLOAD_AGAIN)
-        position += meta.nbytes
-    if position != size:
-        raise PrerequisiteError(
-            f"{path.name} has {size - position} bytes after its last tensor.", _DOWNLOAD_AGAIN
-        )
-
-
-def _check_index(index: Path, tensors: Mapping[str, TensorMeta]) -> None:
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise PrerequisiteError(f"{index.name} has no weight_map.", _DOWNLOAD_AGAIN)
+def _check_index(index: str, weight_map: Mapping[str, Any], tensors: Mapping[str, TensorMeta]) -> None:
     for name, file in weight_map.items():
         if name not in tensors:
             raise PrerequisiteError(
-                f"{index.name} places {name} in {file}, but it is not there.", "Download the missing shard."
+                f"{index} places {name} in {file}, but it is not there.", "Download the missing shard."
             )
         if tensors[name].file.name != file:
             raise PrerequisiteError(
-                f"{index.name} places {name} in {file}, but {tensors[name].file.name} holds it.",
+                f"{index} places {name} in {file}, but {tensors[name].file.name} holds it.",
                 "Remove the leftovers of another export.",
             )
 

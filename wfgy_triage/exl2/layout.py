@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from wfgy_triage.errors import PrerequisiteError
-from wfgy_triage.exl2.headers import TensorMeta, read_array
+from wfgy_triage.exl2.tensor_file import TensorMeta, read_array
 
 BIT_WIDTHS = (8, 6, 5, 4, 3, 2)
 """Legal bit widths, in the order in which groups must appear."""
@@ -238,8 +238,9 @@ def _config_out_features(config: Mapping[str, Any], key: str) -> int | None:
         heads = _size(config, "num_key_value_heads") or heads
     if leaf in {"q_proj", "k_proj", "v_proj"}:
         return heads * head_dim if heads and head_dim else None
-    named = {"o_proj": "hidden_size", "down_proj": "hidden_size", "gate_proj": "intermediate_size",
-             "up_proj": "intermediate_size", "lm_head": "vocab_size"}  # fmt: skip
+    wide = "moe_intermediate_size" if ".experts." in key else "intermediate_size"
+    named = {"o_proj": "hidden_size", "down_proj": "hidden_size", "gate_proj": wide, "up_proj": wide,
+             "lm_head": "vocab_size"}  # fmt: skip
     return _size(config, named.get(leaf, ""))
 
 

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from wfgy_triage.errors import PrerequisiteError
 from wfgy_triage.exl2.gptq_layout import GptqLayout, check_gptq_linear
-from wfgy_triage.exl2.headers import TensorMeta, check_folder_safe, folder_tensors, read_json
+from wfgy_triage.exl2.headers import check_folder_safe, folder_tensors, read_json
 from wfgy_triage.exl2.layout import EXL2_DTYPES, GPTQ_DTYPES, LinearLayout, check_exl2_linear, require
+from wfgy_triage.exl2.tensor_file import TensorMeta
 
 Kind = Literal["exl2", "gptq", "fp16"]
 
@@ -78,6 +79,17 @@ def read_folder(folder: Path) -> FolderContents:
     return FolderContents(folder, config, tensors, exl2, gptq, plain)
 
 
+def tied_head(config: Mapping[str, Any]) -> bool | None:
+    """Whether the head is the embedding, as config.json says it; None where it leaves that to the model class.
+
+    transformers writes no value that is the class's own: True for Gemma, Cohere and StarCoder2.
+    """
+    stated = config.get("tie_word_embeddings")
+    if isinstance(stated, bool):
+        return stated
+    return False if config.get("model_type") in _LLAMA_LIKE else None
+
+
 def module_order(key: str) -> tuple[int, str]:
     """Sort key that puts blocks in numeric order and everything else last."""
     match = _BLOCK.match(key)
@@ -110,7 +122,7 @@ def _check_complete(tensors: Mapping[str, TensorMeta], config: Mapping[str, Any]
     if EMBEDDING not in tensors:
         _missing(EMBEDDING, first_file)
     heads = (f"{HEAD}.q_weight", f"{HEAD}.qweight", f"{HEAD}.weight")
-    if not config.get("tie_word_embeddings", False) and not any(h in tensors for h in heads):
+    if tied_head(config) is False and not any(h in tensors for h in heads):
         _missing(HEAD, first_file)
 
 
