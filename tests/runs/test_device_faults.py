@@ -9,8 +9,8 @@ import pytest
 
 from tests.probes.fakes import ScriptedEngine
 from tests.runs.homes import QUESTIONS, assert_same
-from tests.runs.run_fakes import SIDES, Gpu, spec, wait_for
-from tests.runs.test_execute import bench_of, broken_folders, run_once
+from tests.runs.run_fakes import SIDES, Gpu, bench_of, run_once, spec, wait_for
+from tests.runs.test_execute_findings import broken_folders
 from tests.runs.test_headless import headless
 from tests.runs.test_reuse_runs import Engines
 from wfgy_triage.catalog import validate_result

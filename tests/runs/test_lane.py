@@ -44,6 +44,28 @@ def test_names_tell_lanes_homes_and_nothing_else_apart(tmp_path):
     assert all(i.startswith(f"{make_lane(tmp_path, ONE).name}.") for i in ids)
 
 
+def test_homes_of_one_path_on_hosts_of_one_name_have_other_lanes(tmp_path):
+    home = tmp_path / "home"
+    first = set(names_of(home, processes=4))
+    assert len(first) == 1, "whoever comes first, all of a home have one name"
+    assert set(names_of(home)) == first
+    home.rename(tmp_path / "elsewhere")
+    assert not set(names_of(home)) & first
+    (home / "lane-id").write_text("")
+    assert len(set(names_of(home, processes=2))) == 1
+
+
+def names_of(home, processes=1):
+    """The lane's name as processes see it that start at the same time."""
+    code = (
+        "import sys; from pathlib import Path; from wfgy_triage.runs.lane import make_lane\n"
+        "print(make_lane(Path(sys.argv[1]), ('cpu',)).name)"
+    )
+    command = [sys.executable, "-c", code, str(home)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+    return [process.communicate(timeout=60)[0].strip() for process in running]
+
+
 def test_the_lane_of_a_pair_is_that_of_its_devices(tmp_path):
     settings = make_settings(tmp_path)
     pair = register_pair(settings)

@@ -6,12 +6,13 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.runs.run_fakes import SYMPTOM, register_pair
+from tests.runs.run_fakes import SYMPTOM, register_pair, spec, wait_for
 from wfgy_triage.errors import InputError
 from wfgy_triage.pairs import load_pairs, register_pairs
 from wfgy_triage.runs.lane import make_lane
 from wfgy_triage.runs.turns import EVERYTHING, Share, Turns, share_of
 from wfgy_triage.store.records import RunSpec, RunStatus
+from wfgy_triage.store.workers import WorkerRepository
 
 LANES = ("cuda:0", "cuda:1", "cpu")
 
@@ -133,6 +134,54 @@ def test_a_run_whose_pair_is_gone_still_comes_to_its_turn(queue, take, settings,
     settings.pairs_file.write_text("pairs: [")
     assert repo.get(wrong).status is RunStatus.QUEUED
     assert Turns(repo, settings, EVERYTHING, 60).waits(())
+
+
+def test_a_run_whose_pair_is_not_here_is_left_to_another_machine_and_keeps_no_device(queue, repo, settings):
+    there = [True]
+    turns = Turns(repo, settings, EVERYTHING, 60, lambda: there[0])
+    register_pair(settings, "later")
+    (settings.home / "later" / "exl2" / "config.json").unlink()
+    gone, later = (repo.create(RunSpec(SYMPTOM, name, questions=1)).id for name in ("gone", "later"))
+    assert not turns.waits(("cpu",))
+    assert worked_on(turns, repo) is None
+    mine = queue("cpu")
+    assert worked_on(turns, repo) == mine
+    (settings.home / "later" / "exl2" / "config.json").write_text("{}")
+    assert worked_on(turns, repo) == later
+    assert worked_on(turns, repo) is None
+    there[0] = False
+    assert worked_on(turns, repo) == gone
+
+
+def worked_on(turns, repo):
+    """What is taken next, and ended."""
+    with turns.next() as turn:
+        if turn is None:
+            return None
+        repo.finish(turn.record.id, turn.worker_id, RunStatus.FAILED)
+        return turn.record.id
+
+
+def test_a_run_that_is_to_stop_is_ended_by_whoever_comes_first(repo, settings):
+    run = repo.create(RunSpec(SYMPTOM, "gone", questions=1), worker_id="w.1").id
+    repo.request_cancel(run)
+    repo.release(run, "w.1")
+    with Turns(repo, settings, EVERYTHING, 60, lambda: True).next() as turn:
+        assert turn.record.id == run
+
+
+def test_a_worker_leaves_a_pair_that_it_lacks_to_one_that_lives_elsewhere(home):
+    workers = WorkerRepository(home.database)
+    workers.beat("elsewhere.1")
+    run = home.repo.create(RunSpec(SYMPTOM, "gone", questions=1))
+    home.start_worker()
+    other = home.repo.create(spec(1))
+    wait_for(lambda: home.ended(other.id))
+    assert home.repo.get(run.id).status is RunStatus.QUEUED
+    workers.remove("elsewhere.1")
+    assert wait_for(lambda: home.ended(run.id)).status is RunStatus.FAILED, (
+        "its own sign of life does not count"
+    )
 
 
 def test_what_waits_is_what_is_for_this_worker_or_needs_its_devices(queue, settings, repo):

@@ -223,13 +223,43 @@ def restore_idle(database, file, home):
     return restore(database, file, home, replace=True)
 
 
-def test_a_name_in_a_backup_leads_nowhere_else(database, home, tmp_path):
-    bad = home / "workloads" / "notes.json"
-    bad.write_text("{}")
-    write_backup(database, tmp_path / "b.zip", [bad])
-    with pytest.raises(InputError, match="names entries that no backup has"):
-        restore(database, tmp_path / "b.zip", tmp_path / "away")
-    assert not (tmp_path / "away").exists()
+def test_what_lies_beside_question_sets_is_not_taken_along(database, home, tmp_path):
+    folder = home / "workloads"
+    for name in (".DS_Store", f"{'a' * 64}.json~", "half.part"):
+        (folder / name).write_text("x")
+    (folder / "old").mkdir()
+    (folder / f"{'b' * 64}.json").mkdir()
+    written = write_backup(database, tmp_path / "b.zip", folder.glob("*"))
+    assert written.files == (f"{'a' * 64}.json",)
+    restore(database, tmp_path / "b.zip", tmp_path / "away")
+    assert os.listdir(tmp_path / "away" / "workloads") == [f"{'a' * 64}.json"]
+
+
+@pytest.mark.parametrize("foreign", [".DS_Store", "../escaped.json", f"../{'b' * 64}.json"])
+def test_foreign_files_of_an_earlier_backup_are_passed_over_and_lead_nowhere(
+    database, home, tmp_path, foreign
+):
+    write_backup(database, tmp_path / "b.zip", (home / "workloads").glob("*"))
+    file = with_file(tmp_path / "b.zip", tmp_path / "old.zip", foreign)
+    away = tmp_path / "away"
+    restore(database, file, away)
+    assert [p.relative_to(away).as_posix() for p in away.rglob("*")] == [
+        "workloads",
+        f"workloads/{'a' * 64}.json",
+    ]
+
+
+def with_file(source, target, name):
+    """Copy a backup with one more file in it, as earlier versions took along whatever they found."""
+
+    def add(said):
+        said["files"] = [*said["files"], name]
+        said["hashes"][f"workloads/{name}"] = hashlib.sha256(b"x").hexdigest()
+
+    rewritten(source, target, add)
+    with zipfile.ZipFile(target, "a") as archive:
+        archive.writestr(f"workloads/{name}", b"x")
+    return target
 
 
 def test_a_database_that_the_app_works_on_is_left_alone(database, tmp_path):

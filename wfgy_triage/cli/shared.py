@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from wfgy_triage.errors import InputError
 from wfgy_triage.result import Result, State
+from wfgy_triage.store.records import RunStatus
 
 if TYPE_CHECKING:
     from wfgy_triage.pairs import Pair
@@ -138,14 +140,20 @@ def _show(record: RunRecord) -> int:
     from wfgy_triage.report.terminal import show_result
 
     if record.result is None:
-        said = f"Session {record.id} is {record.status}: {record.error_message or 'it has no result yet.'}"
-        err.print(said, markup=False)
-        if record.error_hint:
-            err.print(record.error_hint, markup=False)
-        return EXIT_ERROR
+        return _say_failure(record)
     result = Result.from_json(record.result)
     show_result(out, result)
+    if record.status is RunStatus.FAILED:
+        return _say_failure(record)
     return EXIT_CODES[result.state]
+
+
+def _say_failure(record: RunRecord) -> int:
+    otherwise = "it has no result yet." if record.result is None else "what it measured before is shown."
+    err.print(f"Session {record.id} is {record.status}: {record.error_message or otherwise}", markup=False)
+    if record.error_hint:
+        err.print(record.error_hint, markup=False)
+    return EXIT_ERROR
 
 
 def _write(record: RunRecord, json_file: Path | None, junit_file: Path | None) -> bool:
@@ -157,7 +165,9 @@ def _write(record: RunRecord, json_file: Path | None, junit_file: Path | None) -
     )
     written = True
     if junit_file is not None:
-        written = write_file(junit_file, junit_xml(record), f"{again} --junit FILE")
+        # A run that failed is one error there, whatever its part says: the file goes with the exit code.
+        told = replace(record, result=None) if record.status is RunStatus.FAILED else record
+        written = write_file(junit_file, junit_xml(told), f"{again} --junit FILE")
     if json_file is not None and record.result is not None:
         written = write_file(json_file, as_json(record.result), f"{again} --json FILE") and written
     return written

@@ -65,8 +65,7 @@ def store_backup(
     from wfgy_triage.store.backup import write_backup
 
     with _opened() as (settings, database):
-        files = [f for f in (settings.home / "workloads").glob("*") if f.suffix != ".part"]
-        found = write_backup(database, file, files)
+        found = write_backup(database, file, (settings.home / "workloads").glob("*"))
     err.print(
         f"Wrote {file}: {found.tables['runs']:,} sessions, {found.tables['samples']:,} measurements, "
         f"{len(found.files)} files of question sets.",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from wfgy_triage.catalog import load_catalog, validate_result
-from wfgy_triage.doctor.finding import Finding
 from wfgy_triage.doctor.summary import as_chart
 from wfgy_triage.pairs import Pair
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeSettings
 from wfgy_triage.result import Result
-from wfgy_triage.runs import provenance
+from wfgy_triage.runs.context import RunContext
 from wfgy_triage.runs.recheck import compared_with
 from wfgy_triage.runs.reuse import reused_counts
 from wfgy_triage.runs.trial_options import earlier_run
@@ -29,17 +28,17 @@ class Ending:
         record: the run.
         settings: of its probe.
         evaluation: of its samples.
-        described: the pair as it was measured, with hashes and engines.
+        context: what it was measured with.
         pair: the folders; None where the run ends without having looked at them.
-        findings: the doctor's.
+        failure: what ended it, where it failed.
     """
 
     record: RunRecord
     settings: ProbeSettings
     evaluation: Evaluation
-    described: Mapping[str, Any]
+    context: RunContext
     pair: Pair | None
-    findings: Sequence[Finding]
+    failure: str = ""
 
 
 def result_of(
@@ -73,9 +72,9 @@ def _measured(ending: Ending, probe: Probe, repo: RunRepository) -> Result:
         created_at=record.created_at.isoformat(),
         symptom=spec.symptom,
         state=evaluation.state,
-        headline=evaluation.headline,
+        headline=_headline(ending),
         page_rule=evaluation.page_rule,
-        pair=ending.described,
+        pair=ending.context.pair,
         workload=probe.workload_info(ending.settings),
         settings={
             "questions": spec.questions,
@@ -91,7 +90,15 @@ def _measured(ending: Ending, probe: Probe, repo: RunRepository) -> Result:
         modules=load_catalog().symptom_modules(spec.symptom),
         recommendation=None,
         timings={},
-        versions=provenance.versions(),
-        charts={"doctor": as_chart(ending.findings), **evaluation.charts},
+        versions=ending.context.said_versions(),
+        charts={"doctor": as_chart(ending.context.findings), **evaluation.charts},
         reused=reused_counts(repo.events(record.id)),
     )
+
+
+def _headline(ending: Ending) -> str:
+    """The verdict in a sentence; wherever a result is shown it says that the run failed, and why."""
+    said = ending.evaluation.headline
+    if not ending.failure:
+        return said
+    return f"This run could not finish: {ending.failure} What was measured before that says: {said}"

@@ -17,26 +17,31 @@ from dataclasses import replace
 from typing import Any
 
 from wfgy_triage.catalog import load_catalog
-from wfgy_triage.doctor.finding import Finding, evidence_of, is_loaded, prevents_loading
-from wfgy_triage.doctor.loading import not_loaded
-from wfgy_triage.doctor.summary import as_chart
-from wfgy_triage.engine_settings import EngineSettings, engine_settings
+from wfgy_triage.doctor.finding import Finding, evidence_of, is_loaded
+from wfgy_triage.engine_settings import engine_settings
 from wfgy_triage.engines.absent import AbsentEngine
-from wfgy_triage.engines.device_faults import DEVICE_CAUSES, device_fault
+from wfgy_triage.engines.device_faults import device_fault
 from wfgy_triage.engines.suggested import SidesSampling, suggested_by
-from wfgy_triage.errors import PrerequisiteError, TriageError
+from wfgy_triage.errors import TriageError
 from wfgy_triage.pairs import Pair, get_pair
 from wfgy_triage.probes.base import Evaluation, Probe, ProbeContext, ProbeSettings
-from wfgy_triage.probes.latency import GAIN
 from wfgy_triage.probes.reuse import Reuse
 from wfgy_triage.probes.sampling import is_suggested
 from wfgy_triage.probes.unmeasured import unmeasured
 from wfgy_triage.remedies.places import of_the_run
 from wfgy_triage.runs import provenance
 from wfgy_triage.runs.bench import Bench
+from wfgy_triage.runs.context import (
+    KIND,
+    RunContext,
+    last_context,
+    refuse_other_measuring,
+    versions_so_far,
+)
 from wfgy_triage.runs.ending import Ending, result_of
+from wfgy_triage.runs.examining import Examination
 from wfgy_triage.runs.faults import Twin, plain_words
-from wfgy_triage.runs.models import LoadedPair, Room
+from wfgy_triage.runs.models import LoadedPair
 from wfgy_triage.runs.progress import Pulse, RunLog, Stopwatch
 from wfgy_triage.runs.reuse import reuse_of
 from wfgy_triage.runs.trial_options import split_options
@@ -114,90 +119,62 @@ class _Pass:
 
     def work(self) -> RunStatus:
         """Everything, in order."""
-        spec = self._record.spec
-        probe = self._bench.tools.get_probe(spec.symptom)
-        asked = workload_path(self._bench.settings.home, spec.symptom, spec.workload_id)
-        self._probe_settings = replace(self._probe_settings, workload=asked)
-        before = self._repo.last_event(self._record.id, "context")
+        before = last_context(self._repo, self._record.id)
+        if self._pulse.cancelled and before is None:
+            # Asked to stop before the models were loaded: as for a run that nobody has begun.
+            return self._finish(RunStatus.CANCELLED, None)
+        probe = self._probe()
         if self._pulse.cancelled and before is not None:
-            # Asked to stop between two passes: what is stored is evaluated, without models and so without the pair too.
-            with suppress(TriageError):
-                self._pair = self._pair or get_pair(self._bench.settings, spec.pair_id)
-            self._findings = tuple(Finding.from_json(f) for f in before.payload.get("findings", ()))
-            return self._conclude(probe, before.payload["pair"], RunStatus.CANCELLED)
-        self._pair = pair = self._pair or get_pair(self._bench.settings, spec.pair_id)
-        described = self._bench.tools.describe_pair(pair)
-        if before is not None:
-            provenance.refuse_changed_models(before.payload["pair"], described)
-        loaded = self._examine(pair)
-        if loaded is not None:
-            described = provenance.with_engines(described, loaded.fp16.info, loaded.exl2.info)
-            if loaded.in_turn:
-                described["loading"] = IN_TURN
-            provenance.refuse_changed_engines(before.payload["pair"] if before else described, described)
-            if is_suggested(self._probe_settings):
-                described = provenance.with_sampling(described, self._suggested())
-        self._log.write("context", {"pair": described, "findings": as_chart(self._findings)})
+            # Asked to stop between two passes: what is stored is evaluated, without models.
+            return self._conclude(probe, before, RunStatus.CANCELLED)
+        self._pair = pair = self._pair or get_pair(self._bench.settings, self._record.spec.pair_id)
+        context, loaded = self._prepare(probe, pair, before)
+        self._log.write(KIND, context.to_json())
         if not self._stop():
-            self._measure(probe, pair, loaded, described)
+            self._measure(probe, pair, loaded, context.pair)
         if self._pulse.lost:
             raise LeaseLostError(self._record.id)
         if self._cut_short and not self._pulse.cancelled:
             return self._put_back()
-        status = RunStatus.CANCELLED if self._cut_short else RunStatus.DONE
-        return self._conclude(probe, described, status)
+        return self._conclude(probe, context, RunStatus.CANCELLED if self._cut_short else RunStatus.DONE)
 
     def fail(self, message: str, hint: str) -> RunStatus:
-        """Store that the run failed; its samples stay."""
-        return self._finish(RunStatus.FAILED, None, message, hint)
+        """Store that the run failed; its samples stay, with what they say so far."""
+        return self._finish(RunStatus.FAILED, self._result_so_far(message), message, hint)
 
-    def _examine(self, pair: Pair) -> LoadedPair | None:
-        """The doctor, and the models between its two parts; None where they cannot be loaded."""
-        tools = self._bench.tools
-        self._watch.enter("checks")
-        label = "Comparing the two folders"
-        self._log.stage("checks", label, 0, 1)
-        self._findings = tools.check_folders(
-            pair, lambda done, n: self._log.stage("checks", label, done, n + 1)
-        )
-        self._log.stage("checks", label, 1, 1)
-        if prevents_loading(self._findings):
-            self._findings += not_loaded()
-            return None
-        try:
-            loaded = self._load(pair)
-        except PrerequisiteError as error:
-            if error.cause in DEVICE_CAUSES and self._repo.done_keys(self._record.id):
-                raise  # what was measured is not to end as NOT MEASURED because the machine is short of something now
-            self._findings += not_loaded(error)
-            return None
-        self._watch.enter("checks")
-        label = "Checking the loaded models"
-        self._log.stage("engine_checks", label, 0, 1)
-        self._findings += tools.check_engines(loaded.fp16, loaded.exl2)
-        self._log.stage("engine_checks", label, 1, 1)
-        return loaded
+    def _probe(self) -> Probe:
+        """The probe, which is told the question set."""
+        spec = self._record.spec
+        asked = workload_path(self._bench.settings.home, spec.symptom, spec.workload_id)
+        self._probe_settings = replace(self._probe_settings, workload=asked)
+        return self._bench.tools.get_probe(spec.symptom)
 
-    def _load(self, pair: Pair) -> LoadedPair:
-        self._watch.enter("load")
-        label = f"Loading the models of “{pair.name}”"
-        self._log.stage("load", label, 0, 2)
-        times = GAIN in load_catalog().symptoms[self._record.spec.symptom].gates
-
-        def room(settings: EngineSettings, loaded: bool) -> Room:
-            found = self._bench.tools.state_room(pair, settings, self._wants_twin(), loaded, times=times)
-            if found.text and self._repo.last_event(self._record.id, "context") is None:
-                self._log.write("note", {"text": found.text})
-            self._in_turn = found.in_turn
-            return found
-
-        return self._bench.models.acquire(pair, lambda done: self._log.stage("load", label, done, 2), room)
-
-    def _wants_twin(self) -> bool:
-        """Whether FP16 is still to be loaded a second time: once changes have been tried, its noise is measured."""
-        asks = load_catalog().symptoms[self._record.spec.symptom].asks_questions
-        stored = self._repo.samples(self._record.id)
-        return asks and len(of_the_run(stored)) == len(stored)
+    def _prepare(
+        self, probe: Probe, pair: Pair, before: RunContext | None
+    ) -> tuple[RunContext, LoadedPair | None]:
+        """Examine and load the pair; refused is what does not go with what an earlier pass measured."""
+        described = self._bench.tools.describe_pair(pair)
+        workload, versions = probe.workload_info(self._probe_settings)["sha256"], provenance.versions()
+        measured = before if self._repo.done_keys(self._record.id) else None
+        if before is not None:
+            provenance.refuse_changed_models(before.pair, described)
+        if measured is not None:
+            refuse_other_measuring(measured, versions, workload)
+        found = Examination(
+            self._record, self._bench, self._watch, self._log, measured, first=before is None
+        ).examine(pair)
+        self._findings, self._in_turn, loaded = found.findings, found.in_turn, found.loaded
+        if loaded is not None:
+            described = provenance.with_engines(described, loaded.fp16.info, loaded.exl2.info)
+            if loaded.in_turn:
+                described["loading"] = IN_TURN
+            provenance.refuse_changed_engines(before.pair if before else described, described)
+            if is_suggested(self._probe_settings):
+                described = provenance.with_sampling(described, self._suggested())
+        now = RunContext(described, self._findings, versions_so_far(measured, versions), workload)
+        if measured is not None and now.versions != measured.versions and (text := now.changed_versions()):
+            self._log.write("note", {"text": text})
+        return now, loaded
 
     def _measure(
         self, probe: Probe, pair: Pair, loaded: LoadedPair | None, described: Mapping[str, Any]
@@ -283,14 +260,34 @@ class _Pass:
         released = self._repo.release(self._record.id, self._bench.worker_id)
         return RunStatus.QUEUED if released else RunStatus.RUNNING
 
-    def _conclude(self, probe: Probe, described: Mapping[str, Any], status: RunStatus) -> RunStatus:
+    def _conclude(self, probe: Probe, context: RunContext, status: RunStatus) -> RunStatus:
         self._watch.enter("evaluate")
         self._log.stage("evaluate", "Working out the verdict", 0, 1)
-        evaluation = self._evaluation(probe)
-        ending = Ending(self._record, self._probe_settings, evaluation, described, self._pair, self._findings)
-        result = result_of(ending, probe, self._repo, self._watch.seconds)
+        result = self._result(probe, context)
         self._log.stage("evaluate", "Working out the verdict", 1, 1)
         return self._finish(status, result)
+
+    def _result(self, probe: Probe, context: RunContext, failure: str = "") -> dict[str, Any]:
+        """What is stored says; without models, and so without the pair too, where that is gone."""
+        with suppress(TriageError):
+            self._pair = self._pair or get_pair(self._bench.settings, self._record.spec.pair_id)
+        self._findings = context.findings
+        ending = Ending(
+            self._record, self._probe_settings, self._evaluation(probe), context, self._pair, failure
+        )
+        return result_of(ending, probe, self._repo, self._watch.seconds)
+
+    def _result_so_far(self, failure: str) -> dict[str, Any] | None:
+        """The result of a run that failed, which says so; None where nothing was measured, or cannot be evaluated."""
+        try:
+            context = last_context(self._repo, self._record.id)
+            if context is None or not self._repo.done_keys(self._record.id):
+                return None
+            return self._result(self._probe(), context, failure)
+        # Whatever ended the run may be in the way here as well; it is what the run says then.
+        except Exception as error:
+            _log.warning("what run %s measured cannot be evaluated: %s", self._record.id, error)
+            return None
 
     def _finish(
         self, status: RunStatus, result: Mapping[str, Any] | None, message: str = "", hint: str = ""

@@ -4,6 +4,9 @@
 run. A run on several devices takes all of their locks, always in the same order and never waiting with some of them in
 hand, so that no two wait for each other. `wanted-DEVICE.lock` is held by a command that waits for it. The operating
 system drops all of them when their holder dies, however it dies.
+
+`lane-id` tells homes apart that have the same path on hosts of the same name, as containers have: a random text, made
+once.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -26,6 +30,7 @@ from wfgy_triage.pairs import Pair
 from wfgy_triage.settings import Settings
 
 _LANE_POLL_S = 0.05
+_HOME_ID = "lane-id"
 
 
 @dataclass(frozen=True)
@@ -84,9 +89,37 @@ def lane_of(settings: Settings, pair: Pair | None = None) -> Lane:
 
 
 def make_lane(home: Path, devices: tuple[str, ...]) -> Lane:
-    """The lane of some devices."""
-    seed = f"{socket.gethostname()}\0{home}\0{' '.join(devices)}".encode()
+    """The lane of some devices.
+
+    Raises:
+        PrerequisiteError: the home folder cannot be written.
+    """
+    seed = f"{socket.gethostname()}\0{_home_id(home)}\0{home}\0{' '.join(devices)}".encode()
     return Lane(home, hashlib.sha256(seed).hexdigest()[:12], devices)
+
+
+@cache
+def _home_id(home: Path) -> str:
+    """The text that this home has and no other; read once, since lanes are asked for again and again.
+
+    Whoever comes first makes it, under a lock and by renaming: nobody reads half of it, whoever dies meanwhile.
+    """
+    file = home / _HOME_ID
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not _read(file):
+            with FileLock(home / f"{_HOME_ID}.lock"):
+                if not _read(file):
+                    part = home / f"{_HOME_ID}.part"
+                    part.write_text(secrets.token_hex(16))
+                    os.replace(part, file)
+        return _read(file)
+    except OSError as error:
+        raise _not_writable(home) from error
+
+
+def _read(file: Path) -> str:
+    return file.read_text().strip() if file.is_file() else ""
 
 
 def prepared_home(settings: Settings) -> Path:

@@ -118,7 +118,8 @@ class ChildSupervisor:
         except subprocess.TimeoutExpired:
             process.kill()  # nothing is lost: what was stored is kept, and the run is resumed
             process.wait()
-        self._thread.join()
+        if self._thread.is_alive():  # not yet, where starting was broken off
+            self._thread.join()
 
     def _spawn(self) -> None:
         with self._lock, self.log_file.open("ab") as log:

@@ -4,11 +4,14 @@ Installations with several devices may have a worker for each of them (`WFGY_TRI
 of the device that its EXL2 side computes on, and to the first worker where no worker is named for that; whichever other
 devices it uses are taken with it. A run that has to wait keeps its devices free of younger ones: it comes to its turn,
 however many others only need a part of them.
+
+Where several machines share a queue, a run whose pair is not registered or not ready on this one is left to the others,
+as long as one of them is there. One that is to stop needs no models: whoever comes first ends it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -94,10 +97,19 @@ class Turns:
         settings: of this process; its list of pairs says on which devices a run computes.
         share: what the worker serves.
         stale_after_s: a run of another host without a heartbeat for this many seconds is taken over.
+        others_there: whether another machine's worker has given a sign of life lately.
     """
 
-    def __init__(self, runs: RunRepository, settings: Settings, share: Share, stale_after_s: float) -> None:
+    def __init__(
+        self,
+        runs: RunRepository,
+        settings: Settings,
+        share: Share,
+        stale_after_s: float,
+        others_there: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._runs, self._settings, self._share, self._stale = runs, settings, share, stale_after_s
+        self._others_there = others_there
 
     @contextmanager
     def next(self) -> Iterator[Turn | None]:
@@ -123,11 +135,17 @@ class Turns:
         )
 
     def _open(self) -> Iterator[tuple[OpenRun, Lane, bool]]:
-        """The open runs, oldest first, each with its lane and whether it is for this worker."""
+        """The open runs but for those of others, oldest first, each with its lane and whether it is for this worker."""
         runs = self._runs.open_runs()
         pairs = self._pairs() if runs else {}
+        others_there: bool | None = None
         for run in runs:
-            devices, main = _computes_on(pairs.get(run.pair_id))
+            pair = pairs.get(run.pair_id)
+            if not (run.cancel_requested or (pair is not None and pair.ready)):
+                others_there = self._others_there() if others_there is None else others_there
+                if others_there:
+                    continue
+            devices, main = _computes_on(pair)
             yield run, make_lane(self._settings.home, devices), self._share.serves(main)
 
     def _pairs(self) -> Mapping[str, Pair]:

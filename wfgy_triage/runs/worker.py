@@ -93,8 +93,8 @@ class _Worker:
         self._processor = lane_of(settings)
         self._id = self._processor.new_worker_id()
         self._runs = RunRepository(database)
-        self._turns = Turns(self._runs, settings, share, STALE_AFTER_S)
         self._workers = WorkerRepository(database)
+        self._turns = Turns(self._runs, settings, share, STALE_AFTER_S, self._others_there)
         self._open_cache = open_cache(database, settings.cache_rows)
         self._models: ModelCache | None = None
         days = load_hosting().keep_days
@@ -141,6 +141,10 @@ class _Worker:
         self._workers.remove(self._id)
         _log.info("worker %s ends", self._id)
         return self._models.lost
+
+    def _others_there(self) -> bool:
+        """Whether a worker of another home is alive; all those of this home know the same pairs."""
+        return self._workers.others_alive(f"{self._processor.name}.", STALE_AFTER_S)
 
     def _something_waits(self) -> bool:
         return self._turns.waits(self._processor.devices) or self._processor.wanted()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,6 +33,8 @@ from wfgy_triage.store.rows import now
 SCHEMA = "wfgy-triage/backup-1"
 LEFT_OUT = frozenset({"workers", "cached_answers"})
 MANIFEST = "manifest.json"
+QUESTION_SET = re.compile(r"[0-9a-f]{64}\.(json|jsonl|faiss)")
+"""Names of the files that go along. What else lies beside them is neither taken nor put back."""
 _ROWS_AT_ONCE = 500
 _CHUNK = 1 << 20
 
@@ -70,7 +73,7 @@ def write_backup(database: Database, path: Path, files: Iterable[Path] = ()) -> 
     Args:
         database: the store; others may write to it meanwhile.
         path: the file to write.
-        files: question sets to take along, by name.
+        files: question sets to take along, by name; what is not named like one is left out.
 
     Raises:
         InputError: there is such a file already, or it cannot be written.
@@ -145,7 +148,7 @@ def _write(database: Database, file: BinaryIO, files: Iterable[Path]) -> Backup:
         for table in Base.metadata.sorted_tables:
             if table.name not in LEFT_OUT:
                 counts[table.name], hashes[entry_of(table.name)] = _write_table(archive, connection, table)
-        taken = sorted(files)
+        taken = sorted(path for path in files if QUESTION_SET.fullmatch(path.name) and path.is_file())
         for path in taken:
             archive.write(path, f"workloads/{path.name}")
             hashes[f"workloads/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()

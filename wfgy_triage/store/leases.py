@@ -33,6 +33,7 @@ class OpenRun:
     id: str
     pair_id: str
     status: RunStatus
+    cancel_requested: bool
 
 
 class LeaseRepository:
@@ -43,10 +44,11 @@ class LeaseRepository:
 
     def open_runs(self) -> tuple[OpenRun, ...]:
         """The runs that have not ended, oldest first."""
-        query = select(RunRow.id, RunRow.pair_id, RunRow.status).where(RunRow.status.in_(OPEN_STATUSES))
+        columns = (RunRow.id, RunRow.pair_id, RunRow.status, RunRow.cancel_requested)
+        query = select(*columns).where(RunRow.status.in_(OPEN_STATUSES))
         with self._db.read() as session:
             rows = session.execute(query.order_by(RunRow.created_at, RunRow.id))
-            return tuple(OpenRun(run_id, pair_id, RunStatus(status)) for run_id, pair_id, status in rows)
+            return tuple(OpenRun(each, pair, RunStatus(status), stop) for each, pair, status, stop in rows)
 
     def lease(
         self, worker_id: str, stale_after_s: float, lane: str | None = None, run_id: str | None = None
@@ -111,7 +113,8 @@ class LeaseRepository:
             run_id: the run.
             worker_id: who holds it.
             status: DONE, CANCELLED or FAILED.
-            result: the `wfgy-triage/result-1` object; its `state` becomes the run's.
+            result: the `wfgy-triage/result-1` object; its `state` becomes the run's. Without one the run keeps the
+                result that it had when it was resumed.
             error_message: for FAILED, what happened.
             error_hint: for FAILED, what to do.
             timings: seconds by stage, all passes together.
@@ -122,8 +125,8 @@ class LeaseRepository:
                 return False
             if timings is not None:
                 row.timings = dict(timings)
-            row.result = None if result is None else dict(result)
-            row.state = None if result is None else str(result["state"])
+            if result is not None:
+                row.result = dict(result)
             _close(session, row, status, error_message, error_hint)
             return True
 

@@ -36,7 +36,9 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One row of `runs`. Times are timezone-aware UTC. `result` is a `wfgy-triage/result-1` object once done.
+    """One row of `runs`. Times are timezone-aware UTC. `result` is a `wfgy-triage/result-1` object at the end.
+
+    A run that failed has one where something was measured.
 
     `error_message` and `error_hint` are set for FAILED runs, and may be set for CANCELLED ones.
     `timings` are seconds by stage so far, summed over every pass of a resumed run. Lists leave `result` out.
@@ -91,7 +93,8 @@ class Event:
     """One line of a run's log. `seq` grows by one within a run.
 
     Kinds: `stage` {name, label, done, total}, `note` {text}, `error` {message, hint}, `status` {status},
-    `context` {pair, findings}: what was loaded and what the doctor found, as in the result.
+    `context` {pair, findings, versions, workload}: what was loaded, what the doctor found, in which versions and with
+    which questions it is measured (`runs/context.py`).
     """
 
     run_id: str

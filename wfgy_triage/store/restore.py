@@ -7,7 +7,6 @@ an old database gets; all in one transaction.
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy.orm import Session
 
 from wfgy_triage.errors import InputError, PrerequisiteError
-from wfgy_triage.store.backup import Backup, entry_of, read_manifest, rows_of
+from wfgy_triage.store.backup import QUESTION_SET, Backup, entry_of, read_manifest, rows_of
 from wfgy_triage.store.database import Database, migrations
 from wfgy_triage.store.models import Base, PlainText, RunRow, UtcDateTime
 from wfgy_triage.store.records import RunStatus
@@ -31,7 +30,6 @@ from wfgy_triage.store.workers import WorkerRepository
 IN_USE_S = 60.0
 """A worker or run that gave a sign of life in the last so many seconds works on the database."""
 _OURS = frozenset({"alembic_version", *Base.metadata.tables})
-_FILE = re.compile(r"[0-9a-f]{64}\.(json|jsonl|faiss)")
 
 
 def restore(database: Database, path: Path, home: Path, replace: bool = False) -> Backup:
@@ -60,9 +58,9 @@ def restore(database: Database, path: Path, home: Path, replace: bool = False) -
 
 
 def _check_names(found: Backup) -> None:
-    """Nothing in a backup decides what is written where but these names."""
+    """Nothing in a backup decides what is written where but these names, and `QUESTION_SET`."""
     wanted = {entry_of(t) for t in found.tables} | {f"workloads/{name}" for name in found.files}
-    if set(found.hashes) != wanted or not all(_FILE.fullmatch(name) for name in found.files):
+    if set(found.hashes) != wanted:
         raise InputError("The backup is damaged: it names entries that no backup has.", "Take another one.")
     if not found.tables.keys() <= Base.metadata.tables.keys() - {"workers"}:
         raise _newer(found)
@@ -147,8 +145,11 @@ def _value(column: sa.Column[Any], value: Any, table: str) -> Any:
 
 
 def _restore_files(archive: zipfile.ZipFile, found: Backup, home: Path) -> None:
-    """Question sets are named by their content: one that is there already is the same."""
-    for name in found.files:
+    """Question sets are named by their content: one that is there already is the same.
+
+    Earlier versions took along whatever lay beside them; that is passed over.
+    """
+    for name in filter(QUESTION_SET.fullmatch, found.files):
         target = home / "workloads" / name
         try:
             if target.is_file():

@@ -15,7 +15,15 @@ from wfgy_triage.errors import InputError
 from wfgy_triage.store.descriptions import parted
 from wfgy_triage.store.event_log import keep
 from wfgy_triage.store.models import EventRow, RunRow, SampleRow
-from wfgy_triage.store.records import Event, RunRecord, RunSpec, RunStatus, Sample, SampleKey
+from wfgy_triage.store.records import (
+    OPEN_STATUSES,
+    Event,
+    RunRecord,
+    RunSpec,
+    RunStatus,
+    Sample,
+    SampleKey,
+)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _EPOCH = 1_700_000_000
@@ -80,10 +88,12 @@ def append_event(session: Session, run_id: str, kind: str, payload: Mapping[str,
 
 
 def set_status(session: Session, row: RunRow, status: RunStatus) -> None:
-    """Change the status of a locked run and log it."""
+    """Change the status of a locked run and log it; one that has ended has the state of its result."""
     row.status = status
-    if status in (RunStatus.DONE, RunStatus.CANCELLED, RunStatus.FAILED):
+    if status not in OPEN_STATUSES:
         row.finished_at = now()
+        result = session.scalar(select(RunRow.result).where(RunRow.id == row.id))
+        row.state = None if result is None else str(result["state"])
     append_event(session, row.id, "status", {"status": str(status)})
 
 

@@ -83,7 +83,7 @@ class RunRepository(LeaseRepository):
         session.flush()
 
     def get(self, run_id: str) -> RunRecord:
-        """The run with its result.
+        """The run with its result; while it is open it has none, and what it came to before is kept for its end.
 
         Raises:
             InputError: no such run.
@@ -92,7 +92,7 @@ class RunRepository(LeaseRepository):
             row = session.get(RunRow, run_id, options=[undefer(RunRow.result)])
             if row is None:
                 raise unknown_run(run_id)
-            return run_record(row, row.result)
+            return run_record(row, None if row.status in OPEN_STATUSES else row.result)
 
     def list(self, limit: int = 50, offset: int = 0, **which: Unpack[Which]) -> tuple[RunRecord, ...]:
         """Runs that match, newest first, without their results (`state` is there)."""
@@ -140,6 +140,8 @@ class RunRepository(LeaseRepository):
     def requeue(self, run_id: str, limits: QueueLimits = UNLIMITED) -> RunRecord:
         """Queue a failed or cancelled run again; its samples are kept and not measured again.
 
+        Its result is kept too, until it ends with another one: it may end without.
+
         Args:
             run_id: the run.
             limits: how many runs may wait.
@@ -157,7 +159,7 @@ class RunRepository(LeaseRepository):
                 )
             admit(session, row.owner, limits)
             row.cancel_requested = False
-            row.worker_id = row.heartbeat_at = row.finished_at = row.state = row.result = None
+            row.worker_id = row.heartbeat_at = row.finished_at = row.state = None
             row.error_message = row.error_hint = ""
             row.barren_leases = 0
             set_status(session, row, RunStatus.QUEUED)

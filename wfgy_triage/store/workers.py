@@ -36,6 +36,13 @@ class WorkerRepository:
             query = select(WorkerRow.id).where(WorkerRow.seen_at >= now() - timedelta(seconds=within_s))
             return session.scalar(query.limit(1)) is not None
 
+    def others_alive(self, own: str, within_s: float) -> bool:
+        """Whether a worker whose id does not begin so gave a sign of life in the last `within_s` seconds."""
+        lately = WorkerRow.seen_at >= now() - timedelta(seconds=within_s)
+        query = select(WorkerRow.id).where(lately, ~WorkerRow.id.startswith(own, autoescape=True))
+        with self._db.read() as session:
+            return session.scalar(query.limit(1)) is not None
+
     def warm_pairs(self, within_s: float) -> frozenset[str]:
         """Ids of the pairs that living workers keep loaded."""
         query = select(WorkerRow.pair_id).where(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 
 import uvicorn
+from fastapi import FastAPI
 
 from wfgy_triage import logs
 from wfgy_triage.demo import SIBLINGS, reader_ready
-from wfgy_triage.errors import TriageError
 from wfgy_triage.hosting import load_hosting
 from wfgy_triage.listening import bind
 from wfgy_triage.pairs import load_pairs
@@ -19,6 +22,7 @@ from wfgy_triage.runs.matching import MatcherClient
 from wfgy_triage.runs.service import TriageService
 from wfgy_triage.runs.supervisor import WorkerSupervisors
 from wfgy_triage.settings import REPO_ROOT, Settings
+from wfgy_triage.terminating import termination_as_exit
 from wfgy_triage.ui.app import build_app
 
 DEMO_COMMAND = (sys.executable, "-m", "wfgy_triage", "demo")
@@ -43,17 +47,30 @@ def serve_forever(settings: Settings, prepare_demo: bool = True) -> None:
     """
     logs.begin("web")
     listener = bind(settings.host, settings.port, "choose another port with --port or WFGY_TRIAGE_PORT")
-    try:
+    with closing(listener):
         matcher = MatcherClient(settings)
         app = build_app(settings, TriageService(settings), matcher.match)
-        workers = WorkerSupervisors(settings)
-        workers.start()
+        # The web server gives SIGTERM on once it has shut down; without this nothing behind it would run.
+        with termination_as_exit(), _children(settings, matcher, prepare_demo):
+            _serve(app, listener)
+
+
+@contextmanager
+def _children(settings: Settings, matcher: MatcherClient, prepare_demo: bool) -> Iterator[None]:
+    """The processes beside this one, for the block; however it ends, none is left."""
+    with ExitStack() as running:
+        running.callback(matcher.stop)
         matcher.start()
-    except TriageError:
-        listener.close()
-        raise
-    wanted = _demo_wanted(settings) if prepare_demo else None
-    demo = _start_demo(settings, wanted) if wanted else None
+        wanted = _demo_wanted(settings) if prepare_demo else None
+        if wanted:
+            running.callback(_stop, _start_demo(settings, wanted))
+        workers = WorkerSupervisors(settings)
+        running.callback(workers.stop)  # first of all: a worker takes a moment to end its question
+        workers.start()
+        yield
+
+
+def _serve(app: FastAPI, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     shown = "localhost" if host in ("0.0.0.0", "127.0.0.1") else host  # noqa: S104 - compared, not bound
     address = load_hosting().public_url or f"http://{shown}:{port}"
@@ -62,13 +79,7 @@ def serve_forever(settings: Settings, prepare_demo: bool = True) -> None:
     config = uvicorn.Config(
         app, log_config=None, access_log=False, timeout_graceful_shutdown=_SHUTDOWN_GRACE_S
     )
-    try:
-        uvicorn.Server(config).run(sockets=[listener])
-    finally:
-        matcher.stop()
-        workers.stop()
-        if demo is not None:
-            _stop(demo)
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _demo_wanted(settings: Settings) -> tuple[str, ...] | None:
