@@ -75,6 +75,28 @@ def test_the_cause_is_what_brings_the_passages_back(evidence, cause, confidence)
     assert cause not in found.ruled_out
 
 
+@pytest.mark.parametrize(
+    ("rebuilt", "with_floor", "without"),
+    [
+        (arm(2, 1, 1e-4), "high", "high"),
+        (arm(5, 1, 1e-4), "high", "medium"),
+        (arm(2, 1, 0.2), "medium", "medium"),
+    ],
+)
+def test_without_a_noise_floor_noise_is_not_ruled_out(rebuilt, with_floor, without):
+    for floor, result, confidence in ((0, "ok", with_floor), (None, "unknown", without)):
+        found = diagnose_retrieval(replace(BROKEN, rebuilt=rebuilt, floor_flips=floor), ())
+        assert (found.cause, found.confidence) == ("index_model_mismatch", confidence)
+        assert found.evidence[0].check == "above_noise"
+        assert found.evidence[0].result == result
+        assert ("within_noise" in found.ruled_out) == (floor is not None)
+    # Exactly nine tenths of the net loss.
+    nine = replace(BROKEN, deployed=arm(21, 1), rebuilt=arm(3, 1, 1e-4), floor_flips=None)
+    assert diagnose_retrieval(nine, ()).confidence == "high"
+    nothing = diagnose_retrieval(replace(HEALTHY, floor_flips=None), ())
+    assert (nothing.cause, nothing.evidence[0].result) == ("within_noise", "fault")
+
+
 @pytest.mark.parametrize(("left", "confidence"), [(0.01, "high"), (0.2, "medium")])
 def test_all_weights_back_prove_the_weights_only_where_the_order_is_that_of_fp16(left, confidence):
     parts = (

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from wfgy_triage.diagnosis import (
     CHECK_CAUSES,
+    ENDED,
     FAULT,
     OK,
     UNKNOWN,
@@ -52,9 +53,19 @@ class ArmEvidence:
         """Whether it loses more than chance explains."""
         return self.lost > self.won and self.p_value <= SIGNIFICANT
 
+    @property
+    def differs(self) -> bool:
+        """Whether chance does not explain that it finds other passages than the deployed arm."""
+        return self.p_deployed <= SIGNIFICANT
+
     def restores(self, deployed: ArmEvidence) -> bool:
         """Whether it brings back at least half of the net loss and is not worse than the reference itself."""
         return not self.worse and 2 * (self.lost - self.won) <= deployed.lost - deployed.won
+
+    def ends(self, deployed: ArmEvidence) -> bool:
+        """Whether it brings back nearly all of the net loss: then that is explained, whatever the noise."""
+        net = deployed.lost - deployed.won
+        return net - (self.lost - self.won) >= ENDED * net
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,7 @@ class RankEvidence:
 
     @property
     def real(self) -> bool:
-        """Whether it comes later more often than chance and FP16's own noise explain."""
+        """Whether it comes later more often than chance and, where it is known, FP16's own noise explain."""
         changes = self.deployed.lost + self.deployed.won
         return (
             self.deployed.worse
@@ -127,7 +138,7 @@ class RetrievalEvidence:
 
     @property
     def real(self) -> bool:
-        """Whether the deployed arm loses more than chance, and changes more than FP16 does against itself."""
+        """Whether it loses more than chance, and changes more than FP16 against itself, where that is known."""
         changes = self.deployed.lost + self.deployed.won
         return self.deployed.worse and (self.floor_flips is None or changes > self.floor_flips)
 
@@ -178,7 +189,8 @@ def _restoring(e: RetrievalEvidence, found: RetrievalEvidence | RankEvidence) ->
         (found.rebuilt, "index_fragmented" if e.stale else "index_model_mismatch"),
     ):
         if arm is not None and arm.restores(found.deployed):
-            return cause, "high" if arm.p_deployed <= SIGNIFICANT else "medium"
+            beyond_noise = found.floor_flips is not None or arm.ends(found.deployed)
+            return cause, "high" if arm.differs and beyond_noise else "medium"
     return None
 
 
@@ -213,7 +225,8 @@ def _cause_without_loss(e: RetrievalEvidence) -> tuple[str, str]:
 def _ruled_out(e: RetrievalEvidence) -> list[str]:
     out = []
     if e.real:
-        out.append("within_noise")
+        if e.floor_flips is not None:
+            out.append("within_noise")
         if e.rebuilt is not None and not e.rebuilt.restores(e.deployed):
             out.append("index_model_mismatch")
     if e.by_construction:
@@ -267,7 +280,9 @@ def _noise_rung(e: RetrievalEvidence) -> Check:
         f"Of {e.pairs} questions the deployed arm loses {e.deployed.lost} right passages and wins {e.deployed.won} "
         f"against FP16 (exact McNemar p = {e.deployed.p_value:.2g}); FP16 against itself {floor}."
     )
-    return Check("above_noise", OK if e.real else FAULT, detail)
+    # Beyond chance is not yet beyond noise: that takes a floor to hold it against.
+    beyond = UNKNOWN if e.floor_flips is None else OK
+    return Check("above_noise", beyond if e.real else FAULT, detail)
 
 
 def _rank_rung(ranks: RankEvidence, pairs: int) -> Check:

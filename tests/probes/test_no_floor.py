@@ -35,3 +35,7 @@ def test_a_run_without_the_twin_is_the_run_without_its_floor(symptom):
     assert [m.exl2 for m in found.metrics] == [m.exl2 for m in known.metrics]
     assert {m.floor for m in found.metrics} == {None}
     assert any(m.floor is not None for m in known.metrics)
+    noise = next(c for c in found.diagnosis.evidence if c.check == "above_noise")
+    assert noise.result != "ok"
+    assert "was not measured" in noise.detail
+    assert "within_noise" not in found.diagnosis.ruled_out

@@ -1,7 +1,8 @@
 """The frames in which the questions of the citation and JSON probes can be asked, as changes try them.
 
 A frame keeps question, wording, seed and answer budget; only the prompt's words change. It covers every question of
-the set, since a change may be confirmed on more than the run has asked.
+the set, since a change may be confirmed on more than the run has asked. It has to fit into the context of the engine
+that made it, FP16's; whether it fits into that of a changed EXL2 is looked at where that is asked.
 """
 
 from __future__ import annotations

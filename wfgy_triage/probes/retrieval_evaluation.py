@@ -54,8 +54,7 @@ def evaluate_samples(
     samples: Sequence[Sample], checks: Sequence[Check], settings: ProbeSettings
 ) -> Evaluation:
     """Evaluate whatever is stored; the order of the samples does not matter."""
-    stored, level = Stored.of(samples), settings.level
-    k = int(option_values(SYMPTOM, settings.options)["k"])
+    stored, level, k = Stored.of(samples), settings.level, _k(settings)
     primary = _primary(stored, k, level)
     state = primary.state or State.NOT_MEASURED
     rates = [primary, *(_recall(stored, other, level) for other in (1, 10, 20))]
@@ -75,16 +74,27 @@ def evaluate_samples(
 
 def lost(samples: Sequence[Sample], settings: ProbeSettings) -> tuple[str, ...]:
     """Questions whose passage EXL2's own vectors lose; empty where something else is the cause, or noise is."""
-    stored, level = Stored.of(samples), settings.level
-    k = int(option_values(SYMPTOM, settings.options)["k"])
+    stored, level, k = Stored.of(samples), settings.level, _k(settings)
     state = _primary(stored, k, level).state or State.NOT_MEASURED
     return _lost(stored, _evidence(stored, k, state, _agreement(stored, k, level)), k)
 
 
 def damage_of(samples: Sequence[Sample], settings: ProbeSettings) -> Damage | None:
     """What putting weights back showed; None where they were not put back."""
-    k = int(option_values(SYMPTOM, settings.options)["k"])
-    return part_damage(samples, lost(samples, settings), k)
+    return part_damage(samples, lost(samples, settings), _k(settings))
+
+
+def brings_back(samples: Sequence[Sample], settings: ProbeSettings, arm: str) -> bool:
+    """Whether an arm brings back what the deployed one loses against the reference, by more than chance explains."""
+    stored, k = Stored.of(samples), _k(settings)
+    deployed, other = _arm_of(stored, k, stored.sides.exl2), _arm_of(stored, k, stored.arms.get(arm))
+    if deployed is None or other is None:
+        return False
+    return other.restores(deployed) and other.differs
+
+
+def _k(settings: ProbeSettings) -> int:
+    return int(option_values(SYMPTOM, settings.options)["k"])
 
 
 def _lost(stored: Stored, evidence: RetrievalEvidence, k: int) -> tuple[str, ...]:
@@ -189,9 +199,7 @@ def _evidence(stored: Stored, k: int, state: State, metrics: Sequence[Metric]) -
     by_id = {m.id: m for m in metrics}
 
     def arm(name: str) -> ArmEvidence | None:
-        payloads = stored.arms.get(name)
-        hits = {q: found_at(p["rank"], k) for q, p in payloads.items()} if payloads else {}
-        return _arm(found, hits) if payloads else None
+        return _arm_of(stored, k, stored.arms.get(name))
 
     return RetrievalEvidence(
         state=state,
@@ -243,6 +251,12 @@ def rank_arm(moves: Moved, p_deployed: float = 1.0) -> ArmEvidence:
 def _moved(reference: Mapping[str, float], candidate: Mapping[str, float]) -> Moved:
     both = [q for q in reference if q in candidate]
     return moved([reference[q] for q in both], [candidate[q] for q in both])
+
+
+def _arm_of(stored: Stored, k: int, payloads: Mapping[str, Payload] | None) -> ArmEvidence | None:
+    """An arm by what it found; None where it was not searched."""
+    hits = {q: found_at(p["rank"], k) for q, p in (payloads or {}).items()}
+    return _arm(stored.found(k), hits) if hits else None
 
 
 def _arm(found: Outcomes, hits: Mapping[str, bool | None]) -> ArmEvidence:

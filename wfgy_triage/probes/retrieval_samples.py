@@ -55,7 +55,8 @@ class Stored:
     @property
     def by_construction(self) -> bool:
         """Whether both sides ask the same index with the same vectors, so that nothing can differ."""
-        return any(p["arm"] == "independent" for p in self.sides.exl2.values())
+        arms = {p["arm"] for side in (self.sides.fp16, self.sides.exl2) for p in side.values()}
+        return bool(self.sides.exl2) and arms == {"independent"}
 
     def found(self, k: int) -> PerSide[bool | None]:
         """Whether each question's passage is among the first k."""

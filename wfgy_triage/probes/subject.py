@@ -104,7 +104,10 @@ class Subject:
         return replace(self, lost_on=failed)
 
     def lost(self, samples: Sequence[Sample], side: str = EXL2) -> tuple[Item, ...]:
-        """The items of questions that FP16 answers well and a side does not, of those answered on both."""
+        """The items of questions that FP16 answers well and a side does not, of those answered on both.
+
+        So what a side was not asked is not among them; that does not say that it answers it well.
+        """
         if self.lost_on is not None:
             questions = self.lost_on(samples, side)
             return tuple(i for i in self.items if i.question in questions)

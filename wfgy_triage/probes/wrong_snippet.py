@@ -22,7 +22,7 @@ from wfgy_triage.engines.sentences import load_sentence_encoder
 from wfgy_triage.probes.base import Evaluation, ProbeContext, ProbeSettings
 from wfgy_triage.probes.embedding_cache import EmbeddingCache
 from wfgy_triage.probes.retrieval_arms import Arms, build_arms
-from wfgy_triage.probes.retrieval_evaluation import damage_of, evaluate_samples, lost
+from wfgy_triage.probes.retrieval_evaluation import brings_back, damage_of, evaluate_samples, lost
 from wfgy_triage.probes.retrieval_parts import parts_to_measure, put_parts_back, search_with
 from wfgy_triage.probes.retrieval_plan import DEPLOYED, SYMPTOM, Plan, make_plan
 from wfgy_triage.probes.retrieval_samples import FACTS, query_payload
@@ -88,9 +88,12 @@ class WrongSnippet:
 
     def subject(self, context: ProbeContext) -> Subject:
         """The arms that the run has searched anyway: each shows what a change of the index does."""
-        plan = make_plan(context.settings)
-        stored = {s.key.side for s in context.stored()}
-        shown = {n: s for n, s in _shown(plan).items() if s.side in stored}
+        plan, samples = make_plan(context.settings), context.stored()
+        stored = {s.key.side for s in samples}
+        # With one embedder on both sides nothing can be lost, however little it finds: it has to bring passages back.
+        back = brings_back(samples, context.settings, "independent")
+        found = _shown(plan, control="independent" if back else "fp16")
+        shown = {n: s for n, s in found.items() if s.side in stored}
 
         # Whoever tries a change says how far it is.
         quiet = replace(context, progress=lambda *_: None)
@@ -125,8 +128,13 @@ class WrongSnippet:
 PROBE = WrongSnippet()
 
 
-def _shown(plan: Plan) -> dict[str, Shown]:
-    """By remedy, the arm that stands for it, other than the deployed one."""
+def _shown(plan: Plan, control: str) -> dict[str, Shown]:
+    """By remedy, the arm that stands for it, other than the deployed one.
+
+    Args:
+        plan: what was searched.
+        control: the side that the independent embedder is held against: itself, as both then use it, or `fp16`.
+    """
     deeper = next((k for k in SHOWN_K if k > plan.k), None)
     found = {
         "normalise_index": Shown(
@@ -139,7 +147,7 @@ def _shown(plan: Plan) -> dict[str, Shown]:
             "independent",
             {"retrieval.index": "independent"},
             "Index and queries from an independent embedder",
-            reference="independent",
+            reference=control,
         ),
     }
     if deeper is not None:

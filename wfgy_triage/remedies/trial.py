@@ -16,7 +16,7 @@ from wfgy_triage.errors import TriageError
 from wfgy_triage.probes.base import Probe
 from wfgy_triage.probes.items import Item
 from wfgy_triage.probes.subject import Shown
-from wfgy_triage.remedies.asking import STAGE, ask, ask_fp16
+from wfgy_triage.remedies.asking import STAGE, ask, ask_fp16, brought_back, must_fit
 from wfgy_triage.remedies.base import Candidate, Case, Change, NotApplicableError, Remedy
 from wfgy_triage.remedies.examining import examine
 from wfgy_triage.remedies.hope import given_up, needed_to_pass, no_time, why_open
@@ -198,8 +198,13 @@ class TrialSearch:
         self._tell(replace(found, seconds=round(before + self._budget.clock() - began, 2)))
 
     def _measure(self, facts: TrialFacts, change: Change, to_the_end: bool) -> TrialFacts:
-        """Ask the lost questions first, and the others only where there is hope."""
+        """Ask the lost questions first, and the others only where there is hope.
+
+        Raises:
+            NotApplicableError: a question of the run does not fit any more.
+        """
         case, subject = self._case, self._case.subject
+        must_fit(facts, change, subject.items)
         if not case.loaded:
             # Nothing was asked before: FP16's answers are what the changed side is compared with.
             facts = replace(facts, loads=True)
@@ -210,9 +215,7 @@ class TrialSearch:
         first = [i for i in lost if i.question in questions]
         answered = ask(case, facts, change, first)
         spent = self._budget.clock() - began
-        still = {i.question for i in subject.lost(case.context.stored(), facts.side)}
-        restored = sum(q not in still for q in questions)
-        facts = replace(facts, lost=len(questions), restored=restored)
+        facts = replace(facts, lost=len(questions), restored=brought_back(case, facts, first))
         if case.context.should_stop():
             return replace(facts, status="unfinished", reason=STOPPED)
         stored, settings = case.context.stored(), case.context.settings
@@ -260,10 +263,15 @@ class TrialSearch:
         if len(fresh) * self._each(facts) > self._left():
             reason = f"{short}, which the time for trying changes did not allow."
             return replace(facts, reason=reason, short_of_time=True)
-        ask_fp16(more, facts, remedy, candidate, fresh)
-        # Put in place anew for the larger case: what a change knows of its questions comes with them.
-        with remedy.apply(more, candidate) as change:
-            ask(more, facts, change, fresh)
+        try:
+            ask_fp16(more, facts, remedy, candidate, fresh)
+            # Put in place anew for the larger case: what a change knows of its questions comes with them.
+            with remedy.apply(more, candidate) as change:
+                ask(more, facts, change, fresh)
+        except NotApplicableError as error:
+            if not self._case.context.should_stop():
+                # Further questions do not fit; what the run's own showed stands.
+                return replace(facts, reason=f"{short}. {error}")
         if self._case.context.should_stop():
             return replace(facts, status="unfinished", reason="Stopped before it was confirmed.")
         after = after_change(self._case.context.stored(), facts, self._probe, settings)
