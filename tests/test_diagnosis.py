@@ -11,6 +11,7 @@ from wfgy_triage.diagnosis import (
     CHECK_CAUSES,
     EQUAL_IN_THIS_RUN,
     ONLY_WEIGHTS,
+    WEIGHTS,
     RateEvidence,
     diagnose,
     diagnose_rate,
@@ -18,7 +19,7 @@ from wfgy_triage.diagnosis import (
 from wfgy_triage.evidence import MeanEvidence
 from wfgy_triage.localized import Damage, PartDamage
 from wfgy_triage.measure.statistics import PairedCounts, mcnemar_exact, tango
-from wfgy_triage.probes.evidence import rate_evidence, strongest
+from wfgy_triage.probes.evidence import rate_evidence, shift_evidence, strongest
 from wfgy_triage.probes.paired import PerSide, rate_metric
 from wfgy_triage.result import Check, State
 
@@ -85,6 +86,85 @@ def test_what_fails_and_is_no_loss_takes_a_cause_from_certain_losses_alone_and_n
     unproved = strongest({"accuracy": replace(likely, above_noise=True)}, State.FAIL, ["time_saved"])
     assert diagnose(unproved, GOOD).cause == "unknown"
     assert strongest({"accuracy": certain}, State.FAIL, ["accuracy"]) == certain
+
+
+def parts_back(left: float, restored: int | None, asked: int, worst: str = "mlp 0-5") -> Damage:
+    """Of a drift of 0.5: what is left with everything back, and with the worst part, which ends 60 % of it."""
+    return Damage(
+        0.5,
+        20,
+        (PartDamage("all", "All weights", left, restored, asked), PartDamage(worst, "Part", 0.2, 0, 8)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("left", "restored", "asked", "cause", "confidence"),
+    [
+        (0.0, 8, 8, WEIGHTS, "high"),
+        (0.05, 8, 8, WEIGHTS, "high"),
+        # Something else differs too.
+        (0.1, 8, 8, WEIGHTS, "medium"),
+        (0.25, 0, 8, WEIGHTS, "medium"),
+        (0.48, 4, 8, WEIGHTS, "medium"),
+        # Hardly anything comes back: it is not the weights.
+        (0.48, 3, 8, "unknown", "low"),
+        (0.48, 0, 8, "unknown", "low"),
+        (0.48, None, 0, "unknown", "low"),
+    ],
+)
+@pytest.mark.parametrize("worst", ["mlp 0-5", "head"])
+def test_weights_are_blamed_as_far_as_all_of_them_back_end_the_damage(
+    worst: str, left: float, restored: int | None, asked: int, cause: str, confidence: str
+):
+    found = diagnose_rate(evidence(12, 0), GOOD, parts_back(left, restored, asked, worst))
+    named = "head_bits_too_few" if worst == "head" and cause == WEIGHTS else cause
+    assert (found.cause, found.confidence) == (named, confidence)
+    assert ("head_bits_too_few" in found.ruled_out) is (named == WEIGHTS)
+
+
+def test_where_all_weights_back_were_not_measured_exclusion_is_enough():
+    stopped = Damage(0.5, 20, (PartDamage("mlp 0-5", "Part", 0.2, None, 0),))
+    found = diagnose_rate(evidence(12, 0), GOOD, stopped)
+    assert (found.cause, found.confidence) == (WEIGHTS, "high")
+
+
+def drifted(*, worse: float) -> dict[str, float]:
+    """Twenty answers that moved by 0.3, half of them toward the reference, and all by so much away from it."""
+    return {f"q{n}": (0.3 if n % 2 else -0.3) + worse for n in range(20)}
+
+
+@pytest.mark.parametrize("worse", [-0.01, 0.0, 0.01])
+def test_a_fail_of_answers_that_drift_both_ways_is_no_pass_of_the_noise(worse: float):
+    floor = dict.fromkeys(drifted(worse=0), 0.001)
+    found = shift_evidence(drifted(worse=worse), floor, None, 0.95)
+    said = diagnose(strongest({"ds_drift": found}, State.FAIL, ["ds_drift"]), GOOD)
+    assert (said.cause, said.confidence) == ("unknown", "low")
+    rung = next(c for c in said.evidence if c.check == "above_noise")
+    assert (
+        "Answers moved by 0.3 on average, but not away from the reference by more than noise." in rung.detail
+    )
+    passed = diagnose(strongest({"ds_drift": found}, State.PASS, []), GOOD)
+    assert passed.cause == "within_noise"
+    assert not any("moved" in c.detail for c in passed.evidence)
+
+
+@pytest.mark.parametrize("failed", [["ds_drift"], ["time_saved"]])
+def test_of_answers_that_moved_away_it_is_not_said_that_they_lost_nothing(failed: list[str]):
+    away = {q: abs(d) for q, d in drifted(worse=0.01).items()}
+    found = shift_evidence(away, dict.fromkeys(away, 0.001), None, 0.95)
+    said = diagnose(strongest({"ds_drift": replace(found, certain=False)}, State.FAIL, failed), GOOD)
+    assert not any("moved" in c.detail for c in said.evidence)
+
+
+@given(
+    lost=st.integers(0, 10),
+    won=st.integers(0, 10),
+    baseline=st.sampled_from(State),
+    flips=st.none() | st.integers(0, 20),
+)
+def test_a_fail_is_never_within_noise(lost, won, baseline, flips):
+    found = diagnose_rate(evidence(lost, won, baseline_state=baseline, floor_flips=flips), GOOD)
+    assert found.cause != "within_noise"
 
 
 def test_the_same_loss_across_engines_is_unknown():

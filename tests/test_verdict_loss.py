@@ -39,13 +39,21 @@ def test_what_is_no_pass_is_judged_as_any_mean():
 
 def test_answers_that_are_all_whole_are_no_proof_and_the_named_number_more_is():
     whole = Gate(">=", 0.99, "test")
-    judged = judge_share([1.0] * 24, whole)
+    judged = judge_share([1.0] * 24, whole, 1.0)
     assert judged.state is State.INCONCLUSIVE
     assert judged.more_questions
     enough = 24 + judged.more_questions
-    assert judge_share([1.0] * enough, whole).state is State.PASS
-    assert judge_share([1.0] * (enough - 1), whole).state is State.INCONCLUSIVE
-    assert judge_share([0.5] * 24, whole) == judge_mean([0.5] * 24, whole)
+    assert judge_share([1.0] * enough, whole, 1.0).state is State.PASS
+    assert judge_share([1.0] * (enough - 1), whole, 1.0).state is State.INCONCLUSIVE
+    assert judge_share([0.5] * 24, whole, 1.0) == judge_mean([0.5] * 24, whole)
+
+
+@pytest.mark.parametrize(("imagined", "needed"), [(0.5, 8), (1.0, 15)])
+def test_what_the_imagined_answer_loses_decides_how_many_whole_ones_are_proof(imagined: float, needed: int):
+    mostly = Gate(">=", 0.8, "test")
+    assert judge_mean([1.0] * 5, mostly).state is State.PASS
+    assert judge_share([1.0] * (needed - 1), mostly, imagined).state is State.INCONCLUSIVE
+    assert judge_share([1.0] * needed, mostly, imagined).state is State.PASS
 
 
 @pytest.mark.parametrize(

@@ -122,28 +122,40 @@ def _measured_cause(e: Evidence, only_weights: bool, damage: Damage | None) -> t
     if not e.above_noise:
         if e.baseline_state is State.FAIL:
             return BASELINE_FAILS, "high"
-        if e.state is State.FAIL and e.worse:
-            # Outside the gate, yet too few changes to tell them from chance: more questions are needed.
+        if e.state is State.FAIL:
+            # Outside the gate, yet no loss beyond chance: too few changes to tell, or answers that moved both ways.
             return "unknown", "low"
         return "within_noise", "high" if e.state is State.PASS else "medium"
     exchanged = (damage.sampler, damage.cache, damage.engine) if damage else (None, None, None)
     for back, cause in zip(exchanged, (SAMPLER, KV_CACHE, KERNELS), strict=True):
         if back is not None and back.share >= MOSTLY:
             return cause, "high" if e.certain or back.share >= ENDED else "medium"
-    if not only_weights:
+    if not only_weights or (damage is not None and _weights_cleared(damage)):
         return "unknown", "low"
     certain = e.certain and e.kld_above_floor
     if damage is None or not damage.parts:
         return WEIGHTS, "high" if certain else "medium"
+    proved = weights_proved(damage)
+    # Where all weights back leave some of the drift, something else differs too.
+    certain = certain and (proved or damage.everything is None)
     worst = damage.worst
     if worst is not None and worst.id == "head" and damage.share(worst) >= MOSTLY:
         return "head_bits_too_few", "high" if certain else "medium"
-    return WEIGHTS, "high" if certain or weights_proved(damage) else "medium"
+    return WEIGHTS, "high" if certain or proved else "medium"
 
 
 def weights_proved(damage: Damage) -> bool:
     """Whether everything put back ends the drift: then the weights are the cause by experiment, not by exclusion."""
-    return any(p.id == "all" and damage.share(p) >= ENDED for p in damage.parts)
+    everything = damage.everything
+    return everything is not None and damage.share(everything) >= ENDED
+
+
+def _weights_cleared(damage: Damage) -> bool:
+    """Whether the damage stays with all FP16 weights back: most of the drift, and most of the answers asked again."""
+    everything = damage.everything
+    if everything is None or damage.share(everything) >= MOSTLY:
+        return False
+    return not everything.asked or (everything.restored or 0) / everything.asked < MOSTLY
 
 
 def _unheld_cause(held: Held | None, confidence: str) -> tuple[str, str]:
@@ -176,17 +188,28 @@ def _noise_rung(e: Evidence) -> Check:
         return Check("above_noise", UNKNOWN, "No question was answered on both sides.")
     # Beyond chance is not yet beyond noise: that takes a floor to hold it against.
     beyond = OK if e.floor_known else UNKNOWN
-    detail = f"{e.noise_detail}{_settled_by(e)} {e.elsewhere}".rstrip()
+    detail = f"{e.noise_detail}{_settled_by(e)}{_moved(e)} {e.elsewhere}".rstrip()
     return Check("above_noise", beyond if e.above_noise else FAULT, detail)
 
 
 def _settled_by(e: Evidence) -> str:
     """What would tell the loss on the rule that failed from chance; empty where it is told, or that is not known."""
-    told = e.above_noise and not e.elsewhere
-    if told or e.state is not State.FAIL or e.more_questions is None:
+    if not _untold(e) or e.more_questions is None:
         return ""
     questions = "question" if e.more_questions == 1 else "questions"
     return f" About {e.more_questions} more {questions} would tell that from chance, if the loss stays."
+
+
+def _moved(e: Evidence) -> str:
+    """That answers moved and lost nothing by it, where the rule that failed is about that; empty elsewhere."""
+    if not _untold(e) or e.moved is None:
+        return ""
+    return f" Answers moved by {e.moved:.3g} on average, but not away from the reference by more than noise."
+
+
+def _untold(e: Evidence) -> bool:
+    """Whether a rule failed and shows no loss beyond the noise itself."""
+    return e.state is State.FAIL and (not e.above_noise or bool(e.elsewhere))
 
 
 def _divergence_rung(e: Evidence) -> Check:
@@ -217,7 +240,7 @@ def damage_rungs(damage: Damage) -> Iterator[Check]:
     elif damage.engine_left_out:
         why = f"The same weights were not asked in the reference engine: {damage.engine_left_out}"
         yield Check(ENGINE_BACK, UNKNOWN, why)
-    everything = next((p for p in damage.parts if p.id == "all"), None)
+    everything = damage.everything
     if everything is not None:
         ended = damage.share(everything) >= ENDED
         yield Check("all_weights_back", OK if ended else FAULT, _put_back_words(damage, everything))

@@ -31,6 +31,8 @@ class Evidence:
         more_questions: how many further ones would tell the loss from chance, if it stays; None when not known.
         elsewhere: where the rule that failed does not show the loss beyond noise: why another rule is looked at, which,
             and its numbers.
+        moved: by how much answers moved on average, toward the reference answer or away from it, where the gate is on
+            that; None elsewhere.
     """
 
     state: State
@@ -45,6 +47,7 @@ class Evidence:
     kld_floor: float | None
     more_questions: int | None = None
     elsewhere: str = ""
+    moved: float | None = None
 
     @property
     def kld_above_floor(self) -> bool:

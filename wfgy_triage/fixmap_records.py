@@ -64,7 +64,10 @@ class Module:
 
 @dataclass(frozen=True)
 class GateRecord:
-    """A threshold with its origin. `applies_to`: `value` of EXL2, `loss` FP16 − EXL2, or `gain`."""
+    """A threshold with its origin. `applies_to`: `value` of EXL2, `loss` FP16 − EXL2, or `gain`.
+
+    `imagined`: of a mean, what one further question loses that PASS has to survive; None where it need not.
+    """
 
     id: str
     metric: str
@@ -74,6 +77,7 @@ class GateRecord:
     origin: Literal["seed", "probe"]
     source: str
     source_url: str
+    imagined: float | None = None
 
     def gate(self) -> result.Gate:
         """The form in which a result carries it."""

@@ -78,6 +78,11 @@ class Damage:
         return 1 - part.left / self.drift if self.drift > 0 else 0.0
 
     @property
+    def everything(self) -> PartDamage | None:
+        """All weights put back; None where that was not measured."""
+        return next((p for p in self.parts if p.id == "all"), None)
+
+    @property
     def worst(self) -> PartDamage | None:
         """The single part that causes most."""
         single = [p for p in self.parts if p.id != "all"]

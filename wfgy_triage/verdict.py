@@ -108,9 +108,7 @@ def judge_rate(successes: int, n: int, gate: Gate, level: float = 0.95, unmeasur
     more = None
     if state is State.INCONCLUSIVE and not unmeasured:
         more = more_questions_for_rate(successes, n, gate, level)
-    note = note_of(state, more)
-    if unmeasured:
-        note = f"{unmeasured} of {total} questions could not be judged; they count as either outcome."
+    note = _either(unmeasured, total) if unmeasured else note_of(state, more)
     return Judgement(state, interval, more, note, p_outside)
 
 
@@ -143,27 +141,45 @@ def judge_interval(interval: Interval, n: int, gate: Gate) -> Judgement:
     return Judgement(state, interval, None, note)
 
 
-def judge_difference(counts: PairedCounts, gate: Gate, level: float = 0.95) -> Judgement:
+def judge_difference(
+    counts: PairedCounts,
+    gate: Gate,
+    level: float = 0.95,
+    extremes: tuple[PairedCounts, PairedCounts] | None = None,
+) -> Judgement:
     """Judge the loss of the candidate against the reference (reference rate − candidate rate).
 
     Args:
-        counts: pass/fail of the same questions on both sides.
+        counts: pass/fail of the same questions on both sides, of those that could be judged on both.
         gate: bound on the loss; with `<=` 0.05 a loss of up to 5 points is accepted.
         level: two-sided level of Tango's interval.
+        extremes: counts of all questions that were asked, with what could not be judged in the candidate's favour and
+            against it; None where everything could. As in `judge_rate` the interval covers both.
     """
+    ends = extremes or (counts, counts)
+    asked, unmeasured = ends[0].n, ends[0].n - counts.n
     if counts.n < MIN_QUESTIONS:
-        return _too_few(counts.n, counts.n)
-    span = tango(counts, level)
-    loss = Interval(-span.high, -span.low, level, span.method)
+        return _too_few(counts.n, asked)
+    spans = [tango(end, level) for end in ends]
+    loss = Interval(-max(s.high for s in spans), -min(s.low for s in spans), level, spans[0].method)
     state = _against(loss, gate)
+    if state is State.INCONCLUSIVE and unmeasured > counts.n:
+        return _too_few(counts.n, asked)
+    p_outside = max(_p_of_loss(end, gate) for end in ends)
+    more = _more_for_loss(counts, gate, level) if state is State.INCONCLUSIVE and not unmeasured else None
+    note = _either(unmeasured, asked) if unmeasured else note_of(state, more)
+    return Judgement(state, loss, more, note, p_outside)
+
+
+def _p_of_loss(counts: PairedCounts, gate: Gate) -> float:
     z = tango_z(counts.only_reference, counts.only_candidate, counts.n, gate.value)
-    p_outside = float(stats.norm.cdf(z) if _at_least(gate) else stats.norm.sf(z))
-    more = None
-    if state is State.INCONCLUSIVE:
-        limit = float(stats.norm.ppf((1 + level) / 2))
-        losses, gains = counts.only_reference / counts.n, counts.only_candidate / counts.n
-        more = more_until(lambda m: abs(tango_z(losses * m, gains * m, m, gate.value)) > limit, counts.n)
-    return Judgement(state, loss, more, note_of(state, more), p_outside)
+    return float(stats.norm.cdf(z) if _at_least(gate) else stats.norm.sf(z))
+
+
+def _more_for_loss(counts: PairedCounts, gate: Gate, level: float) -> int | None:
+    limit = float(stats.norm.ppf((1 + level) / 2))
+    losses, gains = counts.only_reference / counts.n, counts.only_candidate / counts.n
+    return more_until(lambda m: abs(tango_z(losses * m, gains * m, m, gate.value)) > limit, counts.n)
 
 
 def more_questions_for_rate(successes: int, n: int, gate: Gate, level: float = 0.95) -> int | None:
@@ -227,6 +243,10 @@ def _against(interval: Interval, gate: Gate) -> State:
 def _too_few(judged: int, asked: int) -> Judgement:
     needed = f"at least {MIN_QUESTIONS}, and an outcome that the others could not change"
     return not_measured(f"{judged} of {asked} questions could be judged; a verdict needs {needed}.")
+
+
+def _either(unmeasured: int, asked: int) -> str:
+    return f"{unmeasured} of {asked} questions could not be judged; they count as either outcome."
 
 
 def note_of(state: State, more: int | None) -> str:

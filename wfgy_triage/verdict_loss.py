@@ -21,7 +21,7 @@ def judge_loss(losses: Sequence[float], gate: Gate, imagined: float, level: floa
     imagined further question.
 
     Args:
-        losses: FP16 minus EXL2, one a question.
+        losses: FP16 minus EXL2, or a distance between them, one a question.
         gate: upper bound on the mean loss.
         imagined: the loss of the imagined question.
         level: two-sided level of the interval.
@@ -29,16 +29,17 @@ def judge_loss(losses: Sequence[float], gate: Gate, imagined: float, level: floa
     return _surviving(judge_mean(losses, gate, level), losses, gate, imagined, level)
 
 
-def judge_share(shares: Sequence[float], gate: Gate, level: float = 0.95) -> Judgement:
-    """Judge a mean share of each answer that is right; PASS has to survive one imagined answer of which none is.
+def judge_share(shares: Sequence[float], gate: Gate, imagined: float, level: float = 0.95) -> Judgement:
+    """Judge a mean share of each answer that is right; PASS has to survive one imagined answer, as in `judge_loss`.
 
     Args:
         shares: 0 to 1, one an answer.
         gate: lower bound on the mean share.
+        imagined: what the imagined answer loses: 1 where nothing of it is right.
         level: two-sided level of the interval.
     """
     lost, most = [1.0 - share for share in shares], replace(gate, op="<=", value=1.0 - gate.value)
-    return _surviving(judge_mean(shares, gate, level), lost, most, 1.0, level)
+    return _surviving(judge_mean(shares, gate, level), lost, most, imagined, level)
 
 
 def _surviving(

@@ -37,6 +37,18 @@ def test_without_a_usable_run_everything_is_divergent():
         convergent_share(())
 
 
+def test_answers_that_cite_nothing_share_no_source():
+    assert label_run(run("5"), run("4")) is X
+    assert label_run(run("4"), run("4")) is C
+    assert label_run(run("4"), run("4", "a")) is R
+    assert label_runs([run("4"), run("4"), run("5"), run("6", "a")]) == (C, C, X, X)
+
+
+def test_nothing_can_be_held_against_an_answer_that_was_cut_off():
+    for sources in ((), ("a",)):
+        assert label_run(run("4", *sources), run("4", *sources, aborted=True)) is D
+
+
 @pytest.mark.parametrize(
     ("answer", "claim"),
     [

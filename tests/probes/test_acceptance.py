@@ -15,6 +15,8 @@ from wfgy_triage.probes.acceptance import PROBE_STAGES, Acceptance
 from wfgy_triage.probes.acceptance_rules import RULES
 from wfgy_triage.probes.acceptance_samples import K_SWEEP, SEEDS, SWEEP_QUESTIONS
 from wfgy_triage.probes.base import Evaluation, ProbeSettings
+from wfgy_triage.probes.evidence import mean_evidence
+from wfgy_triage.probes.paired import PerSide, mean_metric
 from wfgy_triage.report.figures import build_figures, figure_table
 from wfgy_triage.result import Check, State
 from wfgy_triage.workload.citations import load_citations, marked
@@ -111,6 +113,14 @@ class Recording(Desk):
             return generate(requests, should_stop)
 
         self.exl2.generate = recorded
+
+
+@pytest.mark.parametrize(("questions", "state"), [(7, State.INCONCLUSIVE), (8, State.PASS)])
+def test_few_answers_that_are_all_stable_are_no_proof_on_either_side(questions: int, state: State):
+    stable = dict.fromkeys((f"q{n}" for n in range(questions)), 1.0)
+    numbers = PerSide(stable, stable, {})
+    assert mean_metric("lambda_rate", numbers, 0.95).state is state
+    assert mean_evidence("lambda_rate", numbers, None, 0.95).baseline_state is state
 
 
 def test_wrong_answers_fail_and_name_the_rules_and_the_weights():

@@ -72,11 +72,11 @@ def test_the_hard_level_is_asked_and_swept_with_longer_passages_and_refused_wher
     for k in K_SWEEP:
         swept = load_sweep(k, level="hard").tasks
         gold |= {f"{t.question.id}{WITH_K}{k}": marked(" ".join(t.question.evidence), t.gold) for t in swept}
-    desk = Desk(PROBE, gold, gold, ProbeSettings(questions=6, options={"level": "hard"}))
+    desk = Desk(PROBE, gold, gold, ProbeSettings(questions=16, options={"level": "hard"}))
     found = measured(desk)
     assert found.state is State.PASS
     assert PROBE.workload_info(desk.settings)["level"] == "hard"
-    usual = PROBE.subject(desk_of(GOLD, questions=6).context()).items
+    usual = PROBE.subject(desk_of(GOLD, questions=16).context()).items
     items = PROBE.subject(desk.context()).items
     assert [i.question for i in items] == [i.question for i in usual]
     assert all(len(a.prompt_ids) > len(b.prompt_ids) for a, b in zip(items, usual, strict=True))
@@ -87,6 +87,36 @@ def test_the_hard_level_is_asked_and_swept_with_longer_passages_and_refused_wher
     with pytest.raises(InputError, match=longest.question):
         short.run()
     assert not short.samples
+
+
+@pytest.mark.parametrize(("questions", "enough"), [(10, False), (14, False), (16, True)])
+def test_few_answers_that_are_all_equal_are_no_proof(questions: int, enough: bool):
+    """One more question that breaks halfway has to leave the mean within its gate: 15 for the drift, 8 swept ones."""
+    found = measured(desk_of(GOLD, questions))
+    state = State.PASS if enough else State.INCONCLUSIVE
+    rules = {m.id: m.state for m in found.metrics if m.primary}
+    assert rules == {"ds_drift": state, "lambda_over_k": state, "coverage": State.PASS}
+    assert found.state is state
+    if not enough:
+        assert "one more question that breaks would change that" in metric(found, "ds_drift").note
+        assert metric(found, "ds_drift").more_questions == 15 - questions
+        assert metric(found, "lambda_over_k").more_questions == 16 - questions
+
+
+def numbered(with_few: str) -> dict[str, str]:
+    """Answers that cite nothing: what is said with few passages, and another number with each number of more."""
+    return {q: f"It is number 7{k}." if (k := q.partition(WITH_K)[2]) else with_few for q in GOLD}
+
+
+def test_answers_that_cite_nothing_hold_only_where_they_say_the_same():
+    """No source is not a source that stays; and an answer that was cut off is nothing to hold another against."""
+    same = numbered("It is number 9.") | {q: "It is number 9." for q in GOLD if WITH_K in q}
+    for answers, share in (
+        (numbered("It is number 9."), 0.0),
+        (same, 1.0),
+        (same | {q: f"It is number 9 {'and so on ' * 200}" for q in GOLD if WITH_K not in q}, 0.0),
+    ):
+        assert metric(measured(desk_of(answers)), "lambda_over_k").exl2 == share
 
 
 def test_answers_that_flip_with_k_fail_on_that_alone():

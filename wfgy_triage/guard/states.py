@@ -12,6 +12,8 @@ from wfgy_triage.verdict import Judgement, judge_rate, page_rule
 from wfgy_triage.verdict_loss import judge_share
 
 LEFT, RETURNED = "left", "returned"
+IMAGINED_LOSS = 1.0
+"""What the imagined further answer of `judge_share` loses: nothing of it is right."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def _state(watch: Watch, answers: Sequence[GuardedAnswer], level: float) -> Gate
     cut = sum(getattr(a, watch.fact) is None and a.failure == "truncated" for a in asked)
     value = sum(facts) / len(facts) if facts else None
     if watch.of == "mean":
-        return GateState(watch, value, len(facts), judge_share(facts, gate, both_sides))
+        return GateState(watch, value, len(facts), judge_share(facts, gate, IMAGINED_LOSS, both_sides))
     judged = judge_rate(sum(facts), len(facts), gate, both_sides, unmeasured=cut)
     return GateState(watch, value, len(facts), judged)
 

@@ -1,8 +1,9 @@
 """λ_observe over repeated runs of one question: does the answer stay the same when wording, seed or k change?
 
 Each run is held against the modal run: the same claim and the same sources is convergent (→); one of the two the
-same is recursive (<>); nothing usable is divergent (←); another claim from other sources is chaotic (×). The WFGY page
-names the labels and asks for three paraphrases and two seeds; what counts as a claim is this project's definition.
+same is recursive (<>); nothing usable is divergent (←); another claim from other sources, or from none, is chaotic
+(×). The WFGY page names the labels and asks for three paraphrases and two seeds; what counts as a claim is this
+project's definition.
 """
 
 from __future__ import annotations
@@ -44,13 +45,15 @@ def claim_of(answer: str, gold: str, aliases: Iterable[str] = ()) -> Claim:
 
 
 def label_run(run: RunAnswer, reference: RunAnswer | None) -> Lambda:
-    """The state of one run against a reference run (None: there is no usable one)."""
-    if run.aborted or reference is None:
+    """The state of one run against a reference run (None, or aborted: there is no usable one)."""
+    if run.aborted or reference is None or reference.aborted:
         return Lambda.DIVERGENT
     same_claim, same_sources = run.claim == reference.claim, run.sources == reference.sources
     if same_claim and same_sources:
         return Lambda.CONVERGENT
-    return Lambda.RECURSIVE if same_claim or same_sources else Lambda.CHAOTIC
+    # Two answers that cite nothing share no source.
+    kept_sources = bool(run.sources) and same_sources
+    return Lambda.RECURSIVE if same_claim or kept_sources else Lambda.CHAOTIC
 
 
 def label_runs(runs: Sequence[RunAnswer]) -> tuple[Lambda, ...]:

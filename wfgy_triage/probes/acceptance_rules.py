@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wfgy_triage.catalog import load_catalog
+from wfgy_triage.fixmap_records import GateRecord
 from wfgy_triage.measure.stability import convergent_share
 from wfgy_triage.measure.tension import Lambda
 from wfgy_triage.probes.acceptance_samples import SEEDS, SIDES, Stored
@@ -16,15 +17,16 @@ from wfgy_triage.probes.paired import (
     Outcomes,
     PerSide,
     Sides,
-    counts,
     distance_metric,
+    judge_lost,
+    judge_numbers,
     mean_metric,
     missing_metric,
     rate_metric,
 )
 from wfgy_triage.result import Gate, Metric, State
 from wfgy_triage.store.records import Sample
-from wfgy_triage.verdict import Judgement, judge_difference, judge_mean, not_measured, page_rule
+from wfgy_triage.verdict import Judgement, not_measured, page_rule
 from wfgy_triage.workload.upload_questions import WORDINGS
 
 RULES = ("ds_drift", "coverage", "lambda_rate", "accuracy", GAIN)
@@ -123,13 +125,13 @@ def judgements(samples: Sequence[Sample], m: Measured, level: float) -> dict[str
         OF_RUNS: [m.stable.exl2[q] for q in m.stable.both],
     }
     judged = {
-        name: judge_mean(found, bound(name), level) if found else not_measured("Nothing was measured.")
+        name: judge_numbers(found, _gate(name), level) if found else not_measured("Nothing was measured.")
         for name, found in values.items()
     }
-    judged["accuracy"] = judge_difference(counts(m.right, m.right.exl2), bound("accuracy"), level)
+    judged["accuracy"] = judge_lost(m.right, _gate("accuracy"), level)
     times = latency_of(samples)
     gains = list(times.gains.values())
-    judged[GAIN] = judge_mean(gains, bound(GAIN), level) if gains else not_measured(times.note)
+    judged[GAIN] = judge_numbers(gains, _gate(GAIN), level) if gains else not_measured(times.note)
     return judged
 
 
@@ -211,4 +213,8 @@ def _rated(outcomes: Mapping[str, bool | None]) -> dict[str, float]:
 
 def bound(metric: str) -> Gate:
     """The gate of the fix map that is held against a metric."""
-    return next(g for g in load_catalog().gates.values() if g.metric == metric).gate()
+    return _gate(metric).gate()
+
+
+def _gate(metric: str) -> GateRecord:
+    return next(g for g in load_catalog().gates.values() if g.metric == metric)

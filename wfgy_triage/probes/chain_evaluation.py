@@ -31,6 +31,7 @@ from wfgy_triage.probes.paired import (
     Sides,
     distance_metric,
     gate_of,
+    judge_numbers,
     literal_rule,
     mean_metric,
     missing_metric,
@@ -42,7 +43,6 @@ from wfgy_triage.probes.token_metrics import Divergence, divergence
 from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample
 from wfgy_triage.verdict import Judgement, judge_interval, not_measured
-from wfgy_triage.verdict_loss import judge_loss
 
 PRIMARY, STABLE = "chain_step_accuracy", "chain_stable_steps"
 PART_METRICS = ("chain_accuracy_early", "chain_accuracy_middle", "chain_accuracy_late")
@@ -51,8 +51,6 @@ CERTAIN_LEVEL = 0.99
 """Level of the interval that has to exclude zero before a cause is called certain."""
 LOCALIZED_CHAINS = 4
 """Chains that rung 8 continues again with FP16 weights put back; every one costs as much as a long answer."""
-IMAGINED_LOSS = 0.5
-"""What the imagined further chain of `judge_loss` loses: half its steps, the mean of a break at a random place."""
 
 
 def evaluate_chains(
@@ -136,14 +134,11 @@ def _primary(sides: Sides, accuracy: Numbers, baseline: Judgement, level: float)
     if gate is None:
         return metric
     losses = _losses(accuracy)
-    judged = judge_loss(losses, gate.gate(), IMAGINED_LOSS, level)
+    judged = judge_numbers(losses, gate, level)
     state, note = judged.state, judged.note
     unknown = len(sides.both) - len(losses)
     if unknown and state in (State.PASS, State.FAIL):
-        extremes = {
-            judge_loss([*losses, *[loss] * unknown], gate.gate(), IMAGINED_LOSS, level).state
-            for loss in (-1.0, 1.0)
-        }
+        extremes = {judge_numbers([*losses, *[loss] * unknown], gate, level).state for loss in (-1.0, 1.0)}
         state = state if extremes == {state} else State.INCONCLUSIVE
     if unknown:
         note = f"{unknown} of {len(sides.both)} chains were cut off before any error; they count as either outcome."

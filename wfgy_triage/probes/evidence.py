@@ -10,10 +10,10 @@ import numpy as np
 from wfgy_triage.catalog import load_catalog
 from wfgy_triage.evidence import CERTAIN, SIGNIFICANT, Evidence, MeanEvidence, RateEvidence, above_noise
 from wfgy_triage.measure.statistics import mcnemar_exact, mean_interval, tango
-from wfgy_triage.probes.paired import Numbers, Outcomes, PerSide, counts, gate_of, judge_side
+from wfgy_triage.probes.paired import Numbers, Outcomes, PerSide, counts, gate_of, judge_numbers, judge_side
 from wfgy_triage.probes.token_metrics import Divergence
 from wfgy_triage.result import Metric, State
-from wfgy_triage.verdict import judge_mean, more_questions_for_loss
+from wfgy_triage.verdict import more_questions_for_loss
 
 
 def rate_evidence(
@@ -100,7 +100,7 @@ def mean_evidence(
     twin = [abs(numbers.fp16[q] - numbers.floor[q]) for q in numbers.fp16 if q in numbers.floor]
     baseline = State.NOT_MEASURED
     if gate is not None and gate.applies_to == "value" and both:
-        baseline = judge_mean([numbers.fp16[q] for q in both], gate.gate(), level).state
+        baseline = judge_numbers([numbers.fp16[q] for q in both], gate, level).state
     floors = (float(np.mean(twin)) if twin else None, again)
     return _loss_evidence(losses, floors, tokens, level, baseline, rules)
 
@@ -115,7 +115,8 @@ def shift_evidence(
 ) -> Evidence:
     """Evidence of answers that moved: away from the reference answer is the loss; FP16 alone has no gate there."""
     floors = (float(np.mean(list(floor.values()))) if floor else None, again)
-    return _loss_evidence(list(signed.values()), floors, tokens, level, State.NOT_MEASURED, rules)
+    found = _loss_evidence(list(signed.values()), floors, tokens, level, State.NOT_MEASURED, rules)
+    return replace(found, moved=float(np.mean(np.abs(list(signed.values())))) if signed else None)
 
 
 def strongest(found: Mapping[str, Evidence], state: State, failed: Collection[str]) -> Evidence:
@@ -128,6 +129,7 @@ def strongest(found: Mapping[str, Evidence], state: State, failed: Collection[st
     name = _strongest(found, failed)
     best, rules = found[name], lost_rules(found, failed)
     no_loss = bool(failed) and name not in failed
+    best = replace(best, moved=None) if no_loss else best
     if not rules:
         return replace(best, state=state, above_noise=best.above_noise and not no_loss)
     if best.above_noise and not no_loss:

@@ -18,6 +18,7 @@ from wfgy_triage.measure.statistics import Interval, PairedCounts, mean_interval
 from wfgy_triage.result import Metric, State
 from wfgy_triage.store.records import Sample
 from wfgy_triage.verdict import Judgement, judge_difference, judge_mean, judge_rate, not_measured, page_rule
+from wfgy_triage.verdict_loss import judge_loss, judge_share
 
 Payload = Mapping[str, Any]
 T = TypeVar("T")
@@ -100,6 +101,31 @@ def judge_side(
     return judge_rate(sum(settled), len(settled), gate.gate(), level, unmeasured=len(asked) - len(settled))
 
 
+def judge_lost(outcomes: Outcomes, gate: GateRecord, level: float) -> Judgement:
+    """Hold the loss of hits against a gate on the loss, over the questions that both sides answered.
+
+    An answer that is not settled may be either, on both sides, so it can only make the verdict less certain.
+    """
+    pairs = [(outcomes.fp16[q], outcomes.exl2[q]) for q in outcomes.both]
+
+    def as_if(fp16: bool) -> PairedCounts:
+        """What is not settled as a hit of this side, and of EXL2 as the opposite."""
+        return PairedCounts.from_outcomes(
+            [fp16 if a is None else a for a, _ in pairs], [not fp16 if b is None else b for _, b in pairs]
+        )
+
+    extremes = as_if(False), as_if(True)
+    return judge_difference(counts(outcomes, outcomes.exl2), gate.gate(), level, extremes)
+
+
+def judge_numbers(values: Sequence[float], gate: GateRecord, level: float) -> Judgement:
+    """Hold a mean over questions against a gate; where the fix map imagines a further one, PASS has to survive it."""
+    if gate.imagined is None:
+        return judge_mean(values, gate.gate(), level)
+    judge = judge_share if gate.op == ">=" else judge_loss
+    return judge(values, gate.gate(), gate.imagined, level)
+
+
 def rate_metric(name: str, outcomes: Outcomes, level: float, primary: bool = False) -> Metric:
     """The rate of hits on both sides, judged where the fix map has a gate for it."""
     found, twin = counts(outcomes, outcomes.exl2), counts(outcomes, outcomes.floor)
@@ -107,7 +133,7 @@ def rate_metric(name: str, outcomes: Outcomes, level: float, primary: bool = Fal
     judged = None
     if gate is not None:
         judged = (
-            judge_difference(found, gate.gate(), level)
+            judge_lost(outcomes, gate, level)
             if gate.applies_to == "loss"
             else judge_side(outcomes, outcomes.exl2, gate, level)
         )
@@ -136,7 +162,7 @@ def mean_metric(name: str, numbers: Numbers, level: float, primary: bool = False
     judged = None
     if gate is not None:
         values = [-d for d in differences] if gate.applies_to == "loss" else exl2
-        judged = judge_mean(values, gate.gate(), level)
+        judged = judge_numbers(values, gate, level)
     return _metric(
         name,
         gate,
@@ -172,7 +198,7 @@ def distance_metric(
     return _metric(
         name,
         gate,
-        judge_mean(found, gate.gate(), level) if gate else None,
+        judge_numbers(found, gate, level) if gate else None,
         level,
         fp16=None,
         exl2=_mean(found),

@@ -29,6 +29,7 @@ from wfgy_triage.probes.paired import (
     Sides,
     distance_metric,
     gate_of,
+    judge_numbers,
     mean_metric,
     missing_metric,
     rate_metric,
@@ -36,7 +37,7 @@ from wfgy_triage.probes.paired import (
 from wfgy_triage.probes.served import again_spread, with_server_facts
 from wfgy_triage.result import Check, Metric, State
 from wfgy_triage.store.records import Sample
-from wfgy_triage.verdict import Judgement, combine_full_check, judge_mean, not_measured
+from wfgy_triage.verdict import Judgement, combine_full_check, not_measured
 from wfgy_triage.workload.citations import WITH_K
 
 OF_SWEEP = "lambda_over_k"
@@ -218,7 +219,7 @@ def _judgements(m: _Measured, level: float) -> dict[str, Judgement]:
         "coverage": [m.covered.exl2[q] for q in m.covered.both],
     }
     return {
-        name: judge_mean(found, gate.gate(), level)
+        name: judge_numbers(found, gate, level)
         if found and (gate := gate_of(name)) is not None
         else not_measured(NO_ANSWERS)
         for name, found in values.items()
