@@ -156,10 +156,10 @@ def test_a_second_label_counts_as_right(matcher: SymptomMatcher):
 def test_complaints_of_other_people(matcher: SymptomMatcher):
     complaints = read_test()
     outcome = judge(complaints, best(matcher, *(c.text for c in complaints)))
-    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached: 218 of 241 and 10 of 137. These bounds are a
+    # The goals are 0.9 and 0.05; docs/matching.md reports what is reached: 220 of 241 and 10 of 137. These bounds are a
     # few complaints away from it: they show when another training does harm.
     assert (outcome.fitting, outcome.unrelated) == (241, 137)
-    assert outcome.right >= 214
+    assert outcome.right >= 216
     assert outcome.forced <= 13
     assert outcome.fitting - outcome.right + outcome.forced <= 36
 

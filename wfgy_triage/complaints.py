@@ -29,8 +29,8 @@ SHOWN_SHARE = 0.1
 
 NEAREST, NEAREST_SHARE = 2, 0.05
 """Where none fits: at most so many are named as nearest, the first with at least this share, for the user to judge.
-Chosen on the test complaints of docs/matching.md: of those that were wrongly answered “none” it names the right
-symptom nearly always, while most texts about nothing of the kind get no name."""
+Of the held-out complaints that are wrongly answered “none” the right symptom is named for two thirds (18 of 26), and
+something is named for one in seven of those that are about nothing of the kind (90 of 656)."""
 
 Confidence = Literal["strong", "good", "weak"]
 STRONG, GOOD = 0.75, 0.5

@@ -78,9 +78,10 @@ def test_every_rule_has_one_state(questions: int, cut: int):
 
 
 def test_a_change_that_leaves_answers_without_an_end_is_not_verified_on_right_answers():
+    """Two of twenty never end: with so many right ones that 73 are judged, the loss may still exceed five points."""
     run = GateRun()
     (trial,) = run.search(
-        ScriptedRemedy("alternate_paths", {"a": GOLD | dict.fromkeys(NAMES[12:18], ENDLESS)})
+        ScriptedRemedy("alternate_paths", {"a": GOLD | dict.fromkeys(NAMES[12:14], ENDLESS)})
     )
     assert rules_of(trial)["accuracy"] is State.INCONCLUSIVE
     assert trial.status == "better"
