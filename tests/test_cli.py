@@ -223,7 +223,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> R
         (["--free-text"], ["reader"], "models: the model that reads complaints."),
         (
             ["--free-text", "--pair", "demo"],
-            ["reader", "pairs ('demo',)"],
+            ["pairs ('demo',)", "reader"],
             "models: demo, the model that reads complaints.",
         ),
     ],

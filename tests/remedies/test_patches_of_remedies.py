@@ -45,7 +45,7 @@ def test_what_remedies_offer_is_a_patch(symptom: str, tmp_path):
 
 
 def test_what_retrieval_offers_is_a_patch():
-    shown = _shown(make_plan(ProbeSettings()))
+    shown = _shown(make_plan(ProbeSettings()), control="independent")
     assert set(shown) >= {"rebuild_index", "independent_embedder", "raise_k"}
     for remedy_id, change in shown.items():
         assert remedy_id in load_catalog().remedies

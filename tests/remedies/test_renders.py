@@ -136,9 +136,10 @@ def converter_options() -> set[str]:
 
 
 def parsed(words: list[str]) -> dict:
+    assert words[:3] == ["python", "-m", "wfgy_triage"]
     command = typer.main.get_command(app)
-    sub = command.commands[words[1]]  # type: ignore[attr-defined]
-    return sub.make_context(words[1], words[2:]).params
+    sub = command.commands[words[3]]  # type: ignore[attr-defined]
+    return sub.make_context(words[3], words[4:]).params
 
 
 def test_quantizing_again_uses_options_that_exist(tmp_path: Path):
