@@ -51,7 +51,7 @@ class Tour:
         print(f"{path}: {len(self._frames)} pictures, {path.stat().st_size // 1024} KB")
 
 
-def walk(page: Page, url: str, pair: str, wait_ms: int) -> Tour:
+def walk(page: Page, url: str, pair: str, questions: int, wait_ms: int) -> Tour:
     """From the first page to the recommended change."""
     tour = Tour(page)
     page.goto(url)
@@ -66,6 +66,10 @@ def walk(page: Page, url: str, pair: str, wait_ms: int) -> Tour:
     page.locator("#to-models:not([disabled])").click()
     page.locator(f'label:has(input[name="pair"][value="{pair}"])').click()
     page.locator("#plan h3").wait_for()
+    number = page.locator("#questions input[type=number]")
+    number.fill(str(questions))
+    number.press("Tab")
+    page.wait_for_timeout(SETTLE_MS)
     tour.show(STAY_MS)
     page.locator("#start:not([disabled])").click()
     page.wait_for_url("**/?run=*")
@@ -89,11 +93,14 @@ def main() -> int:
     parser.add_argument("--url", required=True, help="address of the served app")
     parser.add_argument("--out", type=Path, default=Path("assets/screenshots/tour.webp"))
     parser.add_argument("--pair", default="demo", help="the model pair to choose")
+    parser.add_argument("--questions", type=int, default=40, help="how many are asked")
     parser.add_argument("--wait", type=int, default=1200, help="seconds that the run may take")
     arguments = parser.parse_args()
     with browser() as chromium:
         page = new_page(chromium, VARIANTS[0])
-        tour = walk(page, arguments.url.rstrip("/"), arguments.pair, arguments.wait * 1000)
+        tour = walk(
+            page, arguments.url.rstrip("/"), arguments.pair, arguments.questions, arguments.wait * 1000
+        )
     tour.write(arguments.out)
     return 0
 
