@@ -229,3 +229,12 @@ def opened(stub: Stub, folder: Path, **settings: Any) -> ServedEngine:
 def ask(engine: ServedEngine, *texts: str, **more: Any) -> list[Completion]:
     requests = [GenerationRequest(t, engine.encode(t), 20, **more) for t in texts]
     return list(engine.generate(requests))
+
+
+def request(engine: Any, text: str = "q", **more: Any) -> GenerationRequest:
+    return GenerationRequest("q1", engine.encode(text), 8, **more)
+
+
+def sent(stub: Stub, engine: Any, asked: GenerationRequest) -> dict[str, Any]:
+    list(engine.generate([asked]))
+    return stub.bodies[-1]
