@@ -240,7 +240,7 @@ def dequantize_gguf(gguf: Path, out: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
     gguf.unlink()
     out.mkdir()
-    require_space(out, sum(tensor.nbytes for tensor in model.state_dict().values()))
+    require_space(out, sum(tensor.nbytes for tensor in model.parameters()))
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
 
